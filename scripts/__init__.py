@@ -1,0 +1,1 @@
+"""The tools of the book: one verb a module, run as `python -m scripts VERB`."""
