@@ -1,0 +1,92 @@
+# Every verb of the book. Each sets up what it needs by itself: Python >= 3.10 and make are enough to begin with.
+# `make help` lists the verbs; the work itself is done by `python -m scripts VERB`.
+
+PYTHON ?= python3
+PY     := .venv/bin/python
+RUN    := $(PY) -m scripts
+
+# Variables given to make are passed on as options: make test TOPIC=27 LEVEL=2 -> test --topic 27 --level 2
+topic  = $(if $(TOPIC),--topic "$(TOPIC)")
+impl   = $(if $(IMPL),--impl "$(IMPL)")
+level  = $(if $(LEVEL),--level "$(LEVEL)")
+number = $(if $(N),--n "$(N)")
+engine = $(if $(ENGINE),--engine "$(ENGINE)")
+paper  = $(if $(PAPER),--paper "$(PAPER)")
+force  = $(if $(filter-out 0 no,$(FORCE)),--force)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help render preview test tangle stitch start hint progress watch train verify-setup golden bench \
+        notebook check setup lock clean
+
+help: ## this list
+	@echo "make VERB [TOPIC=27] [IMPL=workspace] [LEVEL=2] [N=2] [ENGINE=auto|embedded|quarto] [PAPER=a4|letter]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# -- reading and learning
+
+render: .venv/ready-book ## the book as HTML, PDF and EPUB into _book/, or one chapter (TOPIC=27, ENGINE=, PAPER=)
+	@$(RUN) render $(topic) $(engine) $(paper) $(ARGS)
+
+test: .venv/ready-test $(if $(TOPIC),,.venv/ready-book) ## all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2)
+	@$(RUN) test $(topic) $(impl) $(level) $(ARGS)
+
+start: .venv/ready-test ## your own file for a topic, signatures given, bodies to be written (TOPIC=27, FORCE=1)
+	@$(RUN) start $(topic) $(force)
+
+hint: .venv/ready-test ## the next hint of a topic, or the Nth (TOPIC=27, N=2)
+	@$(RUN) hint $(topic) $(number)
+
+progress: .venv/ready-test ## how far you are
+	@$(RUN) progress
+
+watch: .venv/ready-test ## test again whatever a save touches; Ctrl-C ends it
+	@$(RUN) watch
+
+train: .venv/ready-test ## a chapter's end-to-end program (TOPIC=2, ARGS="--epochs 5")
+	@$(RUN) train $(topic) -- $(ARGS)
+
+notebook: .venv/ready-book ## a chapter as a notebook, to run elsewhere (TOPIC=27)
+	@$(RUN) notebook $(topic)
+
+verify-setup: ## what is installed, what is missing, and the command that installs it
+	@if $(PY) -c "" 2>/dev/null; then $(RUN) verify-setup; else $(PYTHON) -m scripts verify-setup; fi
+
+# -- writing
+
+tangle: .venv/ready-test ## chapters -> tangled/
+	@$(RUN) tangle $(ARGS)
+
+stitch: .venv/ready-test ## hand edits in tangled/ -> back into the chapters
+	@$(RUN) stitch $(ARGS)
+
+preview: .venv/ready-book ## live HTML while writing (TOPIC=27)
+	@$(RUN) preview $(topic)
+
+check: .venv/ready-test .venv/ready-book .venv/ready-reference ## every gate; needs PyTorch, as golden does
+	@$(RUN) check $(ARGS)
+
+golden: .venv/ready-test .venv/ready-reference ## regenerate the reference outputs with PyTorch (TOPIC=27)
+	@$(RUN) golden $(topic)
+
+bench: .venv/ready-test ## measure the four levels of every topic against each other (TOPIC=27)
+	@$(RUN) bench $(topic)
+
+# -- set-up
+
+setup: .venv/ready-test .venv/ready-book .venv/ready-reference ## everything at once, PyTorch included; no other verb needs it
+
+lock: .venv/ready-test .venv/ready-book .venv/ready-reference ## requirements.lock from what is installed
+	@$(PY) scripts/requirements.py lock
+
+clean: ## remove what can be made again; keeps workspace/, checkpoints/ and .venv/
+	rm -rf _book build .cache .pytest_cache .ruff_cache .hypothesis .coverage
+	find scripts tests tangled -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) scripts/bootstrap.py --venv
+
+.venv/ready-core .venv/ready-test .venv/ready-book .venv/ready-reference: .venv/ready-%: \
+		.venv/bin/python pyproject.toml requirements.lock
+	@$(PYTHON) scripts/bootstrap.py $*
