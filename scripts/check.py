@@ -1,0 +1,65 @@
+"""`make check`: every gate, in order. A gate is a function that returns its offenders as `file:line: text`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from pathlib import Path
+
+from scripts.chapters import read_book
+
+GATES = {  # name: (function, what it promises)
+    "retangled": ("scripts.gates.results:retangled", "re-tangling changes nothing"),
+    "complete": ("scripts.gates.structure:complete", "every topic has its files, hints, pitfalls and levels"),
+    "listed": ("scripts.gates.structure:listed", "_quarto.yml names exactly the chapters that exist"),
+    "targets": ("scripts.gates.structure:targets", "the front matter's API is the code's API"),
+    "imports": ("scripts.gates.structure:imports", "levels 1-3 import NumPy, standard library, earlier topics"),
+    "docstrings": ("scripts.gates.structure:docstrings", "public docstrings give shapes"),
+    "figures": ("scripts.gates.prose:figures", "every figure has a text alternative and is mentioned"),
+    "numbers": ("scripts.gates.prose:numbers", "measured numbers in prose come from executed cells"),
+    "citations": ("scripts.gates.prose:citations", "every citation is in references.bib, and every entry is cited"),
+    "ruff": ("scripts.gates.results:ruff", "ruff has nothing to say"),
+    "golden": ("scripts.gates.results:golden", "golden outputs match their manifest and level 4"),
+    "formulas": ("scripts.gates.results:formulas", "every formula typesets in both outputs"),
+    "links": ("scripts.gates.results:links", "no broken link or reference, nothing asked of the network"),
+    "overfull": ("scripts.gates.results:overfull", "no text past the margins of the PDF"),
+    "levels": ("scripts.gates.runs:levels", "tests pass on every level, with only topics up to their own"),
+    "stubs": ("scripts.gates.runs:stubs", "every test fails on the stub"),
+    "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall is caught and named by at least one test"),
+}
+
+
+def run_gate(name: str, book) -> list[str]:
+    """The offenders of one gate, sorted by place."""
+    module, function = GATES[name][0].split(":")
+    return sorted(getattr(importlib.import_module(module), function)(book))
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="make check", description=__doc__)
+    parser.add_argument("--gate", action="append", choices=GATES, help="only this gate (may be repeated)")
+    parser.add_argument("--topic", type=int, help="only this topic's chapter")
+    options = parser.parse_args(argv)
+    book = read_book(Path("."))
+    if options.topic is not None:
+        book = only(book, options.topic)
+    count = 0
+    for name in options.gate or GATES:
+        start = time.perf_counter()
+        offenders = run_gate(name, book)
+        verdict = f"{len(offenders)} offender{'s' * (len(offenders) != 1)}" if offenders else "ok"
+        print(f"{name:11s} {GATES[name][1]:66s} {verdict} ({time.perf_counter() - start:.1f} s)", flush=True)
+        for line in offenders:
+            print(f"  {line}")
+        count += len(offenders)
+    print(f"{count} offender{'s' * (count != 1)}")
+    return min(count, 125)
+
+
+def only(book, topic: int):
+    """The book with one topic's chapter alone to be judged; the others stay known as `book.all`."""
+    from scripts.chapters import find_topic
+    chapter = find_topic(book, topic)
+    book.chapters = [chapter]
+    return book
