@@ -123,7 +123,7 @@ def lock_text(root: Path) -> str:
         raise SystemExit("the lock needs every extra but {}; amiss: {}".format(
             " and ".join(UNLOCKED), ", ".join(amiss)))
     head = ["# Exact versions with which the book was last built and tested; `make lock` writes them anew.",
-            "# Used as constraints by the Python named here; other Pythons take the ranges of pyproject.toml.",
+            "# Constraints for the Python named here; other Pythons take the ranges of pyproject.toml.",
             "# Made with Python {}.{} on {} {}.".format(*sys.version_info[:2], platform.system(),
                                                        platform.machine())]
     return "\n".join(head + [f"{name}=={public(found[name])}" for name in sorted(found)]) + "\n"
