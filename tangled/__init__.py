@@ -1,0 +1,27 @@
+# Tangled from chapters/; edit the chapter, then run make tangle. sha256:5ca02099de8a62c2
+"""The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
+
+import sys
+
+
+def _show(kind, error, trace, plain=sys.excepthook):
+    """Print an uncaught exception with the chapter's file, line and text; plainly where that cannot be done."""
+    try:
+        from scripts.provenance import show
+
+        shown = show(kind, error, trace)
+    except Exception:
+        shown = False
+    if not shown:
+        plain(kind, error, trace)
+
+
+if getattr(sys.excepthook, "__name__", "") != "_show":
+    sys.excepthook = _show
+    if "IPython" in sys.modules:
+        try:
+            from scripts.provenance import install_in_ipython
+
+            install_in_ipython()
+        except Exception:
+            pass
