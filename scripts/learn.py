@@ -1,0 +1,290 @@
+"""The learner's path: `start` makes the file to write in, `hint` helps on, `progress` says how far you are.
+
+What a learner has done is kept in workspace/.progress.json, one entry a topic:
+`{"27": {"hints": 1, "passed": 12, "failed": 3, "when": "2025-01-31T18:20:05"}}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from scripts import plaintext, stub
+from scripts.chapters import Book, Chapter, find_topic, read_book
+from scripts.errors import Problem
+
+WORKSPACE = "workspace"
+MEMORY = f"{WORKSPACE}/.progress.json"
+BAR = 17                                                    # the width of the bar of `progress`
+HINT = re.compile(r"^(:{3,})[ \t]*\{(?=[^}\n]*\.hint\b)([^}\n]*)\}[ \t]*$", re.M)
+
+
+# -- what the three commands share
+
+def options(argv: list[str], verb: str, *flags: str) -> argparse.Namespace:
+    """The options that the Makefile passes on; `--topic` is looked at by `topic_of`."""
+    parser = argparse.ArgumentParser(prog=f"python -m scripts {verb}")
+    for flag in flags:
+        parser.add_argument(flag, action="store_true") if flag == "--force" else parser.add_argument(flag)
+    return parser.parse_args(argv)
+
+
+def number(text: str | None, name: str, verb: str, book: Book | None = None) -> int:
+    """A whole number that came from the command line."""
+    if text is not None and re.fullmatch(r"\d{1,3}", text.strip()):
+        return int(text)
+    topics = ", ".join(str(c.topic) for c in book.chapters if c.topic is not None) if book else ""
+    what = f"{name}={text!r} is no number" if text else f"{name}= is missing"
+    raise Problem("", 0, f"{what}; expected such as: make {verb} {name}=27" + (
+        f" (the topics are {topics})" if topics else ""))
+
+
+def topic_of(argument: str | None, verb: str, root: Path) -> tuple[Book, Chapter]:
+    """The book and the chapter that `--topic` means; mistakes in other chapters do not matter."""
+    book = read_book(root, only=[])
+    topic = number(argument, "TOPIC", verb, book)
+    return book, find_topic(book, topic)
+
+
+def workspace_file(chapter: Chapter, root: Path) -> Path:
+    return root / WORKSPACE / f"{chapter.package}.py"
+
+
+def solution(chapter: Chapter) -> str:
+    return f"tangled/{chapter.package}/"
+
+
+# -- memory
+
+def remembered(root: Path) -> dict[str, dict]:
+    """What workspace/.progress.json says; a damaged one is put aside, with a word."""
+    path = root / MEMORY
+    try:
+        memory = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(memory, dict) and all(isinstance(entry, dict) for entry in memory.values()):
+            return memory
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError):
+        pass
+    aside = path.with_name(".progress.damaged.json")
+    os.replace(path, aside)
+    print(f"{MEMORY} could not be read; it is now {WORKSPACE}/{aside.name}, and the record starts afresh.")
+    return {}
+
+
+def remember(root: Path, topic: int, **what) -> None:
+    """Change one topic's entry; the file is replaced in one step."""
+    memory = remembered(root)
+    memory.setdefault(str(topic), {}).update(what)
+    path = root / MEMORY
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".progress.{os.getpid()}.tmp")
+    ordered = dict(sorted(memory.items(), key=lambda item: int(item[0]) if item[0].isdigit() else -1))
+    temporary.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def record(topic: int, passed: int, failed: int, root: Path | str = Path(".")) -> None:
+    """Keep the result of grading the learner's file of a topic; the test report calls this."""
+    now = datetime.datetime.now().isoformat(timespec="seconds")
+    remember(Path(root), topic, passed=int(passed), failed=int(failed), when=now)
+
+
+# -- start
+
+def stub_text(book: Book, chapter: Chapter) -> str:
+    """The text of `make start` for a chapter: its exported modules with their bodies to be written."""
+    modules = []
+    for stem in chapter.exports:
+        path = f"tangled/{chapter.package}/{stem}.py"
+        try:
+            text = (book.root / path).read_text(encoding="utf-8")
+            compile(text, path, "exec", dont_inherit=True)
+        except FileNotFoundError:
+            raise Problem(path, 0, "is not there; expected it to be tangled: run make tangle") from None
+        except SyntaxError as error:
+            raise Problem(path, error.lineno or 0, f"{error.msg}; expected Python: run make tangle") from None
+        modules.append((stem, text))
+    return stub.stub_of(modules, header(chapter), chapter.package)
+
+
+def header(chapter: Chapter) -> str:
+    topic = chapter.topic
+    return "\n".join([
+        f"# Topic {topic}, {plaintext.plain_line(chapter.title)}: your own version.",
+        "# Replace each `raise NotImplementedError` by your code. Then",
+        f"#     make test TOPIC={topic} IMPL=workspace    says which tests pass, and what a failure means",
+        f"#     make hint TOPIC={topic}                   gives the next of three hints",
+        f"# The chapter is {chapter.path}; a solution is in {solution(chapter)}."])
+
+
+def start(argv: list[str], root: Path = Path(".")) -> int:
+    given = options(argv, "start", "--topic", "--force")
+    book, chapter = topic_of(given.topic, "start", root)
+    path = workspace_file(chapter, root)
+    shown = path.relative_to(root).as_posix()
+    if path.exists() and not given.force:
+        print(f"{shown} is there already and stays as it is. To begin again, with yours kept beside it: "
+              f"make start TOPIC={chapter.topic} FORCE=1")
+        return 0
+    text = stub_text(book, chapter)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        kept = backup(path)
+        print(f"Your version so far is now {kept.relative_to(root).as_posix()}.")
+    write_new(path, text)
+    todo = text.count("raise NotImplementedError")
+    print(f"{shown} is yours: {todo} {'body' if todo == 1 else 'bodies'} to write.")
+    print(f"Read {chapter.path} up to the hints, write, then: make test TOPIC={chapter.topic} IMPL=workspace")
+    return 0
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that must not exist yet, all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    try:
+        os.link(temporary, path)                            # unlike rename, fails where the file exists
+    except FileExistsError:
+        raise Problem(path.as_posix(), 0, "appeared meanwhile and stays as it is") from None
+    except OSError:                                         # no hard links here
+        shutil.move(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def backup(path: Path) -> Path:
+    """Move a file to the first free of NAME.1.bak, NAME.2.bak, …"""
+    n = 1
+    while (kept := path.with_name(f"{path.stem}.{n}.bak")).exists():
+        n += 1
+    os.rename(path, kept)
+    return kept
+
+
+# -- hint
+
+def hints(chapter: Chapter) -> list[tuple[str, str]]:
+    """The hints of a chapter, as (title, Markdown)."""
+    found = []
+    for match in HINT.finditer(chapter.text):
+        if chapter.hidden(chapter.text.count("\n", 0, match.start()) + 1):
+            continue
+        title = re.search(r'title="([^"]*)"', match[2])
+        end = re.search(rf"^{match[1]}[ \t]*$", chapter.text[match.end():], re.M)
+        body = chapter.text[match.end():match.end() + end.start()] if end else chapter.text[match.end():]
+        if not title and (heading := re.match(r"\s*#+ +(.+)\n", body)):
+            title, body = heading, body[heading.end():]
+        found.append((title[1] if title else f"Hint {len(found) + 1}", body.strip("\n")))
+    return found
+
+
+def labels(book: Book):
+    """A function that says in words what `@eq-27-rotation` and its like refer to."""
+    kinds = {"fig": "the figure", "tbl": "the table", "lst": "the listing"}
+
+    def say(label: str) -> str:
+        kind, _, rest = label.partition("-")
+        if kind == "eq":
+            return f"eq. {book.equations.get(label, rest)}"
+        if kind == "sec":
+            for chapter in book.chapters:
+                if match := re.search(rf"^#+ +(.+?) *\{{[^}}\n]*#{re.escape(label)}\b", chapter.text, re.M):
+                    return f'section "{plaintext.plain_line(match[1])}"'
+        topic, _, name = rest.partition("-")
+        return f"{kinds.get(kind, 'section')} {name.replace('-', ' ') if topic.isdigit() else rest}"
+
+    return say
+
+
+def hint(argv: list[str], root: Path = Path(".")) -> int:
+    given = options(argv, "hint", "--topic", "--n")
+    book, chapter = topic_of(given.topic, "hint", root)
+    found = hints(chapter)
+    if not found:
+        raise Problem(chapter.path, 0, "has no hints; expected callouts with the class .hint")
+    seen = int(remembered(root).get(str(chapter.topic), {}).get("hints", 0))
+    n = number(given.n, "N", f"hint TOPIC={chapter.topic}") if given.n else min(seen + 1, len(found))
+    if not 1 <= n <= len(found):
+        raise Problem("", 0, f"no hint {n}; expected N=1 to N={len(found)}")
+    title, body = found[n - 1]
+    width = max(40, min(88, shutil.get_terminal_size((88, 24)).columns - 1))
+    print(f"{plaintext.plain_line(title)}\n\n{plaintext.plain(body, width, labels(book))}\n")
+    if n > seen:
+        remember(root, chapter.topic, hints=n)
+    if n < len(found):
+        print(f"({n} of {len(found)}; the next: make hint TOPIC={chapter.topic})")
+    else:
+        print(f"({n} of {len(found)}, the last. The solution is in {solution(chapter)};\n"
+              f"{chapter.path} tells it from level 1 on.)")
+    return 0
+
+
+# -- progress
+
+def is_done(entry: dict) -> bool:
+    return entry.get("passed", 0) > 0 and not entry.get("failed", 0)
+
+
+def bar(done: int, of: int, width: int = BAR) -> str:
+    """`[###########>     ]`: full when all is done."""
+    filled = width * done // of if of else 0
+    return "[" + ("#" * filled + ">" * (filled < width)).ljust(width) + "]"
+
+
+def headline(book: Book, memory: dict) -> str:
+    """The bar is the module at hand, the percentage the whole book; chapter 0 is only its door."""
+    topics = [c for c in book.chapters if c.topic is not None]
+    entry = lambda c: memory.get(str(c.topic), {})
+    recent = [c for c in topics if entry(c).get("when")]
+    here = max(recent, key=lambda c: entry(c)["when"]) if recent else topics[0]
+    counted = [c for c in topics if c.topic > 0]
+    module = [c for c in counted if c.meta.get("module") == here.meta.get("module")]
+    done = lambda chapters: sum(is_done(entry(c)) for c in chapters)
+    percent = 100 * done(counted) / len(counted) if counted else 0
+    return (f"{bar(done(module), len(module))} Module {here.meta.get('module', 0)} Topic {here.topic:02d} "
+            f"({percent:.0f}%)")
+
+
+def state(chapter: Chapter, entry: dict, root: Path) -> str:
+    """One topic in a few words: done, the last result, started, or nothing yet."""
+    passed, failed = entry.get("passed", 0), entry.get("failed", 0)
+    if is_done(entry):
+        text = f"done, {passed} tests passed"
+    elif passed or failed:
+        text = f"{passed} of {passed + failed} tests passed"
+    elif workspace_file(chapter, root).exists():
+        text = "started"
+    else:
+        text = "-"
+    used = entry.get("hints", 0)
+    text += f", {used} hint{'s' * (used > 1)} read" if used else ""
+    return text + (f"  ({entry['when'][:10]})" if entry.get("when") else "")
+
+
+def progress(argv: list[str], root: Path = Path(".")) -> int:
+    options(argv, "progress")
+    book = read_book(root, only=[])
+    topics = [c for c in book.chapters if c.topic is not None]
+    if not topics:
+        raise Problem("_quarto.yml", 0, "lists no chapter with a topic; expected at least one")
+    memory = remembered(root)
+    print(headline(book, memory))
+    width = max(len(plaintext.plain_line(c.title)) for c in topics)
+    for chapter in topics:
+        said = state(chapter, memory.get(str(chapter.topic), {}), root)
+        print(f"  {chapter.topic:02d}  {plaintext.plain_line(chapter.title):{width}s}  {said}")
+    unfinished = next((c for c in topics if not is_done(memory.get(str(c.topic), {}))), None)
+    if unfinished is None:
+        print("All of it done.")
+    elif not workspace_file(unfinished, root).exists():
+        print(f"Next: make start TOPIC={unfinished.topic}")
+    else:
+        print(f"Next: make test TOPIC={unfinished.topic} IMPL=workspace")
+    return 0
