@@ -1,4 +1,4 @@
-"""Looks at the chapters and at workspace/; on a save, tangles and tests what the save touched. Ctrl-C ends it.
+"""Watches the chapters and workspace/; on a save, tangles and tests what the save touched. Ctrl-C ends it.
 
 A chapter is tangled, then its topic is tested and every topic that imports it. A learner's file is graded.
 One thing runs at a time; a save while it runs ends it and begins anew. Nothing is left running at the end.
@@ -129,13 +129,11 @@ class Runner:
         child, self.child = self.child, None
         if child is None:
             return
-        for number, patience in ((signal.SIGTERM, 2), (signal.SIGKILL, 5)):
+        for number in (signal.SIGTERM, signal.SIGKILL):     # the second also for what it may have left behind
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(patience)
-            if child.poll() is not None and number == signal.SIGTERM:
-                continue                            # the second signal is for what it may have left behind
+                child.wait(2)
 
 
 class Screen:
@@ -164,7 +162,8 @@ class Screen:
 def summary(text: str) -> str:
     """The last line of an output that counts tests, or its last line."""
     lines = [line.strip(" =") for line in text.splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if CLOSING.search(line)), lines[-1] if lines else "no output")
+    counts = [line for line in lines if CLOSING.search(line)]
+    return (counts or lines or ["no output"])[-1]
 
 
 def as_make(arguments: list[str]) -> str:
