@@ -326,7 +326,7 @@ def _claims(book: Book) -> list[Problem]:
                 problems.append(Problem(c.path, line, f"{kind} {value!r} is already claimed by "
                                                       f"{other[0].path}:{other[1]}; expected another one"))
         for need in c.meta.get("needs", []) if c in book.selected else []:
-            if need not in topics or c.topic is not None and need >= c.topic:
+            if need not in topics or (c.topic is not None and need >= c.topic):
                 have = sorted(t for t in topics if t is not None and (c.topic is None or t < c.topic))
                 problems.append(Problem(c.path, c.front_line("needs"), f"needs topic {need}; expected earlier topics "
                                         f"that are written: {', '.join(map(str, have)) or 'none'}"))

@@ -58,6 +58,7 @@ def parser():
     global _PARSER
     if _PARSER is None:
         import logging
+
         from markdown_it import MarkdownIt
         logging.getLogger("markdown_it.rules_block").setLevel(logging.ERROR)
         md = MarkdownIt("commonmark")

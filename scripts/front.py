@@ -145,7 +145,7 @@ class Meta:
     def is_shared(self, value) -> bool:
         if not self.listed("shared", value, str, lambda s: True, "a list of files, such as [testing.py]"):
             return False
-        bad = [s for s in value if not module_path(s) or s.split("/")[0][:1] == "t" and PACKAGE.fullmatch(s.split("/")[0])]
+        bad = [s for s in value if not module_path(s) or (s.split("/")[0][:1] == "t" and PACKAGE.fullmatch(s.split("/")[0]))]
         for s in bad:
             self.wrong("shared", f"shared: {s!r} is not a module under tangled/; expected such as testing.py")
         return not bad

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import Problem
-
-STAGE = "tangled/.staging"
+from scripts.fresh import STAGE
 
 
 @dataclass
@@ -47,7 +46,10 @@ def _read(path: Path) -> bytes | None:
 def lock(root: Path):
     """One run at a time in this repository; a second one waits. Recovers first what a killed run left."""
     folder = root / "tangled"
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise Problem("tangled/", 0, f"{_why(error)}; expected a folder") from None
     handle = None
     try:
         import fcntl
@@ -71,6 +73,9 @@ def commit(root: Path, changes: list[Change]) -> None:
     made: list[Path] = []
     try:
         stage.mkdir()
+    except OSError as error:
+        raise Problem(STAGE, 0, f"{_why(error)}; nothing was changed") from None
+    try:
         for i, change in enumerate(changes):
             if change.new is not None:
                 _folders((root / change.path).parent, made)
@@ -151,9 +156,7 @@ def _step(root: Path, stage: Path, i: int, entry: dict) -> bool:
 
 def _give_back(old: Path, path: Path) -> None:
     """Put a file back where it was, or beside it if somebody has written another one there."""
-    if _link(old, path):
-        old.unlink()
-    elif _read(old) == _read(path):
+    if _link(old, path) or _read(old) == _read(path):
         old.unlink()
     else:
         k = 1
