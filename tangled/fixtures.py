@@ -1,0 +1,147 @@
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:c8573aeb2fd58c77
+"""The pytest plugin of the chapters' tests: the fixtures `level` and `golden`, the options, the markers."""
+# ruff: noqa: E402
+from __future__ import annotations
+
+import os
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")           # before NumPy is imported, or it is too late
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tangled.levels import INSTALL_TORCH, ROOT, Unusable, load_file, load_level, topic_number, torch_available
+from tangled.testing import PARTS, load_case
+
+CATEGORIES = ("shape", "value", "gradient", "edge", "performance")
+MEANS = {"shape": "shapes and types", "value": "values", "gradient": "gradients", "edge": "edge cases",
+         "performance": "growth and ratios of time and memory"}
+HANDED_OUT = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser) -> None:
+    group = parser.getgroup("the book")
+    group.addoption("--impl", default="levels", help="what is tested: levels, workspace (the learner's "
+                    "file), or the path of a Python file that stands for level 2")
+    group.addoption("--level", type=int, choices=(1, 2, 3, 4), help="test this level alone")
+
+
+def pytest_configure(config) -> None:
+    for name in CATEGORIES:
+        config.addinivalue_line("markers", f"{name}: checks {MEANS[name]}")
+    config.addinivalue_line("markers", "levels(n, ...): run on these levels only (the workspace counts as 2)")
+    config.addinivalue_line("markers", "limit(seconds): time limit of this test")
+
+
+def package_of(path: Path) -> str | None:
+    """The topic's package that a test file belongs to: of tangled/t27_x/tests/test_y.py, "t27_x"."""
+    return next((p.name for p in path.parents if p.parent.name == "tangled" and p.name[1:3].isdigit()), None)
+
+
+def pytest_generate_tests(metafunc) -> None:
+    """Run a test that asks for `level` once for each level, or once on the learner's file."""
+    if "level" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("levels")
+    numbers = marker.args if marker else (1, 2, 3, 4)
+    if metafunc.config.getoption("impl") != "levels":
+        chosen = ["workspace"] if 2 in numbers else []
+    else:
+        only = metafunc.config.getoption("level")
+        chosen = [f"level{n}" for n in numbers if only in (None, n)]
+    metafunc.parametrize("level", chosen, indirect=True, scope="function")
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Leave out what `--impl` and `--level` do not ask for."""
+    drop = [item for item in items if unwanted(item, config)]
+    if drop:
+        config.hook.pytest_deselected(items=drop)
+        items[:] = [item for item in items if item not in drop]
+
+
+def unwanted(item, config) -> bool:
+    """Is it a test with no level to run on, or without `level` where only the learner's file counts?"""
+    if "level" in getattr(item, "fixturenames", ()):
+        return "level" not in getattr(getattr(item, "callspec", None), "params", {})
+    graded = config.getoption("impl") != "levels" or config.getoption("level") is not None
+    return graded and package_of(item.path) is not None
+
+
+_loaded: dict = {}
+
+
+def under_test(package: str, which: str, impl: str):
+    """The module of "level2" or "workspace". It is loaded once; so is the reason why it cannot be."""
+    key = package, which, impl
+    if key not in _loaded:
+        try:
+            _loaded[key] = load(package, which, impl)
+        except BaseException as error:
+            _loaded[key] = error
+    if isinstance(_loaded[key], BaseException):
+        raise _loaded[key]
+    return _loaded[key]
+
+
+def load(package: str, which: str, impl: str):
+    """The module of "level2", or of the learner's file, or of the file that `impl` names."""
+    if which != "workspace":
+        return load_level(package, int(which[-1]))
+    return load_file(ROOT / "workspace" / f"{package}.py" if impl == "workspace" else Path(impl), package)
+
+
+@pytest.fixture
+def level(request):
+    """The module under test."""
+    package = package_of(request.path)
+    if package is None:
+        raise Unusable(f"{request.path}: the fixture `level` is for tests in tangled/tNN_name/tests/")
+    if request.param == "level4" and not torch_available():
+        pytest.skip(f"PyTorch not installed ({INSTALL_TORCH})")
+    return under_test(package, request.param, request.config.getoption("impl"))
+
+
+@pytest.fixture
+def level_number(request) -> int:
+    """1 to 4; the workspace counts as 2."""
+    which = request.node.callspec.params["level"]
+    return 2 if which == "workspace" else int(which[-1])
+
+
+@pytest.fixture
+def golden(request):
+    """`golden("case")`: a fresh copy of a case; `may_change=("x",)` for functions that write into x."""
+    topic = topic_number(package_of(request.path))
+    handed = request.node.stash.setdefault(HANDED_OUT, [])
+
+    def get(name: str, may_change=()):
+        case = load_case(topic, name)
+        for part in PARTS:
+            for key, value in getattr(case, part).items():
+                if isinstance(value, np.ndarray) and key not in may_change:
+                    handed.append((part, key, value, value.copy()))
+        return case
+    return get
+
+
+def changed_inputs(item) -> str:
+    """A sentence about golden arrays that are no longer what they were, or ""."""
+    for part, key, now, before in item.stash.get(HANDED_OUT, []):
+        if not np.array_equal(now, before, equal_nan=now.dtype.kind in "fc"):
+            what = {"inputs": "input", "outputs": "expected output", "upstream": "upstream gradient",
+                    "grads": "expected gradient"}[part]
+            return f"the {what} {key!r} was changed in place"
+    return ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """After a test that passed: did the code under test write into the golden arrays?"""
+    result = yield
+    if said := changed_inputs(item):
+        raise AssertionError(said)
+    return result
