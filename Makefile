@@ -65,7 +65,7 @@ preview: .venv/ready-book ## live HTML while writing (TOPIC=27)
 	@$(RUN) preview $(topic)
 
 check: .venv/ready-test .venv/ready-book .venv/ready-reference ## every gate; needs PyTorch, as golden does
-	@$(RUN) check $(ARGS)
+	@$(RUN) check $(topic) $(ARGS)
 
 golden: .venv/ready-test .venv/ready-reference ## regenerate the reference outputs with PyTorch (TOPIC=27)
 	@$(RUN) golden $(topic)

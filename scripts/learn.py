@@ -139,7 +139,7 @@ def start(argv: list[str], root: Path = Path(".")) -> int:
         kept = backup(path)
         print(f"Your version so far is now {kept.relative_to(root).as_posix()}.")
     write_new(path, text)
-    todo = text.count("raise NotImplementedError")
+    todo = text.count("raise NotImplementedError(")
     print(f"{shown} is yours: {todo} {'body' if todo == 1 else 'bodies'} to write.")
     print(f"Read {chapter.path} up to the hints, write, then: make test TOPIC={chapter.topic} IMPL=workspace")
     return 0
@@ -243,7 +243,7 @@ def headline(book: Book, memory: dict) -> str:
     topics = [c for c in book.chapters if c.topic is not None]
     entry = lambda c: memory.get(str(c.topic), {})
     recent = [c for c in topics if entry(c).get("when")]
-    here = max(recent, key=lambda c: entry(c)["when"]) if recent else topics[0]
+    here = max(recent, key=lambda c: (entry(c)["when"], c.topic)) if recent else topics[0]
     counted = [c for c in topics if c.topic > 0]
     module = [c for c in counted if c.meta.get("module") == here.meta.get("module")]
     done = lambda chapters: sum(is_done(entry(c)) for c in chapters)

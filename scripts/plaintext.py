@@ -64,7 +64,7 @@ def group(text: str, at: int) -> tuple[str, int]:
 def bracketed(text: str) -> str:
     """The converted text in round brackets unless it is one word or number."""
     text = plain_maths(text).strip()
-    return text if re.fullmatch(r"\w+", text) else f"({text})"
+    return text if re.fullmatch(r"\w+(\([^()]*\))?", text) else f"({text})"
 
 
 def command_at(text: str, at: int) -> tuple[str, int]:

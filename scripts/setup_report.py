@@ -1,7 +1,7 @@
 """`make verify-setup`: what is there, what is missing, and the command that installs it.
 
-Exit status 1 only where something is missing that `make test` or `make render` needs. Runs with any Python, in
-`.venv` or out of it, and imports a package only to look at it.
+Exit status 1 only where something is missing that `make test` or `make render` needs. Runs with any Python,
+in `.venv` or out of it, and imports a package only to look at it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class Line:
 
 def report(root: Path) -> list[tuple[str, list[Line]]]:
     """All sections as (heading, lines)."""
-    return [("Python", python_lines(root)), ("Packages", package_lines(root)), ("Linear algebra", blas_lines()),
-            ("Data", data_lines(root)), ("Optional", optional_lines()), ("This folder", folder_lines(root))]
+    return [("Python", python_lines(root)), ("Packages", package_lines(root)),
+            ("Linear algebra", blas_lines()), ("Data", data_lines(root)), ("Optional", optional_lines()),
+            ("This folder", folder_lines(root))]
 
 
 def python_lines(root: Path) -> list[Line]:
@@ -146,12 +147,13 @@ def optional_lines() -> list[Line]:
 def quarto_line() -> Line:
     quarto = shutil.which("quarto")
     if quarto is None:
-        return Line("note", "Quarto (1.9 or newer) is not on the PATH: the embedded typesetter makes the book",
+        return Line("note", "Quarto (1.9 or newer) is not on the PATH: the embedded typesetter is used",
                     "only if you want it: https://quarto.org/docs/get-started")
     try:
-        told = subprocess.run([quarto, "--version"], capture_output=True, text=True, timeout=60).stdout.strip()
+        told = subprocess.run([quarto, "--version"], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         told = ""
+    told = told.strip()
     numbers = [int(part) for part in re.findall(r"\d+", told)[:2]]
     fits = numbers >= [1, 9]
     return Line("ok" if fits else "note", f"Quarto {told or 'that does not say its version'} at {quarto}"
@@ -186,6 +188,6 @@ def main(argv: list[str], root: Path = Path(".")) -> int:
                 print(f"{'':10s}-> {line.fix}")
     missing = sum(line.state == "missing" for _, lines in sections for line in lines)
     print()
-    print(f"{missing} thing{'s' * (missing != 1)} missing that make test or make render needs." if missing else
-          "All that make test and make render need is here.")
+    print(f"{missing} thing{'s' * (missing != 1)} missing that make test or make render needs." if missing
+          else "All that make test and make render need is here.")
     return 1 if missing else 0

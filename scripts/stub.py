@@ -25,7 +25,10 @@ def stub_of(modules: list[tuple[str, str]], header: str, package: str) -> str:
         part.hide({name for other in later for name in other.defined})
     imports = import_block(parts, package)
     bodies = [body for part in parts if (body := part.render(len(parts) > 1))]
-    text = "\n\n\n".join(["\n\n".join(filter(None, [parts[-1].docstring, imports])), *bodies]) + "\n"
+    text = "\n\n".join(filter(None, [parts[-1].docstring, imports]))
+    for body in bodies:
+        text += ("\n\n\n" if body.startswith(("def ", "class ", "async ", "@")) else "\n\n") + body
+    text += "\n"
     lines = [header.rstrip()]
     if unused_imports(text):
         lines.append("# ruff: noqa: F401  (what is imported is there for you to use)")
@@ -106,14 +109,17 @@ class Part:
 
     def constant(self, node) -> str | None:
         """A constant as it is; one that calls what the learner has yet to write is left open."""
-        dropped = {n.name for n in self.items if isinstance(n, DEFINITIONS)} - self.wanted
-        calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
-        called = {name for call in calls for name in names_in(call.func)}
-        own = {n.name for n in self.items if isinstance(n, DEFINITIONS)} - self.decorators
-        if called & own or names_in(node) & dropped:
+        if self.needs_bodies(node):
             public = [name for name in names_bound(node) if is_public(name)]
             return "\n".join(f"{name} = None  # yours to work out" for name in public) or None
         return self.source(node)
+
+    def needs_bodies(self, node) -> bool:
+        """Whether a statement calls a definition of this module, or names one that goes."""
+        own = {n.name for n in self.items if isinstance(n, DEFINITIONS)}
+        calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
+        called = {name for call in calls for name in names_in(call.func)}
+        return bool(called & (own - self.decorators) or names_in(node) & (own - self.wanted))
 
     def source(self, node) -> str:
         """The lines of a statement, with the comment right above it."""
@@ -141,14 +147,14 @@ class Part:
     def members(self, node, body, qualified: str) -> list[str]:
         """The members of a class that stay, a blank line before each method."""
         gone = {m.name for m in body if isinstance(m, FUNCTIONS) and not is_member_public(m.name)}
-        gone |= {n.name for n in self.items if isinstance(n, DEFINITIONS)} - self.wanted
         out, last = [], None if is_docstring(node.body[0]) else node
         for member in body:
             if isinstance(member, DEFINITIONS):
                 if not is_member_public(member.name):
                     continue
                 lines = [""] * (last is not node) + self.definition(member, f"{qualified}.{member.name}")
-            elif isinstance(member, (ast.Assign, ast.AnnAssign)) and not names_in(member) & gone:
+            elif isinstance(member, (ast.Assign, ast.AnnAssign)) and not names_in(member) & gone \
+                    and not self.needs_bodies(member):
                 tight = last is node or isinstance(last, (ast.Assign, ast.AnnAssign))
                 lines = [""] * (not tight) + self.lines[member.lineno - 1:member.end_lineno]
             else:
@@ -211,7 +217,12 @@ def names_bound(node) -> set[str]:
 
 
 def names_in(node) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    """The names that a piece of code looks up, its own lambdas' and comprehensions' variables excepted."""
+    inner = [n for n in ast.walk(node) if isinstance(n, ast.Lambda)]
+    own = {a.arg for f in inner for a in ast.walk(f.args) if isinstance(a, ast.arg)}
+    own |= {n.id for f in ast.walk(node) if isinstance(f, ast.comprehension) for n in ast.walk(f.target)
+            if isinstance(n, ast.Name)}
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - own
 
 
 def evaluated_names(node) -> set[str]:
@@ -221,10 +232,8 @@ def evaluated_names(node) -> set[str]:
         return {name for part in shell for name in names_in(part)}
     found = {name for part in [*node.decorator_list, *node.bases, *node.keywords] for name in names_in(part)}
     for member in node.body:
-        if isinstance(member, DEFINITIONS):
-            found |= evaluated_names(member) if is_member_public(member.name) else set()
-        else:
-            found |= names_in(member)
+        if isinstance(member, DEFINITIONS) and is_member_public(member.name):
+            found |= evaluated_names(member)
     return found
 
 

@@ -50,8 +50,8 @@ def main(argv: list[str], root: Path = Path(".")) -> int:
     for stem in [name] if name else names:
         path = root / "tangled" / chapter.package / f"{stem}.py"
         if not path.is_file():
-            raise Problem(f"tangled/{chapter.package}/{stem}.py", 0, "is not there; expected it to be tangled: "
-                          "run make tangle")
+            raise Problem(f"tangled/{chapter.package}/{stem}.py", 0,
+                          "is not there; expected it to be tangled: run make tangle")
         status = run(root, f"tangled.{chapter.package}.{stem}", rest)
         if status:
             return status
@@ -66,7 +66,7 @@ def run(root: Path, module: str, rest: list[str]) -> int:
     child = subprocess.Popen([sys.executable, "-m", module, *rest], cwd=root, env=environment)
     try:
         return child.wait()
-    except KeyboardInterrupt:                           # it got the signal too, and may want to save its state
+    except KeyboardInterrupt:                           # it got the signal too, and may be saving its state
         try:
             child.wait(10)
         except subprocess.TimeoutExpired:

@@ -87,8 +87,10 @@ def jobs(root: Path, paths: list[str]) -> list[Job]:
         if chapter.path in chapters:
             names |= {chapter.package, *(Path(s).stem for s in chapter.meta.get("shared", []))} - {None}
             topics += [] if chapter.topic is None else [chapter.topic]
-    if chapters:
+    if "_quarto.yml" in chapters:
         todo.append(Job("tangle", ["tangle"]))
+    else:
+        todo += [Job(f"tangle {path}", ["tangle", "--only", path]) for path in chapters]
     todo += [Job(f"topic {topic}", ["test", "--topic", str(topic)]) for topic in topics]
     todo += [Job(f"topic {topic}, which imports it", ["test", "--topic", str(topic)], whole=False)
              for topic in dependents(root, book, names) if topic not in topics]
@@ -176,6 +178,7 @@ class Watch:
     def __init__(self, root: Path, command: list[str], screen: Screen):
         self.root, self.screen, self.runner = root, screen, Runner(root, command)
         self.seen = snapshot(root)
+        self.undone: list[str] = []                 # what an earlier round was about that a save cut short
 
     def stir(self) -> bool:
         """Whether something was saved since the last round began."""
@@ -190,6 +193,8 @@ class Watch:
                 break
             now = later
         paths, self.seen = changed(self.seen, now), now
+        paths += [path for path in self.undone if path not in paths and path in now]
+        self.undone = []
         if not paths:
             return
         self.screen.clear()
@@ -202,7 +207,9 @@ class Watch:
         for job in todo:
             if not self.do(job):
                 break
-        if not self.stir():
+        if self.stir():
+            self.undone = paths
+        else:
             self.screen.say("\nWatching; Ctrl-C ends.")
 
     def do(self, job: Job) -> bool:
