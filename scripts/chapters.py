@@ -106,6 +106,11 @@ class Chapter:
             text = text.replace("\0", " ")
         return NEWLINE.sub("\n", text) if "\r" in text else text
 
+    def with_ends(self) -> list[str]:
+        """The lines as they are in the file, each with its line end."""
+        text, ends = self.raw.decode("utf-8-sig"), NEWLINE.findall(self.raw.decode("utf-8-sig"))
+        return [line + end for line, end in zip(NEWLINE.split(text), [*ends, ""])]
+
     def front_line(self, key: str) -> int:
         """The line of a front matter key (1: it is not there)."""
         return self._head.line(key)

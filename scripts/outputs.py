@@ -14,6 +14,7 @@ from scripts.front import near
 HEADER = "# Tangled from {source}; edit the chapter, then run make tangle. sha256:{digest}"
 HEADING = re.compile(r"# Tangled from (.+?); edit the chapter, then run make tangle\. sha256:([0-9a-f]{16})$")
 CITATION = re.compile(r"(?<![\w@])@(eq-[A-Za-z0-9][\w-]*)")
+NUMBER = re.compile(r"\beq\. ([0-9A-Z]+(?:\.[0-9]+)?)(?![\w-])")
 ROOT_INIT = '''\
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
@@ -91,6 +92,18 @@ def cite(rows: list[Row], chapter: Chapter, book: Book, problems: list[Problem])
             row = row._replace(text=CITATION.sub(number, row.text))
         done.append(row)
     return done
+
+
+def cited(lines: list[str], chapter: Chapter, book: Book) -> list[str]:
+    """The lines with known `@eq-…` replaced by their numbers."""
+    return [row.text for row in cite([Row(line, 0, "") for line in lines], chapter, book, [])]
+
+
+def uncited(lines: list[str], chapter: Chapter, book: Book) -> list[str]:
+    """The lines with `eq. 27.4` turned back into `@eq-27-rotation`."""
+    labels = {number: label for label, number in {**book.equations, **chapter.equations}.items()}
+    back = lambda m: f"@{labels[m[1]]}" if m[1] in labels else m[0]
+    return [NUMBER.sub(back, line) if "eq. " in line else line for line in lines]
 
 
 def chapter_outputs(chapter: Chapter, book: Book) -> dict[str, Output]:
@@ -212,9 +225,12 @@ def syntax(target: str, output: Output) -> Problem | None:
         n, what = error.lineno or 1, error.msg
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         n, what = 1, str(error) or "nested too deep"
-    n = min(max(n, 1), len(output.rows))
-    line = next((output.rows[i][1] for i in range(n - 1, -1, -1) if output.rows[i][1]), 0)
-    text = output.text.split("\n")[n - 1].strip()
+    lines = output.text.split("\n")
+    n = min(max(n, 1), len(lines))
+    text = lines[n - 1].strip()
+    if not output.rows:                               # a file on disk rather than what a chapter makes
+        return Problem(target, n, f"Python does not compile: {what}: {text[:80]!r}; expected valid Python")
+    line = next((at for _, at in reversed(output.rows[:n]) if at), 0)
     if re.search(r"<<[^<>]+>>", text):
         return Problem(output.chapter, line, f"a reference beside code: {text!r}; expected <<…>> alone on its line")
     return Problem(output.chapter, line, f"Python does not compile: {what}: {text[:80]!r} ({target}:{n}); "
