@@ -3,8 +3,8 @@
     outputs = execute(book)                     {chapter path: [outputs of each unit]}
     outputs = execute(book, ["chapters/27-positional-encodings.qmd"])
 
-A unit is a cell that is to be evaluated, or an inline `{python}` expression, in the order of the page. What is
-kept is named by a hash of all that it depends on (`execution_key.py`): editing prose runs nothing, editing
+A unit is a cell that is to be evaluated, or an inline `{python}` expression, in the order of the page. What
+is kept is named by a hash of all that it depends on (`execution_key.py`): editing prose runs nothing, editing
 code runs the chapters that import it.
 """
 
@@ -151,7 +151,7 @@ def prune(book: Book) -> int:
     folder = _folder(Path(book.root).resolve())
     names = {_stem(c.path) for c in book.chapters}
     gone = [p for p in folder.glob("*") if p.name.partition("@")[0] not in names
-            or p.suffix == ".partial" and time.time() - p.stat().st_mtime > 3600]
+            or (p.suffix == ".partial" and time.time() - p.stat().st_mtime > 3600)]
     for path in gone:
         path.unlink(missing_ok=True)
     return len(gone)

@@ -1,4 +1,4 @@
-"""What a chapter's outputs depend on: its cells, the tangled modules they import, the data they read, versions.
+"""What a chapter's outputs depend on: cells, the tangled modules they import, the data they read, versions.
 
 Modules are hashed by their syntax tree, so a changed comment (or a chapter renamed in the first line) runs
 nothing; a module that shows source text (`getsource`) makes the text itself count.
@@ -7,6 +7,7 @@ nothing; a module that shows source text (`getsource`) makes the text itself cou
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -123,10 +124,8 @@ def _module_hash(path: Path, whole: bool) -> str:
     known = (path, stat.st_mtime_ns, stat.st_size, whole)
     if known not in _HASHES:
         text = path.read_text(encoding="utf-8")
-        try:
+        with contextlib.suppress(SyntaxError):
             text = text if whole else ast.dump(ast.parse(text))
-        except SyntaxError:
-            pass
         _HASHES[known] = hashlib.sha256(text.encode()).hexdigest()
     return _HASHES[known]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ from scripts.figure_style import MARK
 TOOLS = Path(__file__).resolve().parent.parent
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
               "VECLIB_MAXIMUM_THREADS")
-PRELUDE = "__import__('scripts.figure_style').figure_style.set_up(get_ipython())"
+STYLE = "__import__('scripts.figure_style').figure_style"
+PRELUDE = f"{STYLE}.set_up(get_ipython())"
 STARTS = 0                                              # kernels started by this process (the tests count)
 
 
@@ -29,8 +31,7 @@ class Unit:
 
     @property
     def program(self) -> str:
-        return f"__import__('scripts.figure_style').figure_style.show_inline({self.source}\n)" if self.inline \
-            else self.source
+        return f"{STYLE}.show_inline({self.source}\n)" if self.inline else self.source
 
 
 @dataclass
@@ -84,7 +85,8 @@ async def run(path: str, units: list[Unit], root: Path, limit: int, details: boo
                             coalesce_streams=True)
     STARTS += 1
     (root / ".cache" / "ipython").mkdir(parents=True, exist_ok=True)
-    async with client.async_setup_kernel(env=environment(root)):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    async with client.async_setup_kernel(env=environment(root), **quiet):
         for n, cell in enumerate(cells):
             await _run_cell(client, cell, n, path, units[n - 1] if n else None, root, limit, details)
     return Run([_plain(c.outputs) for c in cells[1:]], time.perf_counter() - start)
@@ -103,8 +105,8 @@ async def _run_cell(client, cell, n, path, unit, root, limit, details) -> None:
         raise Problem(path, line, f"this cell ran longer than {limit} s; make it smaller, or give it "
                                   "`#| time-limit: SECONDS`") from None
     except DeadKernelError:
-        raise Problem(path, line, "the kernel died in this cell (out of memory, or the cell ended the process)") \
-            from None
+        raise Problem(path, line, "the kernel died in this cell (out of memory, or the cell ended "
+                                  "the process)") from None
 
 
 def _problem(path, unit, cell, failure, root, details) -> Problem:

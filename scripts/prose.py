@@ -10,8 +10,10 @@ INLINE_CELL = re.compile(r"`\{python\}\s+([^`]+?)\s*`")
 
 
 def classify(chapter) -> list[str]:
-    """The kind of every line: hidden (front matter, code, comments), math, div, heading, caption, table, blank or
-    prose."""
+    """The kind of every line.
+
+    hidden (front matter, code, comments), math, div, heading, caption, table, blank or prose.
+    """
     lines, kinds, n = chapter.lines, [], 0
     while n < len(lines):
         end = n + 1
@@ -64,7 +66,7 @@ def inline_cells(line: str) -> list[str]:
 
 
 def spans(paragraph: str):
-    """Cut a paragraph into ("code", "`x`"), ("link", …), ("math", …) and ("text", …); together they are it."""
+    """Cut a paragraph into ("code", "`x`"), ("link", …), ("math", …) and ("text", …): together, it."""
     start = at = 0
     while at < len(paragraph):
         found = _span(paragraph, at)
