@@ -1,0 +1,199 @@
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fc2f7353f5ac0a05
+"""Positional encodings, level 1: loops over single numbers. Shapes and errors as in level 2."""
+
+import math
+import numbers
+
+import numpy as np
+
+def _check_count(name, value, least):
+    """Refuse a size that is not an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} = {value!r}; expected an integer of at least {least}")
+
+
+def _check_dim(dim):
+    """Refuse a number of features that does not split into pairs."""
+    _check_count("dim", dim, 2)
+    if dim % 2:
+        raise ValueError(f"dim = {dim}; expected an even number, for features turn in pairs")
+
+
+def _check_table(length, dim, base, dtype):
+    """Refuse what cannot be the size, the base or the dtype of a table."""
+    _check_count("length", length, 0)
+    _check_dim(dim)
+    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
+        raise ValueError(f"base = {base!r}; expected a positive finite number")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"dtype = {np.dtype(dtype)}; expected a floating-point type")
+
+
+def _check_floats(name, x, shape):
+    """`x` as an array of floats of that shape, in which letters stand for any size."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
+    sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
+    if x.ndim != len(shape) or not sizes_fit:
+        raise ValueError(f"{name} has shape {x.shape}; expected ({', '.join(map(str, shape))})")
+    return x
+
+
+def _check_positions(positions, rows, *shapes):
+    """`positions` as integers of one of the shapes (of any, if none is given), rows of a table."""
+    positions = np.asarray(positions)
+    if positions.dtype.kind not in "iu":
+        raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
+    if shapes and positions.shape not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"positions has shape {positions.shape}; expected {expected}")
+    if positions.size and not 0 <= positions.min() <= positions.max() < rows:
+        raise ValueError(f"positions run from {positions.min()} to {positions.max()}; "
+                         f"expected 0 to {rows - 1}, the rows of the table")
+    return positions.astype(np.intp)
+
+
+def _check_sum(x, encoding):
+    """x (B, T, D) and an encoding (T, D) or (B, T, D), the latter in the dtype of x."""
+    x = _check_floats("x", x, ("B", "T", "D"))
+    shape = x.shape if np.ndim(encoding) == 3 else x.shape[1:]
+    return x, _check_floats("encoding", encoding, shape).astype(x.dtype, copy=False)
+
+
+def _check_rope(x, cos, sin, positions, layout):
+    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
+    x = _check_floats("x", x, ("B", "H", "T", "D"))
+    batch, _, steps, dim = x.shape
+    if dim == 0 or dim % 2:
+        raise ValueError(f"x has {dim} features; expected an even number, at least 2")
+    cos = _check_floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
+    sin = _check_floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
+    if layout not in ("interleaved", "half"):
+        raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
+    positions = np.arange(steps) if positions is None else positions
+    return x, cos, sin, _check_positions(positions, len(cos), (steps,), (batch, steps))
+
+
+def _check_bias(slopes, length, past):
+    """The slopes as an array (H,); sizes that are no sizes are refused."""
+    _check_count("length", length, 0)
+    _check_count("past", past, 0)
+    return _check_floats("slopes", slopes, ("H",))
+
+
+def rope_tables(length, dim, base=10000.0, dtype=np.float64):
+    """Cosine and sine of every pair's angle at every position: two arrays (L, D/2)."""
+    _check_table(length, dim, base, dtype)
+    cos = np.empty((length, dim // 2), dtype)
+    sin = np.empty((length, dim // 2), dtype)
+    for p in range(length):
+        for i in range(dim // 2):
+            angle = p * base ** (-2 * i / dim)                  # eq. 27.3
+            cos[p, i], sin[p, i] = math.cos(angle), math.sin(angle)
+    return cos, sin
+
+
+def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
+    """Sines in the even columns, cosines in the odd ones: (L, D)."""
+    cos, sin = rope_tables(length, dim, base, dtype)
+    table = np.empty((length, dim), dtype)
+    for p in range(length):
+        for i in range(dim // 2):
+            table[p, 2 * i], table[p, 2 * i + 1] = sin[p, i], cos[p, i]   # eq. 27.4
+    return table
+
+
+def learned_positions(table, positions):
+    """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
+    table = _check_floats("table", table, ("L", "D"))
+    positions = _check_positions(positions, len(table))
+    out = np.empty((*positions.shape, table.shape[1]), table.dtype)
+    for where in np.ndindex(positions.shape):
+        out[where] = table[positions[where]]                    # eq. 27.8
+    return out, (positions, table.shape)
+
+
+def learned_positions_backward(dout, cache):
+    """Gradient (L, D) of the table: each row sums over the tokens that read it."""
+    positions, shape = cache
+    dout = _check_floats("dout", dout, (*positions.shape, shape[1]))
+    dtable = np.zeros(shape, dout.dtype)
+    for where in np.ndindex(positions.shape):
+        dtable[positions[where]] += dout[where]                 # eq. 27.9
+    return dtable
+
+
+def add_positions(x, encoding):
+    """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
+    x, encoding = _check_sum(x, encoding)
+    out = np.empty_like(x)
+    for b, t in np.ndindex(x.shape[:2]):
+        out[b, t] = x[b, t] + (encoding[t] if encoding.ndim == 2 else encoding[b, t])
+    return out, (x.shape, encoding.shape)
+
+
+def add_positions_backward(dout, cache):
+    """Gradients (dx (B, T, D), dencoding) in the shapes of the inputs."""
+    shape, encoding_shape = cache
+    dout = _check_floats("dout", dout, shape)
+    dencoding = np.zeros(encoding_shape, dout.dtype)
+    for b, t in np.ndindex(shape[:2]):
+        dencoding[t if len(encoding_shape) == 2 else (b, t)] += dout[b, t]   # eq. 27.10
+    return dout, dencoding
+
+
+def _turn(vector, cos, sin, layout):
+    """One vector, D floats, with each pair turned; cos and sin are D/2 floats."""
+    turned = [0.0] * len(vector)
+    for i in range(len(cos)):
+        first, second = (2 * i, 2 * i + 1) if layout == "interleaved" else (i, i + len(cos))
+        a, b = vector[first], vector[second]
+        turned[first] = a * cos[i] - b * sin[i]                 # eq. 27.12
+        turned[second] = a * sin[i] + b * cos[i]
+    return turned
+
+
+def rope(x, cos, sin, positions=None, layout="interleaved"):
+    """Turn each pair of `x` (B, H, T, D) by its position's angle: out (B, H, T, D)."""
+    x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
+    positions = np.broadcast_to(positions, (len(x), x.shape[2]))          # (B, T)
+    out = np.empty_like(x)
+    for b, h, t in np.ndindex(x.shape[:3]):
+        p = positions[b, t]
+        out[b, h, t] = _turn(x[b, h, t].tolist(), cos[p].tolist(), sin[p].tolist(), layout)
+    return out, (cos, sin, positions, layout, x.shape)
+
+
+def rope_backward(dout, cache):
+    """Gradient dx (B, H, T, D): the opposite rotation."""
+    cos, sin, positions, layout, shape = cache
+    dout = _check_floats("dout", dout, shape)
+    return rope(dout, cos, -sin, positions, layout)[0]          # eq. 27.16
+
+
+def interleaved_to_half(dim):
+    """Permutation (D,): feature j of the half-split layout is feature perm[j] of the interleaved one."""
+    _check_dim(dim)
+    return np.array([2 * j if j < dim // 2 else 2 * (j - dim // 2) + 1 for j in range(dim)])
+
+
+def alibi_slopes(heads):
+    """Slopes (H,) of ALiBi's heads."""
+    _check_count("heads", heads, 1)
+    power = 1
+    while 2 * power <= heads:
+        power *= 2
+    slopes = [2.0 ** (-8.0 * h / power) for h in range(1, power + 1)]     # eq. 27.20
+    extra = [2.0 ** (-8.0 * h / (2 * power)) for h in range(1, 2 * power + 1, 2)]
+    return np.array(slopes + extra[:heads - power])
+
+
+def alibi_bias(slopes, length, past=0):
+    """Bias (H, T, past + T) to add to the scores; -inf where a key is later than the query."""
+    slopes = _check_bias(slopes, length, past)
+    bias = np.full((len(slopes), length, past + length), -np.inf, slopes.dtype)
+    for h, i in np.ndindex(len(slopes), length):
+        for j in range(past + i + 1):
+            bias[h, i, j] = -slopes[h] * (past + i - j)         # eq. 27.19
+    return bias

@@ -1,0 +1,241 @@
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:07a1a18e41398f20
+"""Positional encodings, level 3: in place, few passes over memory. Shapes and errors as in level 2.
+
+`out=` is an array in the shape and dtype of the result; it may be the input itself.
+"""
+
+import math
+import numbers
+
+import numpy as np
+
+BLOCK = 1 << 16     # numbers that a block of the rotation holds: a buffer that stays in the cache
+
+def _check_count(name, value, least):
+    """Refuse a size that is not an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} = {value!r}; expected an integer of at least {least}")
+
+
+def _check_dim(dim):
+    """Refuse a number of features that does not split into pairs."""
+    _check_count("dim", dim, 2)
+    if dim % 2:
+        raise ValueError(f"dim = {dim}; expected an even number, for features turn in pairs")
+
+
+def _check_table(length, dim, base, dtype):
+    """Refuse what cannot be the size, the base or the dtype of a table."""
+    _check_count("length", length, 0)
+    _check_dim(dim)
+    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
+        raise ValueError(f"base = {base!r}; expected a positive finite number")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"dtype = {np.dtype(dtype)}; expected a floating-point type")
+
+
+def _check_floats(name, x, shape):
+    """`x` as an array of floats of that shape, in which letters stand for any size."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
+    sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
+    if x.ndim != len(shape) or not sizes_fit:
+        raise ValueError(f"{name} has shape {x.shape}; expected ({', '.join(map(str, shape))})")
+    return x
+
+
+def _check_positions(positions, rows, *shapes):
+    """`positions` as integers of one of the shapes (of any, if none is given), rows of a table."""
+    positions = np.asarray(positions)
+    if positions.dtype.kind not in "iu":
+        raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
+    if shapes and positions.shape not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"positions has shape {positions.shape}; expected {expected}")
+    if positions.size and not 0 <= positions.min() <= positions.max() < rows:
+        raise ValueError(f"positions run from {positions.min()} to {positions.max()}; "
+                         f"expected 0 to {rows - 1}, the rows of the table")
+    return positions.astype(np.intp)
+
+
+def _check_sum(x, encoding):
+    """x (B, T, D) and an encoding (T, D) or (B, T, D), the latter in the dtype of x."""
+    x = _check_floats("x", x, ("B", "T", "D"))
+    shape = x.shape if np.ndim(encoding) == 3 else x.shape[1:]
+    return x, _check_floats("encoding", encoding, shape).astype(x.dtype, copy=False)
+
+
+def _check_rope(x, cos, sin, positions, layout):
+    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
+    x = _check_floats("x", x, ("B", "H", "T", "D"))
+    batch, _, steps, dim = x.shape
+    if dim == 0 or dim % 2:
+        raise ValueError(f"x has {dim} features; expected an even number, at least 2")
+    cos = _check_floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
+    sin = _check_floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
+    if layout not in ("interleaved", "half"):
+        raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
+    positions = np.arange(steps) if positions is None else positions
+    return x, cos, sin, _check_positions(positions, len(cos), (steps,), (batch, steps))
+
+
+def _check_bias(slopes, length, past):
+    """The slopes as an array (H,); sizes that are no sizes are refused."""
+    _check_count("length", length, 0)
+    _check_count("past", past, 0)
+    return _check_floats("slopes", slopes, ("H",))
+
+
+def _turns(length, dim, base, start, sense):
+    """start * exp(sense * p * theta_i): (L, D/2) complex128."""
+    frequencies = base ** (-np.arange(0, dim, 2) / dim)         # eq. 27.3
+    turns = np.empty((length, dim // 2), np.complex128)
+    turns[:1] = start
+    done = 1
+    while done < length:
+        todo = min(done, length - done)
+        turn = np.exp(sense * done * frequencies)               # from p to p + done
+        np.multiply(turns[:todo], turn, out=turns[done:done + todo])      # eq. 27.5
+        done += todo
+    return turns
+
+
+def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
+    """Table (L, D) of sines and cosines, by doubling."""
+    _check_table(length, dim, base, dtype)
+    return _turns(length, dim, base, 1j, -1j).view(np.float64).astype(dtype, copy=False)
+
+
+def rope_tables(length, dim, base=10000.0, dtype=np.float64):
+    """Cosines and sines (L, D/2), by doubling."""
+    _check_table(length, dim, base, dtype)
+    turns = _turns(length, dim, base, 1.0, 1j)
+    return turns.real.astype(dtype, order="C"), turns.imag.astype(dtype, order="C")
+
+
+def learned_positions(table, positions):
+    """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
+    table = _check_floats("table", table, ("L", "D"))
+    positions = _check_positions(positions, len(table))
+    return table.take(positions, axis=0), (positions, table.shape)
+
+
+def learned_positions_backward(dout, cache):
+    """Gradient (L, D) of the table, one sum for each run of equal positions."""
+    positions, shape = cache
+    dout = _check_floats("dout", dout, (*positions.shape, shape[1]))
+    flat, rows = positions.reshape(-1), dout.reshape(positions.size, shape[1])
+    dtable = np.zeros(shape, dout.dtype)
+    order = np.argsort(flat, kind="stable")
+    runs = flat[order]
+    starts = np.flatnonzero(np.diff(runs, prepend=-1))          # where a new position begins
+    if len(starts) == len(flat):
+        dtable[flat] = rows
+    else:
+        dtable[runs[starts]] = np.add.reduceat(rows[order], starts, axis=0)   # eq. 27.9
+    return dtable
+
+
+def add_positions(x, encoding, out=None):
+    """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D), into `out`."""
+    x, encoding = _check_sum(x, encoding)
+    return np.add(x, encoding, out=_check_out(out, x)), (x.shape, encoding.ndim)
+
+
+def add_positions_backward(dout, cache):
+    """dx is `dout` itself, and so is dencoding unless the batch shared it: do not write into them."""
+    shape, axes = cache
+    dout = _check_floats("dout", dout, shape)
+    return dout, dout.sum(axis=0) if axes == 2 else dout        # eq. 27.10
+
+
+def _check_out(out, x):
+    """An array to write into: `out` if it fits x, a new one if it is None."""
+    if out is None:
+        return np.empty_like(x)
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (x.shape, x.dtype):
+        raise ValueError(f"out is {getattr(out, 'dtype', type(out))} of shape {np.shape(out)}; "
+                         f"expected {x.dtype} of shape {x.shape}")
+    return out
+
+
+def _pairs(x, layout):
+    """First and second members of the pairs: two views (..., D/2) of x (..., D)."""
+    half = x.shape[-1] // 2
+    return (x[..., 0::2], x[..., 1::2]) if layout == "interleaved" else (x[..., :half], x[..., half:])
+
+
+def _rotate(x, cos, sin, layout, out):
+    """Turn x (B, H, T, D) into out, which may be x; cos, sin (1 or B, 1, T, D/2)."""
+    dense = x.itemsize >= 4 and x.strides[-1] == out.strides[-1] == x.itemsize
+    if layout == "interleaved" and dense:
+        turn = np.empty(cos.shape, np.result_type(x, np.complex64))
+        turn.real, turn.imag = cos, sin
+        np.multiply(x.view(turn.dtype), turn, out=out.view(turn.dtype))   # eq. 27.13
+    else:
+        _rotate_blocks(x, cos, sin, layout, out)
+    return out
+
+
+def _rotate_blocks(x, cos, sin, layout, out):
+    """The same for pairs that are not neighbours in memory: one buffer of a block of heads."""
+    batch, heads, steps, dim = x.shape
+    wide = np.empty((*cos.shape[:-1], dim), x.dtype)            # each cosine for both members
+    for members in _pairs(wide, layout):
+        members[...] = cos
+    minus = -sin
+    at_once = max(1, BLOCK // max(1, steps * dim))              # heads a block
+    for b in range(batch):
+        row = b if len(cos) > 1 else 0
+        for h in range(0, heads, at_once):
+            block, target = x[b, h:h + at_once], out[b, h:h + at_once]
+            buffer = np.empty_like(block)
+            (a, c), (p, q) = _pairs(block, layout), _pairs(buffer, layout)
+            np.multiply(c, minus[row], out=p)
+            np.multiply(a, sin[row], out=q)
+            np.multiply(block, wide[row], out=target)
+            target += buffer                                    # eq. 27.12
+
+
+def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
+    """Turn each pair of `x` (B, H, T, D) by its position's angle, into `out`."""
+    x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
+    rows = positions if positions.ndim == 2 else positions[None]
+    cos, sin = cos[rows][:, None], sin[rows][:, None]           # (1 or B, 1, T, D/2)
+    return _rotate(x, cos, sin, layout, _check_out(out, x)), (cos, sin, layout, x.shape)
+
+
+def rope_backward(dout, cache, out=None):
+    """Gradient dx (B, H, T, D): the opposite rotation; `out` may be `dout`."""
+    cos, sin, layout, shape = cache
+    dout = _check_floats("dout", dout, shape)
+    return _rotate(dout, cos, -sin, layout, _check_out(out, dout))        # eq. 27.16
+
+
+def interleaved_to_half(dim):
+    """Permutation (D,) from the interleaved layout to the half-split one."""
+    _check_dim(dim)
+    return np.arange(dim).reshape(-1, 2).T.reshape(-1)          # eq. 27.17
+
+
+def alibi_slopes(heads):
+    """Slopes (H,) of ALiBi's heads."""
+    _check_count("heads", heads, 1)
+    power = 1 << (int(heads).bit_length() - 1)
+    exponents = np.concatenate([np.arange(1, power + 1) / power,
+                                np.arange(1, 2 * power, 2)[:heads - power] / (2 * power)])
+    return np.exp2(-8.0 * exponents)                            # eq. 27.20
+
+
+def alibi_bias(slopes, length, past=0):
+    """Read-only view (H, T, S), S = past + T, of H (T + S - 1) numbers; -inf above the diagonal."""
+    slopes = _check_bias(slopes, length, past)
+    keys = past + length
+    if length == 0:
+        return np.empty((len(slopes), 0, keys), slopes.dtype)
+    ahead = np.arange(1 - keys, length).astype(slopes.dtype)    # j - i, from the farthest back
+    ramp = slopes[:, None] * ahead                              # (H, T + S - 1)
+    ramp[:, keys:] = -np.inf
+    windows = np.lib.stride_tricks.sliding_window_view(ramp, keys, axis=1)
+    return windows[:, ::-1]                                     # row 0 starts farthest right

@@ -1,0 +1,233 @@
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:6630d1870a47dd6e
+"""Positional encodings, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
+
+import math
+import numbers
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tangled.testing import Case
+
+def _check_count(name, value, least):
+    """Refuse a size that is not an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} = {value!r}; expected an integer of at least {least}")
+
+
+def _check_dim(dim):
+    """Refuse a number of features that does not split into pairs."""
+    _check_count("dim", dim, 2)
+    if dim % 2:
+        raise ValueError(f"dim = {dim}; expected an even number, for features turn in pairs")
+
+
+def _check_table(length, dim, base, dtype):
+    """Refuse what cannot be the size, the base or the dtype of a table."""
+    _check_count("length", length, 0)
+    _check_dim(dim)
+    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
+        raise ValueError(f"base = {base!r}; expected a positive finite number")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"dtype = {np.dtype(dtype)}; expected a floating-point type")
+
+
+def _check_floats(name, x, shape):
+    """`x` as an array of floats of that shape, in which letters stand for any size."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
+    sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
+    if x.ndim != len(shape) or not sizes_fit:
+        raise ValueError(f"{name} has shape {x.shape}; expected ({', '.join(map(str, shape))})")
+    return x
+
+
+def _check_positions(positions, rows, *shapes):
+    """`positions` as integers of one of the shapes (of any, if none is given), rows of a table."""
+    positions = np.asarray(positions)
+    if positions.dtype.kind not in "iu":
+        raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
+    if shapes and positions.shape not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"positions has shape {positions.shape}; expected {expected}")
+    if positions.size and not 0 <= positions.min() <= positions.max() < rows:
+        raise ValueError(f"positions run from {positions.min()} to {positions.max()}; "
+                         f"expected 0 to {rows - 1}, the rows of the table")
+    return positions.astype(np.intp)
+
+
+def _check_sum(x, encoding):
+    """x (B, T, D) and an encoding (T, D) or (B, T, D), the latter in the dtype of x."""
+    x = _check_floats("x", x, ("B", "T", "D"))
+    shape = x.shape if np.ndim(encoding) == 3 else x.shape[1:]
+    return x, _check_floats("encoding", encoding, shape).astype(x.dtype, copy=False)
+
+
+def _check_rope(x, cos, sin, positions, layout):
+    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
+    x = _check_floats("x", x, ("B", "H", "T", "D"))
+    batch, _, steps, dim = x.shape
+    if dim == 0 or dim % 2:
+        raise ValueError(f"x has {dim} features; expected an even number, at least 2")
+    cos = _check_floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
+    sin = _check_floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
+    if layout not in ("interleaved", "half"):
+        raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
+    positions = np.arange(steps) if positions is None else positions
+    return x, cos, sin, _check_positions(positions, len(cos), (steps,), (batch, steps))
+
+
+def _check_bias(slopes, length, past):
+    """The slopes as an array (H,); sizes that are no sizes are refused."""
+    _check_count("length", length, 0)
+    _check_count("past", past, 0)
+    return _check_floats("slopes", slopes, ("H",))
+
+
+def _tensor(x):
+    return torch.from_numpy(np.require(x, requirements=["C", "W"]))
+
+
+def _gradients(dout, cache):
+    """Gradients of the leaves (in their shapes) for `dout` in the output's shape."""
+    out, *leaves = cache
+    dout = _check_floats("dout", dout, tuple(out.shape))
+    return [g.numpy() for g in torch.autograd.grad(out, leaves, _tensor(dout), retain_graph=True)]
+
+
+def rope_tables(length, dim, base=10000.0, dtype=np.float64):
+    """Cosines and sines (L, D/2)."""
+    _check_table(length, dim, base, dtype)
+    frequencies = torch.exp(torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(base) / dim))
+    angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
+    turns = torch.polar(torch.ones_like(angles), angles)
+    return turns.real.numpy().astype(dtype), turns.imag.numpy().astype(dtype)
+
+
+def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
+    """Table (L, D) of sines and cosines."""
+    cos, sin = map(_tensor, rope_tables(length, dim, base, dtype))
+    return torch.stack((sin, cos), dim=-1).flatten(1).numpy()
+
+
+def learned_positions(table, positions):
+    """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
+    leaf = _tensor(_check_floats("table", table, ("L", "D"))).requires_grad_()
+    out = functional.embedding(_tensor(_check_positions(positions, len(table))), leaf)
+    return out.detach().numpy(), (out, leaf)
+
+
+def learned_positions_backward(dout, cache):
+    """Gradient (L, D) of the table."""
+    return _gradients(dout, cache)[0]
+
+
+def add_positions(x, encoding):
+    """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
+    leaves = [_tensor(a).requires_grad_() for a in _check_sum(x, encoding)]
+    out = leaves[0] + leaves[1]
+    return out.detach().numpy(), (out, *leaves)
+
+
+def add_positions_backward(dout, cache):
+    """Gradients (dx, dencoding) in the shapes of the inputs."""
+    return tuple(_gradients(dout, cache))
+
+
+def rope(x, cos, sin, positions=None, layout="interleaved"):
+    """Turn each pair of `x` (B, H, T, D) by its position's angle: out (B, H, T, D)."""
+    x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
+    leaf = _tensor(x).requires_grad_()
+    rows = _tensor(positions if positions.ndim == 2 else positions[None])
+    cos, sin = (_tensor(table)[rows].unsqueeze(1) for table in (cos, sin))     # (1 or B, 1, T, D/2)
+    if layout == "interleaved":
+        pairs = torch.view_as_complex(leaf.unflatten(-1, (x.shape[-1] // 2, 2)))
+        out = torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+    else:
+        a, b = leaf.chunk(2, dim=-1)
+        out = leaf * torch.cat((cos, cos), -1) + torch.cat((-b, a), -1) * torch.cat((sin, sin), -1)
+    return out.detach().numpy(), (out, leaf)
+
+
+def rope_backward(dout, cache):
+    """Gradient dx (B, H, T, D)."""
+    return _gradients(dout, cache)[0]
+
+
+def interleaved_to_half(dim):
+    """Permutation (D,) from the interleaved layout to the half-split one."""
+    _check_dim(dim)
+    return torch.arange(dim).unflatten(0, (dim // 2, 2)).mT.flatten().numpy()
+
+
+def alibi_slopes(heads):
+    """Slopes (H,), by the recursion of the authors' code."""
+    _check_count("heads", heads, 1)
+    power = 2 ** int(math.log2(heads))
+    slopes = torch.exp2(torch.linspace(-8.0 / power, -8.0, power, dtype=torch.float64)).numpy()
+    return slopes if power == heads else np.append(slopes, alibi_slopes(2 * power)[0::2][:heads - power])
+
+
+def alibi_bias(slopes, length, past=0):
+    """Bias (H, T, past + T), by counting the visible keys from the right."""
+    slopes = _tensor(_check_bias(slopes, length, past))
+    visible = torch.ones(length, past + length, dtype=slopes.dtype).tril(past)
+    behind = visible.flip(-1).cumsum(-1).flip(-1) - 1           # i - j where visible
+    return (-slopes[:, None, None] * behind).masked_fill(visible == 0, -math.inf).numpy()
+
+
+def _explicit_rope(x, positions, dim, layout, base=10000.0):
+    """x (B, H, T, D) times the explicit matrices exp(p G), (B, T, D, D)."""
+    pair = torch.arange(dim // 2)
+    first, second = (2 * pair, 2 * pair + 1) if layout == "interleaved" else (pair, pair + dim // 2)
+    generator = torch.zeros(dim, dim, dtype=torch.float64)
+    generator[second, first] = base ** (-2.0 * pair.double() / dim)
+    generator = generator - generator.T
+    rotations = torch.linalg.matrix_exp(positions[..., None, None] * generator)
+    return torch.einsum("btij,bhtj->bhti", rotations.expand(len(x), -1, -1, -1), x)
+
+
+def golden_cases(rng):
+    """Inputs from `rng`; outputs and gradients from PyTorch in float64."""
+    yield Case("sinusoidal", {"length": 50, "dim": 16}, {"out": sinusoidal_table(50, 16)})
+    yield Case("sinusoidal_base", {"length": 9, "dim": 6, "base": 50.0}, {"out": sinusoidal_table(9, 6, 50.0)})
+    cos, sin = rope_tables(40, 8)
+    yield Case("rope_tables", {"length": 40, "dim": 8}, {"cos": cos, "sin": sin})
+
+    positions = np.array([[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]])
+    yield from _graded("learned", learned_positions, _gradients, rng,
+                       {"table": rng.standard_normal((7, 4)), "positions": positions}, ["table"])
+    for name, shape in (("add_shared", (4, 6)), ("add_own", (3, 4, 6))):
+        inputs = {"x": rng.standard_normal((3, 4, 6)), "encoding": rng.standard_normal(shape)}
+        yield from _graded(name, add_positions, _gradients, rng, inputs, ["x", "encoding"])
+
+    packed = np.array([[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]])
+    for name, layout, where in (("interleaved", "interleaved", None), ("half", "half", None),
+                                ("offset", "interleaved", np.arange(30, 35)), ("packed", "half", packed)):
+        inputs = {"x": rng.standard_normal((2, 3, 5, 8)), "cos": cos, "sin": sin, "layout": layout}
+        if where is not None:
+            inputs["positions"] = where
+        yield from _graded(f"rope_{name}", _explicit_case, _gradients, rng, inputs, ["x"])
+
+    for heads in (1, 8, 12):
+        yield Case(f"slopes_{heads}", {"heads": heads}, {"out": alibi_slopes(heads)})
+    for name, past in (("bias", 0), ("bias_past", 4)):
+        inputs = {"slopes": alibi_slopes(3), "length": 5, "past": past}
+        yield Case(name, inputs, {"out": alibi_bias(**inputs)})
+
+
+def _explicit_case(x, cos, sin, layout, positions=None):
+    """rope from explicit matrices, with the (B, H, T, D) input as the leaf of its graph."""
+    leaf = _tensor(x).requires_grad_()
+    positions = np.arange(x.shape[2]) if positions is None else positions
+    out = _explicit_rope(leaf, _tensor(np.atleast_2d(positions)), x.shape[-1], layout)
+    return out.detach().numpy(), (out, leaf)
+
+
+def _graded(name, f, backward, rng, inputs, wrt):
+    """One case with upstream weights and the gradients that they give."""
+    out, cache = f(**inputs)
+    dout = rng.standard_normal(out.shape)
+    yield Case(name, inputs, {"out": out}, {"out": dout}, dict(zip(wrt, backward(dout, cache))))
