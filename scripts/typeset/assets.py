@@ -1,0 +1,71 @@
+"""Files that the site needs beside its pages: style, scripts, fonts and pictures."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+from pathlib import Path
+
+from scripts.typeset.book import Book
+from scripts.typeset.check import image_file
+from scripts.typeset.tree import find
+
+HERE = Path(__file__).parent
+KATEX = HERE / "vendor" / "katex"
+FONTS = HERE / "vendor" / "fonts"
+MINISEARCH = HERE / "vendor" / "minisearch"
+
+
+def write(file: Path, text: str) -> None:
+    """Write only what changed, so that a browser and a file watcher see only that."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    data = text.encode("utf-8")
+    if not file.is_file() or file.read_bytes() != data:
+        file.write_bytes(data)
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_file() or target.read_bytes() != source.read_bytes():
+        shutil.copyfile(source, target)
+
+
+def katex_style() -> str:
+    """KaTeX's style sheet, with the one font format that every browser reads."""
+    style = (KATEX / "katex.min.css").read_text(encoding="utf-8")
+    return re.sub(r",url\([^)]*\) format\(\"(?:woff|truetype)\"\)", "", style)
+
+
+def copy_assets(folder: Path) -> None:
+    for file in sorted((HERE / "assets").rglob("*")):
+        if file.is_file():
+            copy(file, folder / file.relative_to(HERE / "assets"))
+    write(folder / "katex" / "katex.min.css", katex_style())
+    for font in sorted((KATEX / "fonts").glob("*.woff2")):
+        copy(font, folder / "katex" / "fonts" / font.name)
+    for font in sorted((FONTS / "web").glob("*.woff2")):
+        copy(font, folder / "fonts" / font.name)
+    for notice in sorted(FONTS.glob("LICENSE*")):
+        copy(notice, folder / "licences" / notice.name.replace("LICENSE-", ""))
+    search = (MINISEARCH / "minisearch.js").read_text(encoding="utf-8")
+    write(folder / "minisearch.js", re.sub(r"//# sourceMappingURL=.*", "", search))
+    for name, vendor in (("katex", KATEX), ("minisearch", MINISEARCH)):
+        copy(vendor / "LICENSE", folder / "licences" / f"{name}.txt")
+
+
+def images(book: Book) -> list[tuple[Path, str]]:
+    """(file, path in the book) of every picture in the written chapters."""
+    found = {}
+    for chapter in book.written:
+        for image in find(chapter.blocks, "Image"):
+            source = image["c"][2][0]
+            inside = source[1:] if source.startswith("/") else posixpath.normpath(
+                posixpath.join(posixpath.dirname(chapter.path), source))
+            found[inside] = image_file(book, chapter, source)
+    return [(file, inside) for inside, file in sorted(found.items())]
+
+
+def copy_images(book: Book, out: Path) -> None:
+    for file, inside in images(book):
+        copy(file, out / inside)

@@ -1,0 +1,137 @@
+"""Program text as lines of coloured pieces, with links where it names a chunk or an equation."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+from scripts.typeset.book import Book
+from scripts.typeset.normalise import MARK
+from scripts.typeset.project import Chapter
+from scripts.typeset.references import Place
+from scripts.typeset.tree import find, text_of
+
+CHUNK = re.compile(r"^([ \t]*)<<(.+?)>>", re.M)
+PLACEHOLDER = re.compile(r"__chunk_(\d+)__")
+EQUATION = re.compile(r"\beqs?\. ?((?:\d+|[A-Z])\.\d+)")
+STYLES = (  # a style's letter, and Pygments' token types that have it; the first that fits counts
+    ("c", ("Comment",)), ("s", ("Literal.String",)), ("n", ("Literal.Number", "Keyword.Constant")),
+    ("k", ("Keyword", "Operator.Word")), ("f", ("Name.Function", "Name.Class", "Name.Decorator")),
+    ("b", ("Name.Builtin", "Name.Exception")), ("p", ("Generic.Prompt",)), ("i", ("Generic.Inserted",)),
+    ("d", ("Generic.Deleted",)),
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of characters of one style: a letter of STYLES, "", "chunk" or "mark"."""
+
+    style: str
+    text: str
+    place: Place | None = None
+
+
+def code_lines(book: Book, chapter: Chapter, node: dict) -> list[list[Piece]]:
+    """The lines of a Program node."""
+    if node["role"] in ("output", "error"):
+        return [[Piece("", line)] for line in node["source"].rstrip("\n").split("\n")]
+    names: list[str] = []
+
+    def hide(match: re.Match) -> str:
+        names.append(match[2])
+        return f"{match[1]}__chunk_{len(names) - 1}__"
+
+    source = CHUNK.sub(hide, node["source"]) if node["role"] == "chunk" else node["source"]
+    marks = {}
+    if node["annotated"]:
+        lines = source.split("\n")
+        marks = {k: match[1] for k, line in enumerate(lines) if (match := MARK.search(line))}
+        source = "\n".join(MARK.sub("", line).rstrip() for line in lines)
+    out = [_linked(book, chapter, line, names) for line in coloured(source, node["language"])]
+    for k, mark in marks.items():
+        out[k] += [Piece("", "  "), Piece("mark", mark)]
+    return out
+
+
+@functools.lru_cache(maxsize=4096)
+def coloured(source: str, language: str) -> list[list[tuple[str, str]]]:
+    """(style, text) pairs, line by line."""
+    lexer = _lexer(language)
+    if lexer is None:
+        return [[("", line)] for line in source.split("\n")]
+    lines: list[list[tuple[str, str]]] = [[]]
+    for kind, text in lexer.get_tokens(source):
+        for k, part in enumerate(text.split("\n")):
+            if k:
+                lines.append([])
+            if part:
+                lines[-1].append((_style(kind), part))
+    count = source.count("\n") + 1              # Pygments ends its output with a newline of its own
+    return (lines + [[]] * count)[:count]
+
+
+@functools.cache
+def _lexer(language: str):
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
+    try:
+        return get_lexer_by_name(language, stripnl=False, ensurenl=True) if language else None
+    except ClassNotFound:
+        return None
+
+
+@functools.cache
+def _style(kind) -> str:
+    name = str(kind).removeprefix("Token.")
+    return next((letter for letter, kinds in STYLES if name.startswith(kinds)), "")
+
+
+def _linked(book: Book, chapter: Chapter, line: list[tuple[str, str]], names: list[str]) -> list[Piece]:
+    out = []
+    for style, text in line:
+        hidden = PLACEHOLDER.fullmatch(text)
+        if hidden and int(hidden[1]) < len(names):
+            name = names[int(hidden[1])]
+            id = chunk_ids(book, chapter).get(_same(name))
+            out.append(Piece("chunk", name, Place(chapter, id) if id else None))
+        elif style == "c":
+            out += _equations(book, text)
+        else:
+            out.append(Piece(style, text))
+    return out
+
+
+def _equations(book: Book, comment: str) -> list[Piece]:
+    """A comment, with its `eq. 27.4` as links."""
+    out, end = [], 0
+    for match in EQUATION.finditer(comment):
+        place = equation_places(book).get(match[1])
+        if place:
+            out += [Piece("c", comment[end:match.start()]), Piece("c", match[0], place)]
+            end = match.end()
+    return [piece for piece in [*out, Piece("c", comment[end:])] if piece.text]
+
+
+def equation_places(book: Book) -> dict[str, Place]:
+    """Every numbered equation of the book, by its number."""
+    if "equations" not in book.cache:
+        book.cache["equations"] = {label.number: Place(label.chapter, label.id) for label in book.labels.values()
+                                   if label.kind == "eq" and label.number}
+    return book.cache["equations"]
+
+
+def chunk_ids(book: Book, chapter: Chapter) -> dict[str, str]:
+    """The first chunk of each name in a chapter."""
+    key = ("chunks", chapter.path)
+    if key not in book.cache:
+        ids: dict[str, str] = {}
+        for chunk in find(chapter.blocks, "Chunk"):
+            ids.setdefault(_same(text_of(chunk["name"])), chunk["id"])
+        book.cache[key] = ids
+    return book.cache[key]
+
+
+def _same(name: str) -> str:
+    return re.sub(r"\W+", " ", name.replace("’", "'")).strip().lower()

@@ -1,0 +1,58 @@
+"""Tables, figures and their captions in HTML."""
+
+from __future__ import annotations
+
+import html
+
+from scripts.typeset.book import KINDS
+
+ALIGN = {"AlignLeft": "left", "AlignRight": "right", "AlignCenter": "center"}
+
+
+class Tables:
+    """Mixed into the HtmlWriter."""
+
+    def block_Grid(self, node: dict) -> str:
+        columns = ""
+        if node["widths"]:
+            columns = "".join(f'<col style="width:{100 * width:.4g}%"/>' for width in node["widths"])
+            columns = f"<colgroup>{columns}</colgroup>\n"
+        head = "".join(self.table_row(row, node["aligns"], "th") for row in node["head"])
+        head = f"<thead>\n{head}</thead>\n" if head else ""
+        body = "".join(self.table_row(row, node["aligns"], "td") for row in node["body"])
+        return f'<div class="table" tabindex="0"><table>\n{columns}{head}<tbody>\n{body}</tbody>\n</table></div>\n'
+
+    def table_row(self, row: list, aligns: list[str], tag: str) -> str:
+        cells, column = "", 0
+        for cell in row:
+            align = cell["align"] if cell["align"] != "AlignDefault" else aligns[min(column, len(aligns) - 1)]
+            style = f' style="text-align:{ALIGN[align]}"' if align in ALIGN else ""
+            span = f' colspan="{cell["columns"]}"' if cell["columns"] > 1 else ""
+            span += f' rowspan="{cell["rows"]}"' if cell["rows"] > 1 else ""
+            scope = ' scope="col"' if tag == "th" else ""
+            cells += f"<{tag}{scope}{style}{span}>{self.blocks(cell['body']).strip()}</{tag}>"
+            column += cell["columns"]
+        return f"<tr>{cells}</tr>\n"
+
+    def caption(self, node: dict) -> str:
+        if not node["caption"] and not node["number"]:
+            return ""
+        label = f'<span class="caption-label">{KINDS[node["kind"]]} {node["number"]}</span> ' if node["number"] else ""
+        return f"<figcaption>{label}{self.inlines(node['caption'])}</figcaption>\n"
+
+    def block_Float(self, node: dict) -> str:
+        caption = self.caption(node)
+        body = self.blocks(node["body"])
+        if node["columns"]:
+            body = f'<div class="panels" style="--columns:{node["columns"]}">\n{body}</div>\n'
+        parts = caption + body if node["kind"] in ("tbl", "lst") else body + caption
+        id = node["label"] or node["id"]
+        id = f' id="{html.escape(id)}"' if id else ""
+        return f'<figure class="{node["kind"]}"{id}>\n{parts}</figure>\n'
+
+    def block_Panel(self, node: dict) -> str:
+        letter = f"({node['letter']}) " if node["letter"] else ""
+        text = letter + self.inlines(node["caption"])
+        caption = f"<figcaption>{text}</figcaption>" if text.strip() else ""
+        id = f' id="{html.escape(node["label"])}"' if node["label"] else ""
+        return f'<figure class="panel"{id}>\n{self.blocks(node["body"])}{caption}</figure>\n'

@@ -1,0 +1,77 @@
+"""The PDF: Typst source for each chapter, compiled as one book."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.errors import Problem
+from scripts.typeset.assets import FONTS, copy, images, write
+from scripts.typeset.book import Book
+from scripts.typeset.mathematics.tokens import quoted
+from scripts.typeset.site import TEMPLATES
+from scripts.typeset.typst_writer import TypstWriter
+
+PAPERS = {"a4": "a4", "us-letter": "us-letter", "letter": "us-letter"}
+
+
+def write_sources(book: Book, folder: Path, paper: str) -> Path:
+    """Write the Typst sources of the book; -> the main file."""
+    copy(TEMPLATES / "book.typ", folder / "book.typ")
+    for file, inside in images(book):
+        copy(file, folder / inside)
+    project = book.project
+    values = {"title": project.title, "subtitle": project.subtitle, "author": project.author, "date": project.date,
+              "paper": PAPERS[paper], "language": project.language}
+    pairs = ", ".join(f"{name}: {quoted(value)}" for name, value in values.items())
+    main = f'#import "book.typ": *\n#show: book.with({pairs})\n'
+    part = None
+    for chapter in book.written:
+        if chapter.part and chapter.part != part:
+            main += f"#bookpart({quoted(chapter.part)})\n"
+        part = chapter.part
+        source = '#import "/book.typ": *\n' + TypstWriter(book, chapter).chapter_body()
+        write(folder / f"{chapter.key}.typ", source)
+        main += f'#include "{chapter.key}.typ"\n'
+    write(folder / "main.typ", main)
+    return folder / "main.typ"
+
+
+def compile_pdf(main: Path, pdf: Path) -> None:
+    """Compile with the fonts that ship with Typst and with the book, and no others."""
+    import typst
+
+    pdf.parent.mkdir(parents=True, exist_ok=True)
+    compiler = typst.Compiler(str(main), root=str(main.parent), font_paths=[str(FONTS / "print")],
+                              ignore_system_fonts=True)
+    try:
+        compiler.compile(output=str(pdf), format="pdf", timestamp=timestamp())
+    except typst.TypstError as fault:
+        raise Problem(str(main), 0, f"Typst stopped: {fault.diagnostic}") from None
+
+
+def timestamp() -> int:
+    """The date that goes into the files: SOURCE_DATE_EPOCH, else always the same."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH", "946684800"))
+
+
+def start(book: Book, folder: Path, paper: str, pdf: Path) -> subprocess.Popen:
+    """Compile in a process of its own, while this one writes the other formats."""
+    if paper not in PAPERS:
+        raise Problem("", 0, f"unknown paper {paper!r}; expected {' or '.join(sorted(set(PAPERS.values())))}")
+    main = write_sources(book, folder, paper)
+    root = Path(__file__).parents[2]
+    return subprocess.Popen([sys.executable, "-m", "scripts.typeset.printed", str(main), str(pdf)], cwd=root,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def finish(job: subprocess.Popen) -> None:
+    _, errors = job.communicate()
+    if job.returncode:
+        raise Problem("", 0, f"the PDF could not be made: {errors.strip()[-2000:]}")
+
+
+if __name__ == "__main__":
+    compile_pdf(Path(sys.argv[1]), Path(sys.argv[2]))

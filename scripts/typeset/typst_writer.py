@@ -1,0 +1,222 @@
+"""The normalised tree as Typst source; `templates/book.typ` decides what it looks like."""
+
+from __future__ import annotations
+
+import posixpath
+
+from scripts.typeset.book import KINDS
+from scripts.typeset.code import Piece, code_lines
+from scripts.typeset.mathematics.tokens import quoted
+from scripts.typeset.mathematics.typst_math import convert
+from scripts.typeset.references import Place
+from scripts.typeset.tree import attributes, find, node, string, text_of
+from scripts.typeset.typst_tables import Tables
+from scripts.typeset.writer import Writer
+
+WRAPPERS = {"Emph": "emph", "Strong": "strong", "Underline": "underline", "Strikeout": "strike",
+            "Superscript": "super", "Subscript": "sub", "SmallCaps": "smallcaps"}
+TEXT = {"Str", "Space", "SoftBreak"}
+NUMBERINGS = {"LowerAlpha": "a", "UpperAlpha": "A", "LowerRoman": "i", "UpperRoman": "I"}
+
+
+class TypstWriter(Tables, Writer):
+    format = "pdf"
+
+    def __init__(self, book, chapter):
+        super().__init__(book, chapter)
+        self.mentioned: set[Place] = set()      # places in other chapters whose page was given already
+        self.in_index = False
+        self.hints: list[dict] = []
+
+    def chapter_body(self) -> str:
+        """The chapter, its hints last."""
+        blocks = self.blocks(self.chapter.blocks)
+        if not self.hints:
+            return blocks
+        title = node("Heading", level=2, id="print-hints", title=[string("Hints")], classes=[], number=None)
+        return blocks + self.blocks([title]) + "".join(map(self.callout, self.hints))
+
+    # -- places
+    def label(self, id: str, chapter=None) -> str:
+        return quoted(f"{(chapter or self.chapter).key}:{id}")
+
+    def target(self, place: Place) -> str:
+        return self.label(place.id or place.chapter.id, place.chapter)
+
+    def to_place(self, place: Place, text: str, classes: list[str]) -> str:
+        if not place.chapter.written:
+            return text
+        if self.in_index and "pageref" in classes:
+            return f"#indexref({self.target(place)})[{text}]"
+        elsewhere = place.chapter is not self.chapter and place not in self.mentioned
+        self.mentioned.add(place)
+        function = "pageref" if "pageref" in classes or elsewhere else "xref"
+        return f"#{function}({self.target(place)})[{text}]"
+
+    def to_url(self, url: str, text: str) -> str:
+        return f"#weblink({quoted(url)})[{text}]"
+
+    def escape(self, text: str) -> str:
+        return f"#{quoted(text)}" if text else ""
+
+    # -- inlines
+    def inlines(self, nodes: list) -> str:
+        """Runs of text become one string literal, in which nothing has a meaning of its own."""
+        out, run = [], ""
+        for item in nodes:
+            if item["t"] in TEXT:
+                run += item["c"] if item["t"] == "Str" else " "
+                continue
+            out += [self.escape(run), getattr(self, f"inline_{item['t']}")(item)]
+            run = ""
+        return "".join([*out, self.escape(run)])
+
+    def wrapped(self, node: dict) -> str:
+        return f"#{WRAPPERS[node['t']]}[{self.inlines(node['c'])}]"
+
+    inline_Emph = inline_Strong = inline_Underline = inline_Strikeout = inline_Superscript = wrapped
+    inline_Subscript = inline_SmallCaps = wrapped
+
+    def inline_LineBreak(self, node: dict) -> str:
+        return "#linebreak()"
+
+    def inline_Quoted(self, node: dict) -> str:
+        left, right = "“”" if node["c"][0]["t"] == "DoubleQuote" else "‘’"
+        return self.inlines([string(left), *node["c"][1], string(right)])
+
+    def inline_Code(self, node: dict) -> str:
+        return f"#raw({quoted(node['c'][1])})"
+
+    def inline_Math(self, node: dict) -> str:
+        tex = node["c"][1].strip()
+        return f"#im({quoted(tex)}, ${convert(tex).strip()}$)" if tex else ""
+
+    def inline_RawInline(self, node: dict) -> str:
+        return ""
+
+    def inline_Span(self, node: dict) -> str:
+        anchor = f"#anchor({self.label(node['c'][0][0])})" if node["c"][0][0] else ""
+        return anchor + self.inlines(node["c"][1])
+
+    def inline_Image(self, node: dict) -> str:
+        (_, _, pairs), caption, (source, _) = node["c"]
+        values = dict(pairs)
+        alt = values.get("fig-alt") or values.get("alt") or text_of(caption).strip()
+        path = source if source.startswith("/") else posixpath.normpath(
+            posixpath.join("/", posixpath.dirname(self.chapter.path), source))
+        width = values.get("width", "")
+        width = f", width: {width}" if width.endswith("%") else f", width: {width}pt * 0.75" if width.isdigit() else ""
+        return f"#picture({quoted(path)}, alt: {quoted(alt)}{width})"
+
+    def inline_Note(self, node: dict) -> str:
+        return f"#footnote[{self.blocks(node['c']).strip()}]"
+
+    # -- plain blocks
+    def block_Para(self, node: dict) -> str:
+        return self.inlines(node["c"]).rstrip() + "\n\n"
+
+    def block_Plain(self, node: dict) -> str:
+        return self.inlines(node["c"]).rstrip() + "\n"
+
+    def block_LineBlock(self, node: dict) -> str:
+        return "#linebreak()".join(map(self.inlines, node["c"])) + "\n\n"
+
+    def block_RawBlock(self, node: dict) -> str:
+        return ""
+
+    def block_BlockQuote(self, node: dict) -> str:
+        return f"#quote(block: true)[\n{self.blocks(node['c'])}]\n\n"
+
+    def block_HorizontalRule(self, node: dict) -> str:
+        return "#ornament\n\n"
+
+    def items(self, items: list) -> str:
+        tight = all(block["t"] == "Plain" for item in items for block in item[:1])
+        body = ",\n".join(f"[{self.blocks(item).strip()}]" for item in items)
+        return f"tight: {str(tight).lower()},\n{body}"
+
+    def block_BulletList(self, node: dict) -> str:
+        return f"#list({self.items(node['c'])})\n\n"
+
+    def block_OrderedList(self, node: dict) -> str:
+        (start, style, end), items = node["c"]
+        numbering = NUMBERINGS.get(style["t"], "1")
+        numbering = {"OneParen": f"{numbering})", "TwoParens": f"({numbering})"}.get(end["t"], f"{numbering}.")
+        return f'#enum(start: {start}, numbering: "{numbering}", {self.items(items)})\n\n'
+
+    def block_DefinitionList(self, node: dict) -> str:
+        items = ",\n".join(f"terms.item([{self.inlines(term)}], [{''.join(map(self.blocks, bodies)).strip()}])"
+                           for term, bodies in node["c"])
+        return f"#terms({items})\n\n"
+
+    def block_Div(self, node: dict) -> str:
+        id, classes, _ = attributes(node["c"][0])
+        before, self.in_index = self.in_index, self.in_index or "index" in classes
+        body = self.blocks(node["c"][1])
+        self.in_index = before
+        anchor = f"#anchor({self.label(id)})" if id else ""
+        for name in ("index", "csl-entry"):
+            if name in classes:
+                return f"#{name}[{anchor}{body}]\n\n"
+        return f"{anchor}{body}" if not id or not body.startswith("#") else f"#block[{anchor}{body}]\n\n"
+
+    # -- nodes of our own
+    def block_Heading(self, node: dict) -> str:
+        number = quoted(node["number"]) if node["number"] else "none"
+        title = self.inlines(node["title"])
+        label = self.label(node["id"])
+        if node["level"] == 1:
+            word = quoted(self.chapter.word)
+            level = 2 if self.chapter.part else 1
+            return f"#bookchapter({word}, {number}, {label}, {level})[{title}]\n\n"
+        return f"#booksection({node['level']}, {number}, {label})[{title}]\n\n"
+
+    def block_Equation(self, node: dict) -> str:
+        number = quoted(node["number"]) if node["number"] else "none"
+        label = self.label(node["label"]) if node["label"] else "none"
+        return f"#bookeq({number}, {label}, {quoted(node['tex'])}, $ {convert(node['tex'])} $)\n\n"
+
+    def block_Program(self, node: dict) -> str:
+        lines = code_lines(self.book, self.chapter, node)
+        rows = "".join(f"({''.join(self.piece(piece) + ',' for piece in line)}),\n" for line in lines)
+        longest = max(sum(len(piece.text) for piece in line) for line in lines)
+        label = self.label(node["id"]) if node["id"] else "none"
+        return f"#program({quoted(node['role'])}, {longest}, {label}, (\n{rows}))\n\n"
+
+    def piece(self, piece: Piece) -> str:
+        if not piece.style and not piece.place:
+            return quoted(piece.text)
+        place = piece.place if piece.place and piece.place.chapter.written else None
+        target = f", {self.target(place)}" if place else ""
+        return f"({quoted(piece.style)}, {quoted(piece.text)}{target})"
+
+    def block_Annotations(self, node: dict) -> str:
+        items = ", ".join(f"[{self.blocks(item).strip()}]" for item in node["items"])
+        return f"#annotations({items})\n\n"
+
+    def block_Chunk(self, node: dict) -> str:
+        name, file, links = (self.inlines(node[part]) for part in ("name", "file", "links"))
+        return f"#chunk({self.label(node['id'])}, [{name}], [{file}], [{links}])[\n{self.blocks(node['body'])}]\n\n"
+
+    def block_Callout(self, node: dict) -> str:
+        if "hint" not in node["classes"]:
+            return self.callout(node)
+        self.hints.append(node)
+        return f"#hintpointer({self.label('print-hints')})\n\n" if len(self.hints) == 1 else ""
+
+    def callout(self, node: dict) -> str:
+        title = self.inlines(node["title"])
+        label = self.label(node["id"]) if node["id"] else "none"
+        quiet = "true" if node["collapse"] and node["kind"] == "note" else "false"
+        return f'#callout("{node["kind"]}", {quiet}, {label}, [{title}])[\n{self.blocks(node["body"])}]\n\n'
+
+    def block_Statement(self, node: dict) -> str:
+        head = quoted(f"{KINDS[node['kind']]} {node['number']}")
+        return (f"#statement({self.label(node['label'])}, {head}, [{self.inlines(node['name'])}])"
+                f"[{self.blocks(node['body']).strip()}]\n\n")
+
+    def block_Proof(self, node: dict) -> str:
+        return f"#proof([{self.inlines(node['name'])}])[{self.blocks(node['body']).strip()}]\n\n"
+
+    def has_pictures(self, node: dict) -> bool:
+        return any(find(node["body"], "Image"))

@@ -1,0 +1,142 @@
+"""A small Quarto book with every construct that the typesetter takes, written into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = """
+project: {type: book, output-dir: _book}
+book:
+  title: "Sample Book"
+  subtitle: "Every construct once"
+  author: "The authors"
+  chapters:
+    - index.qmd
+    - chapters/00-prerequisites.qmd
+    - part: "Module 0 · Foundations"
+      chapters: [chapters/01-tensor-operations.qmd]
+    - part: "Module 4 · Transformers and production"
+      chapters: [chapters/27-positional-encodings.qmd]
+  appendices:
+    - chapters/a-testing.qmd
+    - chapters/identifiers.qmd
+bibliography: references.bib
+"""
+
+BIBLIOGRAPHY = """
+@article{su2021, author = {Su, Jianlin and Lu, Yu and Pan, Shengfeng}, title = {RoFormer: Enhanced transformer with
+  rotary position embedding}, journal = {Neurocomputing}, volume = {568}, year = {2024}}
+@inproceedings{vaswani2017, author = {Vaswani, Ashish and Shazeer, Noam}, title = {Attention is all you need},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2017}}
+"""
+
+INDEX = """
+# Preface {#sec-preface .unnumbered}
+
+Thirty-four topics, each *derived*, **built** and measured. Start with @sec-tensor-operations, or look
+something up in the [index](chapters/identifiers.qmd).
+
+$$ e^{i\\pi} = -1 $$ {#eq-preface-euler}
+"""
+
+ZERO = """---
+topic: 0
+---
+
+# Prerequisites {#sec-prerequisites .unnumbered}
+
+An unnumbered chapter whose equations are numbered all the same, as @eq-00-mean shows.
+
+$$
+\\bar x = \\frac{1}{n} \\sum_{i=1}^{n} x_i
+$$ {#eq-00-mean}
+
+## What you need {#sec-00-what}
+
+Python, patience, and [the next chapter](01-tensor-operations.qmd#sec-01-views).
+"""
+
+ONE = """---
+topic: 1
+package: t01_tensor_operations
+---
+
+# Tensor operations {#sec-tensor-operations}
+
+A tensor is a block of memory and a rule for reading it.[^memory] Later chapters use it, see @sec-27-rotation.
+
+[^memory]: The rule is *shape*, *strides* and an offset: $\\text{address} = o + \\sum_k i_k s_k$.
+
+## Views {#sec-01-views}
+
+::: {#chunk-01-make-a-view .chunk}
+[Make a view]{.chunk-name} [level2_vectorized.py]{.chunk-file}
+
+``` {.python .chunk-code}
+def view(x, shape):
+    return x.reshape(shape)        # no copy
+```
+
+[Used in [Rotate each pair](27-positional-encodings.qmd#chunk-27-rotate-each-pair-by-its-angle){.pageref}.]{.chunk-links}
+:::
+
+| operation | copies | cost |
+|:----------|:------:|-----:|
+| `reshape` of a contiguous array | no | $O(1)$ |
+| `transpose` | no | $O(1)$ |
+| `ravel` of a transpose | yes | $O(n)$ |
+
+: What copies. {#tbl-01-copies}
+
+@tbl-01-copies is short.
+"""
+
+APPENDIX = """
+# Testing {#sec-testing}
+
+Tolerances, see [the rotation](27-positional-encodings.qmd#sec-27-rotation){.pageref}.
+
+$$ \\frac{f(x+h) - f(x-h)}{2h} = f'(x) + O(h^2) $$ {#eq-a-central}
+
+@eq-a-central is checked in every entry.
+
+## Helpers {#sec-a-helpers}
+
+Text.
+"""
+
+IDENTIFIERS = """
+# Index of identifiers and chunks {.unnumbered}
+
+::: {.index}
+- `rope`: [Rotate each pair by its angle](27-positional-encodings.qmd#chunk-27-rotate-each-pair-by-its-angle){.pageref}
+- `view`: [Make a view](01-tensor-operations.qmd#chunk-01-make-a-view){.pageref}
+- *Split the features into pairs*: [chapter 27](27-positional-encodings.qmd#chunk-27-split-the-features-into-pairs){.pageref}
+:::
+"""
+
+
+def write_sample(folder: Path, **changes: str) -> Path:
+    """Write the project; `changes` replaces whole files by their stem with `_` for `-`."""
+    texts = {"_quarto.yml": CONFIG, "references.bib": BIBLIOGRAPHY, "index.qmd": INDEX,
+             "chapters/00-prerequisites.qmd": ZERO, "chapters/01-tensor-operations.qmd": ONE,
+             "chapters/27-positional-encodings.qmd": rotary_chapter(), "chapters/a-testing.qmd": APPENDIX,
+             "chapters/identifiers.qmd": IDENTIFIERS, "chapters/figures/27-wave.svg": picture("#1f5f8b", 0),
+             "chapters/figures/27-shift.svg": picture("#b7791f", 40)}
+    for path, text in texts.items():
+        text = changes.get(Path(path).stem.replace("-", "_"), text)
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.lstrip("\n"), encoding="utf-8")
+    return folder
+
+
+def rotary_chapter() -> str:
+    return (Path(__file__).parent / "data" / "typeset_chapter.qmd").read_text(encoding="utf-8")
+
+
+def picture(colour: str, shift: int) -> str:
+    points = " ".join(f"{x},{60 - 40 * ((x + shift) % 80 - 40) / 40:.1f}" for x in range(10, 390, 4))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="400" height="140" viewBox="0 0 400 140">'
+            f'<rect width="400" height="140" fill="white"/><path d="M10 120H390M10 10V120" stroke="#555" fill="none"/>'
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/></svg>')
