@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fc2f7353f5ac0a05
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:b455d7e510941eab
 """Positional encodings, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -195,5 +195,5 @@ def alibi_bias(slopes, length, past=0):
     bias = np.full((len(slopes), length, past + length), -np.inf, slopes.dtype)
     for h, i in np.ndindex(len(slopes), length):
         for j in range(past + i + 1):
-            bias[h, i, j] = -slopes[h] * (past + i - j)         # eq. 27.19
+            bias[h, i, j] = slopes[h] * (j - past - i)         # eq. 27.19
     return bias

@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:6630d1870a47dd6e
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:612d60b65e52cada
 """Positional encodings, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 import math
@@ -174,8 +174,8 @@ def alibi_bias(slopes, length, past=0):
     """Bias (H, T, past + T), by counting the visible keys from the right."""
     slopes = _tensor(_check_bias(slopes, length, past))
     visible = torch.ones(length, past + length, dtype=slopes.dtype).tril(past)
-    behind = visible.flip(-1).cumsum(-1).flip(-1) - 1           # i - j where visible
-    return (-slopes[:, None, None] * behind).masked_fill(visible == 0, -math.inf).numpy()
+    ahead = 1 - visible.flip(-1).cumsum(-1).flip(-1)            # j - i where visible
+    return (slopes[:, None, None] * ahead).masked_fill(visible == 0, -math.inf).numpy()
 
 
 def _explicit_rope(x, positions, dim, layout, base=10000.0):
@@ -190,32 +190,29 @@ def _explicit_rope(x, positions, dim, layout, base=10000.0):
 
 
 def golden_cases(rng):
-    """Inputs from `rng`; outputs and gradients from PyTorch in float64."""
-    yield Case("sinusoidal", {"length": 50, "dim": 16}, {"out": sinusoidal_table(50, 16)})
-    yield Case("sinusoidal_base", {"length": 9, "dim": 6, "base": 50.0}, {"out": sinusoidal_table(9, 6, 50.0)})
+    """Inputs from `rng`; outputs and gradients from PyTorch in float64. "rope-half" is a case of rope."""
+    for name, inputs in (("sinusoidal_table", {"length": 50, "dim": 16}),
+                         ("sinusoidal_table-base", {"length": 9, "dim": 6, "base": 50.0})):
+        yield Case(name, inputs, {"out": sinusoidal_table(**inputs)})
     cos, sin = rope_tables(40, 8)
     yield Case("rope_tables", {"length": 40, "dim": 8}, {"cos": cos, "sin": sin})
-
-    positions = np.array([[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]])
-    yield from _graded("learned", learned_positions, _gradients, rng,
-                       {"table": rng.standard_normal((7, 4)), "positions": positions}, ["table"])
-    for name, shape in (("add_shared", (4, 6)), ("add_own", (3, 4, 6))):
-        inputs = {"x": rng.standard_normal((3, 4, 6)), "encoding": rng.standard_normal(shape)}
-        yield from _graded(name, add_positions, _gradients, rng, inputs, ["x", "encoding"])
-
-    packed = np.array([[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]])
-    for name, layout, where in (("interleaved", "interleaved", None), ("half", "half", None),
-                                ("offset", "interleaved", np.arange(30, 35)), ("packed", "half", packed)):
-        inputs = {"x": rng.standard_normal((2, 3, 5, 8)), "cos": cos, "sin": sin, "layout": layout}
-        if where is not None:
-            inputs["positions"] = where
-        yield from _graded(f"rope_{name}", _explicit_case, _gradients, rng, inputs, ["x"])
-
     for heads in (1, 8, 12):
-        yield Case(f"slopes_{heads}", {"heads": heads}, {"out": alibi_slopes(heads)})
-    for name, past in (("bias", 0), ("bias_past", 4)):
+        yield Case(f"alibi_slopes-{heads}", {"heads": heads}, {"out": alibi_slopes(heads)})
+    for name, past in (("alibi_bias", 0), ("alibi_bias-past", 4)):
         inputs = {"slopes": alibi_slopes(3), "length": 5, "past": past}
         yield Case(name, inputs, {"out": alibi_bias(**inputs)})
+
+    packed = np.array([[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]])
+    yield _graded("learned_positions", learned_positions, rng, ["table"],
+                  {"table": rng.standard_normal((7, 4)), "positions": packed})
+    for name, shape in (("shared", (4, 6)), ("own", (3, 4, 6))):
+        yield _graded(f"add_positions-{name}", add_positions, rng, ["x", "encoding"],
+                      {"x": rng.standard_normal((3, 4, 6)), "encoding": rng.standard_normal(shape)})
+    for name, layout, where in (("interleaved", "interleaved", {}), ("half", "half", {}),
+                                ("offset", "interleaved", {"positions": np.arange(30, 35)}),
+                                ("packed", "half", {"positions": packed})):
+        inputs = {"x": rng.standard_normal((2, 3, 5, 8)), "cos": cos, "sin": sin, "layout": layout, **where}
+        yield _graded(f"rope-{name}", _explicit_case, rng, ["x"], inputs)
 
 
 def _explicit_case(x, cos, sin, layout, positions=None):
@@ -226,8 +223,8 @@ def _explicit_case(x, cos, sin, layout, positions=None):
     return out.detach().numpy(), (out, leaf)
 
 
-def _graded(name, f, backward, rng, inputs, wrt):
-    """One case with upstream weights and the gradients that they give."""
+def _graded(name, f, rng, wrt, inputs):
+    """A case with upstream weights and the gradients that they give."""
     out, cache = f(**inputs)
     dout = rng.standard_normal(out.shape)
-    yield Case(name, inputs, {"out": out}, {"out": dout}, dict(zip(wrt, backward(dout, cache))))
+    return Case(name, inputs, {"out": out}, {"out": dout}, dict(zip(wrt, _gradients(dout, cache))))
