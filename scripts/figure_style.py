@@ -38,6 +38,7 @@ def set_up(shell) -> None:
     matplotlib.rcParams["axes.prop_cycle"] = cycler(color=COLOURS)
     set_matplotlib_formats("svg", bbox_inches="tight", pad_inches=0.04,
                            metadata={"Date": None, "Creator": None})
+    shell._chapter_lines = True                         # tangled/__init__.py leaves such a shell alone
     shell.set_custom_exc((Exception,), _failure)
 
 

@@ -142,7 +142,7 @@ def _in_chapter(inner: str, line: int, root: Path) -> str:
     """The chapter's line of a tangled one, where tangle knows it."""
     try:
         from scripts.tangle import locate
-        found = locate(inner, line) if Path.cwd() == root else None
+        found = locate(root / inner, line, root)
     except Exception:
         found = None
     return f"{found[0]}:{found[1]}" if found and found[1] else f"{inner}:{line}"

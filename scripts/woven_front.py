@@ -79,7 +79,9 @@ def project(book: Book, page: str) -> dict[str, bytes]:
     config = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
     config["execute"] = {"enabled": False}
     contents = config["book"]
-    contents["appendices"] = [*(contents.get("appendices") or []), page]
+    known = {c.path for c in book.chapters}
+    contents["chapters"] = present(contents.get("chapters") or [], known)
+    contents["appendices"] = [*present(contents.get("appendices") or [], known), page]
     html = config.setdefault("format", {}).setdefault("html", {}) or {}
     styles = as_list(html.get("css"))
     config["format"]["html"] = {**html, "theme": html.get("theme", "default"), "css": [*styles, CSS]}
@@ -89,6 +91,18 @@ def project(book: Book, page: str) -> dict[str, bytes]:
         if (root / name).is_file():
             files[posixpath.normpath(name)] = (root / name).read_bytes()
     return files
+
+
+def present(entries: list, known: set[str]) -> list:
+    """The entries of `_quarto.yml` that are written; a part without chapters goes."""
+    kept = []
+    for entry in entries:
+        if isinstance(entry, dict):
+            chapters = [path for path in entry.get("chapters", []) if path in known]
+            kept += [{**entry, "chapters": chapters}] if chapters else []
+        elif entry in known:
+            kept.append(entry)
+    return kept
 
 
 def as_list(value) -> list:

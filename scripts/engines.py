@@ -1,0 +1,88 @@
+"""Who sets the woven book: the embedded typesetter, which is always there, or Quarto where it is installed.
+
+`auto`: Quarto (1.9 or newer) makes the site where it is installed, the embedded typesetter all else, since
+Quarto's PDF goes through a writer that gets some formulas wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from scripts.chapters import Book
+from scripts.errors import Problem
+
+LEAST = (1, 9)
+TARGETS = {"html": "html", "pdf": "typst", "epub": "epub"}
+
+
+def quarto() -> tuple[str, tuple[int, int]] | None:
+    """Quarto's program and version, if there is one."""
+    program = shutil.which("quarto")
+    if program is None:
+        return None
+    try:
+        text = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.match(r"\s*(\d+)\.(\d+)", text)
+    return (program, (int(match[1]), int(match[2]))) if match else None
+
+
+def choose(engine: str, formats: tuple[str, ...]) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+    """(Quarto's program, formats that it makes, formats that the embedded typesetter makes)."""
+    if engine == "embedded":
+        return None, (), formats
+    found = quarto()
+    if engine == "quarto":
+        if found is None:
+            raise Problem("", 0, "ENGINE=quarto, but there is no `quarto` to be run; install Quarto 1.9 or "
+                                 "newer (pip install quarto-cli, or quarto.org), or use ENGINE=embedded")
+        if found[1] < LEAST:
+            raise Problem("", 0, f"ENGINE=quarto, but {found[0]} is version {found[1][0]}.{found[1][1]}; "
+                                 "expected 1.9 or newer, or ENGINE=embedded")
+        return found[0], formats, ()
+    if found is None or found[1] < LEAST:
+        return None, (), formats
+    return found[0], tuple(f for f in formats if f == "html"), tuple(f for f in formats if f != "html")
+
+
+def typeset_book(wanted, book: Book, said: list[str]) -> list[str]:
+    """Set the woven book in `build/book/`; the files that a reader opens, below the root."""
+    project, out = wanted.root / "build" / "book", wanted.root / "_book"
+    program, by_quarto, embedded = choose(wanted.engine, wanted.formats)
+    only = None if len(book.selected) == len(book.chapters) else [c.path for c in book.selected]
+    if by_quarto:
+        said.append(f"{', '.join(by_quarto)} by Quarto")
+        for format in by_quarto:
+            run_quarto(program, project, out, format, only, wanted.paper)
+    if embedded:
+        from scripts.typeset import typeset
+        said.append(f"{', '.join(embedded)} by the embedded typesetter")
+        for chapter in only or [None]:
+            typeset(project, out, embedded, wanted.paper, chapter)
+    return sorted(results(out, wanted, only))
+
+
+def run_quarto(program: str, project: Path, out: Path, format: str, only, paper: str) -> None:
+    """One format by `quarto render`, then its results into `out`."""
+    extra = ["-M", f"papersize:{paper}"] if format == "pdf" else []
+    for chapter in only or [None]:
+        target = [str(project / chapter)] if chapter else [str(project)]
+        done = subprocess.run([program, "render", *target, "--to", TARGETS[format], "--no-clean", *extra],
+                              cwd=project, capture_output=True, text=True)
+        if done.returncode:
+            lines = [line for line in (done.stderr or done.stdout).strip().split("\n") if line.strip()]
+            raise Problem("", 0, f"quarto render --to {TARGETS[format]} failed: " + "\n".join(lines[-6:]))
+    shutil.copytree(project / "_book", out, dirs_exist_ok=True)
+
+
+def results(out: Path, wanted, only) -> list[str]:
+    """What there is to open."""
+    found = [p for pattern in ("*.pdf", "*.epub") for p in out.glob(pattern)]
+    pages = [out / p.replace(".qmd", ".html") for p in only or ["index.qmd"]]
+    kinds = {f".{f}" for f in wanted.formats}
+    return [p.relative_to(wanted.root).as_posix() for p in [*pages, *found]
+            if p.is_file() and p.suffix in kinds]

@@ -1,0 +1,174 @@
+"""`make render`: tangle, execute, weave, typeset, into `_book/`; `make preview` does it again at every save.
+
+    python -m scripts render [--topic 27 | --only chapters/a-testing.qmd] [--engine auto|embedded|quarto]
+                             [--paper a4|us-letter] [--formats html,pdf,epub] [--traceback]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.chapters import Book, read_book
+from scripts.errors import Problem, Problems
+
+FORMATS = ("html", "pdf", "epub")
+ENGINES = ("auto", "embedded", "quarto")
+PAPERS = ("a4", "us-letter")
+BUILD, OUT = Path("build/book"), Path("_book")
+
+
+@dataclass
+class Settings:
+    root: Path
+    only: list | None = None                            # topics and paths; None: the whole book
+    engine: str = "auto"
+    paper: str = "a4"
+    formats: tuple[str, ...] = FORMATS
+    jobs: int = 2
+    details: bool = False
+    quiet: bool = False
+
+
+class Steps:
+    """Says what is being done, and how long it took."""
+
+    def __init__(self, quiet: bool = False):
+        self.quiet, self.start = quiet, time.perf_counter()
+
+    @contextlib.contextmanager
+    def step(self, name: str):
+        start, said = time.perf_counter(), []
+        yield said
+        self.say(f"{name:9s} {time.perf_counter() - start:5.1f} s  {', '.join(said)}")
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.start
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog=f"python -m scripts {verb}", description=__doc__.split("\n")[0])
+    options.add_argument("--topic", action="append", type=int, help="one topic, by number")
+    options.add_argument("--only", action="append", help="one chapter, by path")
+    options.add_argument("--engine", choices=ENGINES, default=os.environ.get("ENGINE") or "auto")
+    options.add_argument("--paper", choices=PAPERS, default=os.environ.get("PAPER") or "a4")
+    options.add_argument("--formats", default=os.environ.get("FORMATS") or ",".join(FORMATS))
+    options.add_argument("--jobs", type=int, default=2, help="chapters run at a time")
+    options.add_argument("--traceback", action="store_true", help="the whole traceback of a failing cell")
+    options.add_argument("--root", type=Path, default=Path())
+    return options
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    formats = tuple(f for f in args.formats.replace(" ", ",").split(",") if f)
+    wrong = [f for f in formats if f not in FORMATS]
+    if wrong or not formats:
+        raise Problem("", 0, f"formats {args.formats!r}; expected some of {', '.join(FORMATS)}")
+    for name, value, known in (("ENGINE", args.engine, ENGINES), ("PAPER", args.paper, PAPERS)):
+        if value not in known:
+            raise Problem("", 0, f"{name}={value}; expected {', '.join(known)}")
+    only = [*(args.topic or []), *(args.only or [])] or None
+    return Settings(args.root.resolve(), only, args.engine, args.paper, formats, args.jobs, args.traceback)
+
+
+def main(argv: list[str]) -> int:
+    return render(settings(parser("render").parse_args(argv)))
+
+
+def render(wanted: Settings) -> int:
+    """The whole way from chapters to `_book/`; the exit status."""
+    steps = Steps(wanted.quiet)
+    with steps.step("tangle") as said:
+        if tangle(wanted, said):
+            return 1
+    book = read_book(wanted.root, wanted.only)
+    with steps.step("execute") as said:
+        executed = run_cells(book, wanted, steps, said)
+    with steps.step("weave") as said:
+        from scripts.weave import weave
+        result = weave(book, generated(book), executed, wanted.root / BUILD)
+        said.append(f"{len(result.written)} files written, {result.unchanged} unchanged"
+                    + (f", {len(result.removed)} removed" if result.removed else ""))
+    with steps.step("typeset") as said:
+        from scripts.engines import typeset_book
+        made = typeset_book(wanted, book, said)
+    for path in made:
+        steps.say(f"  {path}")
+    steps.say(f"done in {steps.seconds:.1f} s")
+    return 0
+
+
+def tangle(wanted: Settings, said: list[str]) -> int:
+    """Bring tangled/ up to date; 1 if a hand edit stands in the way (tangle has said so)."""
+    from scripts.tangle import main as tangle_main
+    argv = ["--root", str(wanted.root)]
+    for each in wanted.only or []:
+        argv += ["--topic", str(each)] if isinstance(each, int) else ["--only", str(each)]
+    heard = io.StringIO()
+    with contextlib.redirect_stdout(heard):
+        status = tangle_main(argv)
+    lines = [line for line in heard.getvalue().split("\n") if line]
+    if status:
+        print("\n".join(lines))
+        return status
+    said.append(lines[0] if len(lines) == 1 else f"{len(lines)} files changed")
+    return 0
+
+
+def run_cells(book: Book, wanted: Settings, steps: Steps, said: list[str]) -> dict:
+    """Outputs of the chapters to be rendered; of the others what is kept, if it is true still."""
+    from scripts.execute import execute, prune
+    chosen = [c.path for c in book.selected]
+    ran: list[str] = []
+
+    def log(text: str) -> None:
+        ran.append(text)
+        steps.say(text)
+
+    executed = execute(book, chosen, wanted.jobs, log, details=wanted.details)
+    for chapter in book.chapters:
+        if chapter.path not in executed:
+            executed[chapter.path] = what_is_kept(book, chapter.path)
+    prune(book)
+    said.append(f"{len(ran)} of {len(chosen)} chapters run, the others kept" if ran else "nothing to run")
+    return executed
+
+
+def what_is_kept(book: Book, path: str):
+    from scripts.execute import kept
+    try:
+        return kept(book, path)
+    except (Problem, Problems, OSError):
+        return None
+
+
+def generated(book: Book) -> dict:
+    """What tangle makes; where only some chapters are asked for, mistakes in others don't count."""
+    from scripts.outputs import chapter_outputs, outputs
+    if len(book.selected) == len(book.chapters):
+        return outputs(book)
+    found: dict = {}
+    for chapter in book.chapters:
+        with contextlib.suppress(*(() if chapter in book.selected else (Problem, Problems))):
+            found |= chapter_outputs(chapter, book)
+    return found
+
+
+def preview(argv: list[str]) -> int:
+    """Serve `_book/` on this machine alone, and render a chapter again when it is saved."""
+    from scripts.preview import serve
+    options = parser("preview")
+    options.add_argument("--port", type=int, default=4848)
+    options.set_defaults(formats="html")
+    args = options.parse_args(argv)
+    return serve(settings(args), args.port)
