@@ -12,6 +12,7 @@ level  = $(if $(LEVEL),--level "$(LEVEL)")
 number = $(if $(N),--n "$(N)")
 engine = $(if $(ENGINE),--engine "$(ENGINE)")
 paper  = $(if $(PAPER),--paper "$(PAPER)")
+only   = $(if $(ONLY),--only "$(ONLY)")
 force  = $(if $(filter-out 0 no,$(FORCE)),--force)
 
 .DEFAULT_GOAL := help
@@ -44,8 +45,8 @@ progress: .venv/ready-test ## how far you are
 watch: .venv/ready-test ## test again whatever a save touches; Ctrl-C ends it
 	@$(RUN) watch
 
-train: .venv/ready-test ## a chapter's end-to-end program (TOPIC=2, ARGS="--epochs 5")
-	@$(RUN) train $(topic) -- $(ARGS)
+train: .venv/ready-test ## a chapter's end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5")
+	@$(RUN) train $(topic) $(only) -- $(ARGS)
 
 notebook: .venv/ready-book ## a chapter as a notebook, to run elsewhere (TOPIC=27)
 	@$(RUN) notebook $(topic)
@@ -62,7 +63,7 @@ stitch: .venv/ready-test ## hand edits in tangled/ -> back into the chapters
 	@$(RUN) stitch $(ARGS)
 
 preview: .venv/ready-book ## live HTML while writing (TOPIC=27)
-	@$(RUN) preview $(topic)
+	@$(RUN) preview $(topic) $(ARGS)
 
 check: .venv/ready-test .venv/ready-book .venv/ready-reference ## every gate; needs PyTorch, as golden does
 	@$(RUN) check $(topic) $(ARGS)

@@ -68,9 +68,8 @@ def version_of(python):
     return tuple(int(part) for part in text.split()) if text else None
 
 
-def new_enough_python():
+def new_enough_python(here=sys.version_info[:2]):
     """This Python, or a newer one on the PATH where this one is too old."""
-    here = sys.version_info[:2]
     if here >= OLDEST:
         return sys.executable
     for minor in range(19, OLDEST[1] - 1, -1):
