@@ -41,9 +41,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--gate", action="append", choices=GATES, help="only this gate (may be repeated)")
     parser.add_argument("--topic", type=int, help="only this topic's chapter")
     options = parser.parse_args(argv)
-    book = read_book(Path("."))
-    if options.topic is not None:
-        book = only(book, options.topic)
+    book = read_book(Path("."), only=options.topic)
     count = 0
     for name in options.gate or GATES:
         start = time.perf_counter()
@@ -56,10 +54,3 @@ def main(argv: list[str]) -> int:
     print(f"{count} offender{'s' * (count != 1)}")
     return min(count, 125)
 
-
-def only(book, topic: int):
-    """The book with one topic's chapter alone to be judged; the others stay known as `book.all`."""
-    from scripts.chapters import find_topic
-    chapter = find_topic(book, topic)
-    book.chapters = [chapter]
-    return book

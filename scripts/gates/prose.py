@@ -41,7 +41,7 @@ def prose_lines(text: str):
 def figures(book) -> list[str]:
     """Each figure's `fig-alt`, and an `@fig-…` somewhere in the prose."""
     offenders = []
-    for chapter in book.chapters:
+    for chapter in book.selected:
         prose = "\n".join(line for _, line in prose_lines(chapter.text))
         for cell in chapter.cells:
             label = str(cell.options.get("label", ""))
@@ -68,7 +68,7 @@ def judge_figure(label: str, options: dict, prose: str):
 def numbers(book) -> list[str]:
     """A measurement typed by hand: a number with a unit of time, memory or speed that is no cited fact."""
     offenders = []
-    for chapter in book.chapters:
+    for chapter in book.selected:
         if chapter.topic is None:
             continue
         for number, line in prose_lines(chapter.text):

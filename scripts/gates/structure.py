@@ -17,13 +17,13 @@ FORBIDDEN = {"lstsq": "np.linalg.lstsq is not allowed in levels 1-3"}
 
 
 def topics(book):
-    return [chapter for chapter in book.chapters if chapter.topic is not None]
+    return [chapter for chapter in book.selected if chapter.topic is not None]
 
 
 def place(path: str, line: int) -> str:
     """`chapters/27-….qmd:212` for a line of a generated file, else the file's own place."""
     from scripts.tangle import locate
-    return "{}:{}".format(*(locate(path, line) or (path, line)))
+    return "{}:{}".format(*(locate(path, line, ".") or (path, line)))
 
 
 def package_file(chapter, name: str) -> Path:
@@ -52,11 +52,9 @@ def complete(book) -> list[str]:
 
 def listed(book) -> list[str]:
     """_quarto.yml is Quarto's list; the files on disk are the truth."""
-    named = {chapter.path for chapter in getattr(book, "all", book.chapters)}
-    text = Path("_quarto.yml").read_text(encoding="utf-8")
+    named = {chapter.path for chapter in book.chapters}
     return [f"_quarto.yml:1: {path.as_posix()} exists but is not listed"
-            for path in sorted(Path("chapters").glob("*.qmd"))
-            if path.as_posix() not in text and path.as_posix() not in named]
+            for path in sorted(Path("chapters").glob("*.qmd")) if path.as_posix() not in named]
 
 
 def public_definitions(path: Path):

@@ -1,0 +1,80 @@
+"""Gates on what the tools make: the tangled package, golden outputs, formulas, the finished book."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.gates import site
+from scripts.gates.structure import place
+
+SITE = Path("_book")
+
+
+def said_by(function, *arguments) -> tuple[int, list[str]]:
+    """The exit status of a verb, and the lines that it printed."""
+    from scripts.errors import Problem, Problems
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            status = function(*arguments) or 0
+        except (Problem, Problems) as mistake:
+            status = 1
+            print(mistake)
+    return status, [line for line in out.getvalue().split("\n") if line.strip()]
+
+
+def retangled(book) -> list[str]:
+    """What `tangle --check` says."""
+    from scripts.tangle import main
+    only = [] if book.selected == book.chapters else ["--only", *(chapter.path for chapter in book.selected)]
+    status, lines = said_by(main, ["--check", *only])
+    return [re.sub(r"^([^\s:]+\.\w+): ", r"\1:1: ", line) for line in lines] if status else []
+
+
+def ruff(book) -> list[str]:
+    """Ruff on the repository; generated files are reported at their chapter's line."""
+    run = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise", "."],
+                         capture_output=True, text=True)
+    if run.returncode not in (0, 1):
+        return [f"pyproject.toml:1: ruff: {run.stderr.strip()}"]
+    found = re.findall(r"^(\S+?):(\d+):\d+: (.*)$", run.stdout, re.M)
+    return [f"{place(path, int(line))}: {text}" for path, line, text in found]
+
+
+def golden(book) -> list[str]:
+    """What `golden --check` says."""
+    from scripts.golden import main
+    status, lines = said_by(main, ["--check"])
+    return lines if status else []
+
+
+def formulas(book) -> list[str]:
+    """Every formula of the chapters, in KaTeX and in Typst."""
+    from scripts.typeset import formula_problems
+    return [str(problem) for problem in formula_problems(book)]
+
+
+def rendered(book) -> list[str]:
+    """Renders the book (cached where nothing changed); what it complains about."""
+    from scripts.render import main
+    status, lines = said_by(main, ["--engine", "embedded"])
+    return [line for line in lines if re.match(r"\S+:\d+: ", line)] or lines[-3:] if status else []
+
+
+def links(book) -> list[str]:
+    """The finished site: every link lands, nothing comes from the network."""
+    return rendered(book) or site.broken(SITE)
+
+
+def overfull(book) -> list[str]:
+    """The finished PDF: no text past the margins."""
+    from scripts.typeset import overfull as past_the_margin
+    bad = rendered(book)
+    for pdf in sorted(SITE.glob("*.pdf")):
+        bad += [f"{pdf}:{page}: text past the margin: {text!r}" for page, text in past_the_margin(pdf)]
+    return bad if list(SITE.glob("*.pdf")) else [*bad, f"{SITE}:1: no PDF"]

@@ -1,0 +1,73 @@
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:f79642407c9cbbb2
+"""Level 3: the five challenges with as little memory as they allow."""
+
+from itertools import zip_longest
+
+import numpy as np
+
+
+def matmul(a, b):
+    """Matrix product of `a` (n, k) and `b` (k, m): shape (n, m), with one (n, m) buffer besides the result."""
+    _check_matrices(a, b)
+    out = np.zeros((a.shape[0], b.shape[1]), np.result_type(a, b))
+    buffer = np.empty_like(out)
+    for p in range(a.shape[1]):
+        np.multiply(a[:, p, None], b[p], out=buffer)     # (n, 1) * (m,) -> (n, m)
+        out += buffer                                    # eq. 0.2
+    return out
+
+
+def _check_matrices(a, b):
+    for name, array in (("a", a), ("b", b)):
+        if np.ndim(array) != 2:
+            raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
+    if a.shape[1] != b.shape[0]:
+        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]} (the columns of a)")
+
+
+def broadcast_shape(a, b):
+    """The shape that arrays of shapes `a` and `b` (tuples of int) broadcast to, as a tuple of int."""
+    pairs = list(zip_longest(reversed(a), reversed(b), fillvalue=1))
+    if any(s != t and 1 not in (s, t) for s, t in pairs):
+        raise ValueError(f"b has shape {tuple(b)}, expected one that broadcasts with a of shape {tuple(a)}")
+    return tuple(t if s == 1 else s for s, t in reversed(pairs))     # eq. 0.3
+
+
+def sine_of_square(x):
+    """sin(x * x), elementwise, in one new array of the shape of `x`; the cache is `x` itself."""
+    x = np.asarray(x)
+    out = np.multiply(x, x)
+    return np.sin(out, out=out if out.ndim else None), x
+
+
+def sine_of_square_backward(dout, cache):
+    """Gradient with respect to `x`, of the shape of `x`, in one new array."""
+    dx = np.asarray(np.multiply(cache, cache))
+    np.cos(dx, out=dx)                                   # eq. 0.5
+    dx *= cache
+    dx *= dout
+    dx *= 2
+    return dx
+
+
+def predict_copies():
+    """For twelve expressions in a C-ordered `x` of shape (4, 6): True if the result starts outside x's block."""
+    x = np.arange(1.0, 25.0).reshape(4, 6)
+    start = x.__array_interface__["data"][0]
+    block = range(start, start + x.nbytes)
+    answers = {}
+    for expression in ("x.T", "x[1:3, ::2]", "x[0]", "x[[0, 2]]", "x[x > 0]", "x.reshape(6, 4)",
+                       "x.T.reshape(24)", "x.ravel()", "x.flatten()", "np.broadcast_to(x, (3, 4, 6))",
+                       "x + 0", "x.astype(x.dtype)"):
+        result = eval(expression, {"x": x, "np": np})
+        answers[expression] = result.__array_interface__["data"][0] not in block
+    return answers
+
+
+def softmax(x):
+    """Softmax over the last axis of `x` (..., C), in one new array of the shape of `x`."""
+    x = np.asarray(x)
+    out = np.subtract(x, x.max(axis=-1, keepdims=True))  # eq. 0.8
+    np.exp(out, out=out)
+    out /= out.sum(axis=-1, keepdims=True)
+    return out

@@ -1,0 +1,131 @@
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:c997cdfdc9f6f79f
+# Pitfall 0.1: forgot the shift
+"""Level 2: the five challenges over whole arrays."""
+
+import numpy as np
+
+
+def matmul(a, b):
+    """Matrix product, without `@`.
+
+    Parameters
+    ----------
+    a : ndarray of shape (n, k)
+    b : ndarray of shape (k, m)
+
+    Returns
+    -------
+    ndarray of shape (n, m), of the common dtype of `a` and `b`
+
+    Raises
+    ------
+    ValueError
+        If an argument has not two axes, or the inner sizes differ.
+    """
+    _check_matrices(a, b)
+    return (a[:, :, None] * b[None, :, :]).sum(axis=1)   # (n, k, m) -> (n, m)    (eq. 0.1)
+
+
+def _check_matrices(a, b):
+    for name, array in (("a", a), ("b", b)):
+        if np.ndim(array) != 2:
+            raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
+    if a.shape[1] != b.shape[0]:
+        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]} (the columns of a)")
+
+
+def broadcast_shape(a, b):
+    """The shape that arrays of shapes `a` and `b` broadcast to.
+
+    Parameters
+    ----------
+    a, b : tuple of int
+        Shapes; () is a scalar's.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If an axis has two different lengths of which neither is 1.
+    """
+    ndim = max(len(a), len(b))
+    s = np.array((1,) * (ndim - len(a)) + tuple(a), dtype=int)       # (ndim,)
+    t = np.array((1,) * (ndim - len(b)) + tuple(b), dtype=int)       # (ndim,)
+    if not ((s == t) | (s == 1) | (t == 1)).all():
+        raise ValueError(f"b has shape {tuple(b)}, expected one that broadcasts with a of shape {tuple(a)}")
+    return tuple(np.where(s == 1, t, s).tolist())        # eq. 0.3
+
+
+def sine_of_square(x):
+    """sin(x * x), elementwise.
+
+    Parameters
+    ----------
+    x : ndarray of any shape, floating point
+
+    Returns
+    -------
+    out : ndarray of the shape of `x`
+    cache : what `sine_of_square_backward` needs
+    """
+    x = np.asarray(x)
+    return np.sin(x * x), x
+
+
+def sine_of_square_backward(dout, cache):
+    """Gradient of a loss with respect to `x`.
+
+    Parameters
+    ----------
+    dout : ndarray of the shape of `x`
+        Gradient of the loss with respect to the output.
+    cache : from `sine_of_square`
+
+    Returns
+    -------
+    ndarray of the shape of `x`
+    """
+    x = cache
+    du = dout * np.cos(x * x)            # outer step    (eq. 0.5)
+    dx = du * (2 * x)                    # inner step
+    return dx
+
+
+def predict_copies():
+    """For twelve expressions in a C-ordered `x` of shape (4, 6): does the result own new memory?
+
+    Returns
+    -------
+    dict of str to bool
+        Keys: "x.T", "x[1:3, ::2]", "x[0]", "x[[0, 2]]", "x[x > 0]", "x.reshape(6, 4)",
+        "x.T.reshape(24)", "x.ravel()", "x.flatten()", "np.broadcast_to(x, (3, 4, 6))", "x + 0",
+        "x.astype(x.dtype)". True: a copy. False: a view.
+    """
+    x = np.arange(1.0, 25.0).reshape(4, 6)
+    results = {
+        "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x[0]": x[0], "x[[0, 2]]": x[[0, 2]], "x[x > 0]": x[x > 0],
+        "x.reshape(6, 4)": x.reshape(6, 4), "x.T.reshape(24)": x.T.reshape(24), "x.ravel()": x.ravel(),
+        "x.flatten()": x.flatten(), "np.broadcast_to(x, (3, 4, 6))": np.broadcast_to(x, (3, 4, 6)),
+        "x + 0": x + 0, "x.astype(x.dtype)": x.astype(x.dtype),
+    }
+    return {expression: not np.shares_memory(x, result) for expression, result in results.items()}
+
+
+def softmax(x):
+    """Softmax over the last axis.
+
+    Parameters
+    ----------
+    x : ndarray of shape (..., C), floating point
+
+    Returns
+    -------
+    ndarray of shape (..., C)
+        Positive, each row sums to 1. Finite for every finite `x`; a row with a NaN is NaN.
+    """
+    x = np.asarray(x)
+    terms = np.exp(x)
+    return terms / terms.sum(axis=-1, keepdims=True)

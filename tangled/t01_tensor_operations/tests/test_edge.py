@@ -1,0 +1,102 @@
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:f82b872724a31800
+"""Empty axes, infinities, extreme values, and arguments that make no sense."""
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+
+
+def test_strides_refuse(level):
+    """A negative length and an unknown order."""
+    expect_value_error("shape", level.contiguous_strides, (2, -1))
+    expect_value_error("order", level.contiguous_strides, (2, 3), 8, "K")
+
+
+def test_broadcast_refuses(level):
+    """Lengths that differ, fewer axes than x, and a length that would have to shrink."""
+    expect_value_error("shapes", level.broadcast_shapes, (2, 3), (2, 4))
+    expect_value_error("shapes", level.broadcast_shapes, (0,), (3,))
+    expect_value_error("shape", level.broadcast_to, np.ones((2, 3)), (3,))
+    expect_value_error("shape", level.broadcast_to, np.ones(3), (3, 2))
+    expect_value_error("shape", level.broadcast_to, np.ones(3), (1,))
+
+
+def test_unbroadcast_refuses(level):
+    """A target that could not have been stretched to the gradient's shape."""
+    expect_value_error("shape", level.unbroadcast, np.ones((2, 3)), (2,))
+    expect_value_error("shape", level.unbroadcast, np.ones(3), (1, 1, 3))
+
+
+@pytest.mark.parametrize("window, step, argument", [(6, 1, "window"), (0, 1, "window"), (2, 0, "step")])
+def test_windows_refuse(level, window, step, argument):
+    """Longer than the axis, empty, and standing still."""
+    expect_value_error(argument, level.sliding_windows, np.ones((2, 5)), window, step)
+
+
+def test_products_refuse(level):
+    """Inner lengths that differ, a vector, and specifications that do not parse or fit."""
+    expect_value_error("b", level.matmul, np.ones((2, 3)), np.ones((2, 3)))
+    expect_value_error("a", level.matmul, np.ones(3), np.ones((3, 2)))
+    expect_value_error("b", level.matmul, np.ones((2, 3)), np.ones(3))
+    for spec in ("ij,jk", "ij->j", "ij,jk->iz", "ij,jk->ii"):
+        expect_value_error("spec", level.einsum2, spec, np.ones((2, 3)), np.ones((3, 4)))
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_einsum_names_the_operand(level):
+    """Wrong number of axes, or a letter with two lengths: the operand is named."""
+    expect_value_error("a", level.einsum2, "i,jk->ik", np.ones((2, 3)), np.ones((3, 4)))
+    expect_value_error("b", level.einsum2, "ij,jk->ik", np.ones((2, 3)), np.ones((4, 4)))
+
+
+def test_one_hot_refuses(level):
+    """Labels below 0, equal to k, and labels that are no integers."""
+    expect_value_error("y", level.one_hot, np.array([0, -1]), 3)
+    expect_value_error("y", level.one_hot, np.array([0, 3]), 3)
+    expect_value_error("y", level.one_hot, np.array([0.0, 1.0]), 3)
+
+
+def test_empty_arrays(level):
+    """A batch of nothing keeps its shape; a sum over nothing is 0; no labels make no rows."""
+    assert level.matmul(np.ones((0, 3)), np.ones((3, 2))).shape == (0, 2)
+    assert_close(level.matmul(np.ones((2, 0)), np.ones((0, 3))), np.zeros((2, 3)), what="matmul")
+    assert level.softmax(np.ones((0, 3))).shape == (0, 3)
+    assert level.logsumexp(np.ones((0, 3))).shape == (0,)
+    assert level.one_hot(np.array([], dtype=int), 3).shape == (0, 3)
+    assert_close(level.unbroadcast(np.ones((0, 3)), (3,)), np.zeros(3), what="unbroadcast")
+    assert level.broadcast_to(np.ones((1, 3)), (0, 3)).shape == (0, 3)
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_strides_step_over_empty_axes(level):
+    """An axis of length 0 counts as 1 (a convention, since no entry is ever reached)."""
+    assert level.contiguous_strides((3, 0, 2)) == (16, 16, 8)
+
+
+def test_exponentials_at_extremes(level):
+    """Logits of 1e4 neither overflow nor lose the small ones; rows far apart do not see each other."""
+    x = np.array([[1e4, 1e4], [-1e4, -1e4], [0.0, -1e4]])
+    assert_close(level.softmax(x), np.array([[0.5, 0.5], [0.5, 0.5], [1.0, 0.0]]), what="softmax")
+    log2 = np.log(2.0)
+    assert_close(level.logsumexp(x), np.array([1e4 + log2, -1e4 + log2, 0.0]), tol=1e-12, what="logsumexp")
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_rows(level):
+    """log of a sum of nothing is -inf, without a warning; +inf wins; NaN stays NaN; softmax of them is NaN."""
+    inf, nan = np.inf, np.nan
+    x = np.array([[-inf, -inf], [inf, 0.0], [nan, 0.0], [-inf, 1.0]])
+    assert_close(level.logsumexp(x), np.array([-inf, inf, nan, 1.0]), what="logsumexp")
+    assert_close(level.softmax(x), np.array([[nan, nan], [nan, nan], [nan, nan], [0.0, 1.0]]), what="softmax")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("block", [1, 3, 7, 100])
+def test_stream_does_not_depend_on_its_blocks(level, block):
+    """One, several or all entries at a time: eq. 1.12 gives the same, with infinities in the stream."""
+    x = rng(1).standard_normal((3, 7)) * 50
+    x[1, :4], x[2, 5] = -np.inf, np.inf
+    assert_close(level.logsumexp(x, block=block), level.logsumexp(x), tol=1e-12, what="logsumexp")

@@ -1,0 +1,200 @@
+"""Each gate of `make check` is seen to fail on a planted defect."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts import check
+from scripts.chapters import read_book
+from scripts.gates import prose, results, runs, site, structure
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTER = "chapters/00-prerequisites.qmd"
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A copy of the repository with topic 0 alone; `edit` changes its chapter and re-tangles."""
+    for name in ("tangled", "golden"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=lambda folder, names: [
+            n for n in names if n == "__pycache__" or (n[:1] == "t" and n[1:3].isdigit() and n[1:3] != "00")])
+    (tmp_path / "chapters").mkdir()
+    shutil.copy(ROOT / CHAPTER, tmp_path / CHAPTER)
+    for name in ("pyproject.toml", "references.bib"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "index.qmd").write_text("# Preface {.unnumbered}\n\nAbout [@knuth1984literate].\n", encoding="utf-8")
+    (tmp_path / "_quarto.yml").write_text(
+        "project:\n  type: book\nbook:\n  title: Small\n  chapters:\n    - index.qmd\n    - " + CHAPTER + "\n",
+        encoding="utf-8")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edit(old: str, new: str, count: int = 1) -> None:
+    text = Path(CHAPTER).read_text(encoding="utf-8")
+    assert text.count(old) >= 1, f"{old!r} is not in the chapter"
+    Path(CHAPTER).write_text(text.replace(old, new, count), encoding="utf-8")
+    from scripts.tangle import tangle
+    assert tangle(Path("."), [CHAPTER]) == 0
+
+
+def offenders(gate) -> list[str]:
+    found = gate(read_book(only=0))
+    assert all(line.partition(":")[2].partition(":")[0].isdigit() for line in found), found
+    return found
+
+
+def test_every_gate_exists():
+    """Each row of the table names a function that can be imported."""
+    for name, (target, _) in check.GATES.items():
+        module, function = target.split(":")
+        assert callable(getattr(importlib.import_module(module), function)), name
+
+
+def test_a_clean_chapter_passes(small):
+    """The gates on text have nothing to say about the chapter as it is."""
+    for gate in (structure.complete, structure.listed, structure.targets, structure.imports,
+                 structure.docstrings, prose.figures, prose.numbers):
+        assert offenders(gate) == [], gate.__name__
+
+
+def test_exit_status_is_the_count(small, capsys):
+    edit('.hint title="Hint 3', 'title="Hint 3')
+    assert check.main(["--topic", "0", "--gate", "complete"]) == 1
+    assert "1 offender" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("old, new, said", [
+    ('.hint title="Hint 3', 'title="Hint 3', "2 hints, expected 3"),
+    ('file="tests/test_stress.py"', 'file="tests/test_more.py"', "nothing tangles to tests/test_stress.py"),
+    ('pitfall="forgot-the-shift"', 'pitfall="aligned-at-the-left"', "2 pitfalls, expected at least 3"),
+])
+def test_complete(small, old, new, said):
+    text = Path(CHAPTER).read_text(encoding="utf-8")
+    Path(CHAPTER).write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert any(said in line for line in structure.complete(read_book_loosely()))
+
+
+def read_book_loosely():
+    """The book with the mistakes that tangle would have refused first."""
+    from scripts.chapters import Book, Chapter
+    chapter = Chapter(CHAPTER, Path(CHAPTER).read_bytes())
+    return Book(Path("."), [chapter], [chapter])
+
+
+def test_complete_wants_golden_outputs(small):
+    Path("golden/t00.npz").unlink()
+    assert "no golden outputs" in offenders(structure.complete)[0]
+
+
+def test_listed(small):
+    Path("chapters/05-forgotten.qmd").write_text("# Forgotten\n", encoding="utf-8")
+    assert offenders(structure.listed) == ["_quarto.yml:1: chapters/05-forgotten.qmd exists but is not listed"]
+
+
+def test_targets(small):
+    edit('api: "softmax(x)"', 'api: "softmax(x, axis=-1)"')
+    assert "the code has softmax(x)" in offenders(structure.targets)[0]
+    edit('api: "softmax(x, axis=-1)"', 'api: "soft(x)"')
+    assert "no public soft " in offenders(structure.targets)[0]
+
+
+@pytest.mark.parametrize("line, said", [
+    ("import scipy", "imports scipy"), ("from torch import nn", "imports torch"),
+    ("from tangled.t05_later import x", "imports tangled.t05_later"), ("SOLVE = np.linalg.lstsq", "lstsq")])
+def test_imports(small, line, said):
+    path = Path("tangled/t00_prerequisites/level2_vectorized.py")
+    path.write_text(path.read_text(encoding="utf-8") + f"\n{line}\n", encoding="utf-8")
+    assert any(said in found for found in structure.imports(read_book(only=0)))
+
+
+def test_docstrings(small):
+    edit("    x : ndarray of shape (..., C), floating point", "    x : array", 1)
+    edit("    ndarray of shape (..., C)\n        Positive", "    array\n        Positive", 1)
+    assert "softmax gives no shapes" in offenders(structure.docstrings)[0]
+    assert offenders(structure.docstrings)[0].startswith(CHAPTER)
+
+
+@pytest.mark.parametrize("old, new, said", [
+    ("#| fig-alt: \"Four strips", "#| fig-nothing: \"Four strips", "text alternative of 0"),
+    ("@fig-00-views shows one block", "The figure shows one block", "nobody mentions @fig-00-views"),
+    ("#| fig-cap: \"One block", "#| fig-nothing: \"One block", "no fig-cap")])
+def test_figures(small, old, new, said):
+    edit(old, new)
+    assert any(said in line for line in offenders(prose.figures))
+
+
+def test_numbers(small):
+    edit("The loops lose by a factor", "Level 1 takes 31.5 ms. The loops lose by a factor")
+    assert "'31.5 ms' is typed by hand" in offenders(prose.numbers)[0]
+
+
+def test_citations(small):
+    edit("[@harris2020array]", "[@harris2021array]")
+    found = prose.citations(read_book(only=0))
+    assert any("@harris2021array is not in references.bib" in line for line in found)
+    assert any("harris2020array is never cited" in line for line in found)
+
+
+def test_levels_sees_a_later_topic(small):
+    """A test that leans on a later topic fails in the tree that ends at its own."""
+    Path("tangled/t09_later").mkdir()
+    Path("tangled/t09_later/__init__.py").write_text("", encoding="utf-8")
+    edit("def test_softmax_of_one_class(level):\n", "def test_softmax_of_one_class(level):\n    import tangled.t09_later\n")
+    found = offenders(runs.levels)
+    assert len(found) == 4 and all("test_softmax_of_one_class" in line and CHAPTER in line for line in found)
+
+
+def test_stubs_sees_a_test_that_cannot_fail(small):
+    edit("    assert_close(level.softmax(np.array([[3.0], [-7.0]])), np.ones((2, 1)), what=\"softmax\")", "    assert level")
+    found = offenders(runs.stubs)
+    assert len(found) == 1 and "test_softmax_of_one_class" in found[0] and "passes on the stub" in found[0]
+
+
+def test_pitfalls_sees_one_that_no_test_catches(small):
+    edit("terms = np.exp(x)\n", "terms = np.exp(x - x.max(axis=-1, keepdims=True) + 0)\n")
+    assert any("no test catches pitfall 'forgot-the-shift'" in line for line in offenders(runs.pitfalls))
+
+
+def test_pitfalls_wants_a_name(small):
+    edit("`test_broadcast_shape` has pairs", "A test has pairs")
+    assert any("the prose names none" in line and "aligned-at-the-left" in line for line in offenders(runs.pitfalls))
+
+
+def test_retangled(small):
+    path = Path("tangled/t00_prerequisites/level1_naive.py")
+    path.write_text(path.read_text(encoding="utf-8").replace("total = sum(terms)", "total = 1"), encoding="utf-8")
+    assert any("level1_naive.py" in line for line in results.retangled(read_book(only=0)))
+
+
+def test_ruff(small):
+    edit("import math\n\nimport numpy as np", "import math\nimport os\n\nimport numpy as np")
+    found = results.ruff(read_book(only=0))
+    assert any("F401" in line and CHAPTER in line for line in found), found
+
+
+def test_golden(small):
+    edit("yield Case(\"softmax\", {\"x\": x}", "yield Case(\"softmax2\", {\"x\": x}")
+    assert any("make golden" in line for line in results.golden(read_book(only=0)))
+
+
+@pytest.mark.parametrize("body, said", [
+    ('<a href="gone.html">x</a>', "gone.html, which does not exist"), ('<a href="#nowhere">x</a>', "no such place"),
+    ('<script src="https://example.org/x.js"></script>', "asks the network"), ('<img src="a.svg" alt="">', "a.svg"),
+    ('<p id="a"></p><p id="a"></p>', "stands twice"), ('<img src="index.html">', "without a text alternative"),
+    ('<p style="background: url(//example.org/x.png)"></p>', "asks the network")])
+def test_links(tmp_path, body, said):
+    (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>", encoding="utf-8")
+    assert any(said in line for line in site.broken(tmp_path))
+
+
+def test_good_links(tmp_path):
+    (tmp_path / "index.html").write_text('<a href="b.html#x">b</a> <a href="https://doi.org/1">d</a>', encoding="utf-8")
+    (tmp_path / "b.html").write_text('<p id="x"><a href="./index.html">back</a></p>', encoding="utf-8")
+    assert site.broken(tmp_path) == []
