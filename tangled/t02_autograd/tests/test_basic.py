@@ -1,0 +1,185 @@
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:283e0c7eb340b115
+"""Shapes, values, gradients of every operation; accumulation; the optimiser."""
+
+import numpy as np
+import pytest
+
+from tangled import autograd_stub
+from tangled.t02_autograd.expressions import EXPRESSIONS, SCALARS, engines, operands, reused
+from tangled.testing import assert_close, check_gradients, rng, upstream_like
+
+each_expression = pytest.mark.parametrize("name", EXPRESSIONS)
+tensors_only = pytest.mark.levels(2, 3, 4)
+
+
+def run(level, name, arrays):
+    """The reused result of an expression, and its leaves."""
+    leaves = [level.Tensor(x) for x in arrays]
+    return reused(EXPRESSIONS[name][0](*leaves)), leaves
+
+
+@pytest.mark.shape
+@tensors_only
+@each_expression
+def test_shapes_and_dtypes(level, name):
+    """float32 in, float32 out, and each gradient has its operand's shape: a stray constant doubles memory."""
+    arrays = [x.astype(np.float32) for x in operands(name, rng(1))]
+    out, leaves = run(level, name, [*arrays])
+    expected = out.data.shape
+    out.backward(np.ones(expected, out.data.dtype))
+    for x, leaf in zip(arrays, leaves):
+        assert (leaf.grad.shape, leaf.grad.dtype) == (x.shape, np.float32)
+
+
+@pytest.mark.value
+@tensors_only
+@each_expression
+def test_values_golden(level, golden, name):
+    """Forward values against PyTorch's, in float64."""
+    case = golden(name)
+    out, _ = run(level, name, case.inputs.values())
+    assert_close(out.data, case.outputs["out"], what=name)
+
+
+@pytest.mark.gradient
+@tensors_only
+@each_expression
+def test_gradients_golden(level, golden, name):
+    """Gradients under random upstream weights against PyTorch's: ones would hide a lost sum."""
+    case = golden(name)
+    out, leaves = run(level, name, case.inputs.values())
+    out.backward(case.upstream["out"])
+    for (key, expected), leaf in zip(case.grads.items(), leaves):
+        assert_close(leaf.grad, expected, what=f"gradient of {key} in {name}")
+
+
+@pytest.mark.gradient
+@tensors_only
+@each_expression
+def test_gradients_numerical(level, name):
+    """Every entry against central differences: the check that trusts no framework."""
+    def forward(*arrays):
+        out, leaves = run(level, name, arrays)
+        return out.data, (out, leaves)
+
+    def backward(dout, cache):
+        out, leaves = cache
+        out.backward(dout)
+        return tuple(leaf.grad for leaf in leaves)
+
+    check_gradients(forward, backward, operands(name, rng(2)))
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", SCALARS)
+def test_scalars_golden(level, golden, name):
+    """Value and Tensor compute the same numbers from the same formula, numbers on either side."""
+    case = golden(name)
+    for engine in engines(level):
+        out = reused(SCALARS[name](*(engine(x.item()) for x in case.inputs.values())))
+        assert_close(np.asarray(out.data), case.outputs["out"], what=name)
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("name", SCALARS)
+def test_scalar_gradients_golden(level, golden, name):
+    """Both engines, one node reused: the slopes of + - * / ** exp log tanh relu."""
+    case = golden(name)
+    for engine in engines(level):
+        leaves = [engine(x.item()) for x in case.inputs.values()]
+        out = reused(SCALARS[name](*leaves)) * case.upstream["out"].item()
+        out.backward()
+        for (key, expected), leaf in zip(case.grads.items(), leaves):
+            assert_close(np.asarray(leaf.grad), expected, what=f"gradient of {key} in {name}")
+
+
+@pytest.mark.gradient
+def test_unequal_paths(level):
+    """The worked trace: c reaches e directly and through d, so c must wait for d."""
+    for engine in engines(level):
+        a, b = engine(3.0), engine(2.0)
+        c = a * b
+        d = c + a
+        e = c * d
+        e.backward()
+        assert_close(np.asarray([a.grad, b.grad]), np.array([36.0, 45.0]), what="gradients of a, b")
+
+
+@pytest.mark.gradient
+def test_paths_are_shared(level):
+    """Fibonacci: 60 steps have 2.5e12 paths, and the gradient is their number."""
+    for engine in engines(level):
+        x = engine(1.0)
+        older, newer = x, x * 1.0
+        for _ in range(60):
+            older, newer = newer, older + newer
+        newer.backward()
+        assert_close(np.asarray(x.grad), np.asarray(2504730781961.0), what="number of paths")
+
+
+@pytest.mark.gradient
+def test_gradients_accumulate_over_passes(level):
+    """Two losses of one leaf: their gradients add until zero_grad() forgets them."""
+    for engine in engines(level):
+        x = engine(3.0)
+        (x * x).backward()
+        (x * x * x).backward()
+        assert_close(np.asarray(x.grad), np.asarray(6.0 + 27.0), what="sum of two gradients")
+        x.zero_grad()
+        (x * x + x).backward()
+        assert_close(np.asarray(x.grad), np.asarray(7.0), what="gradient after zero_grad")
+
+
+@pytest.mark.gradient
+@tensors_only
+def test_no_shared_buffers(level):
+    """y = a + b hands the same array to both; in-place changes of one must not reach the other."""
+    a, b = level.Tensor(np.ones((2, 3))), level.Tensor(np.ones((2, 3)))
+    s = a + b
+    (s + s.reshape(6).reshape(2, 3) * s + a).backward(upstream := rng(3).standard_normal((2, 3)))
+    expected = upstream * (1 + 2 * 2)
+    assert_close((a.grad, b.grad), (expected + upstream, expected), what="gradients of a, b")
+    a.grad[...] = 0.0
+    assert_close(b.grad, expected, what="gradient of b")
+    assert upstream.any(), "backward wrote into its argument"
+
+
+@pytest.mark.gradient
+@tensors_only
+def test_in_place_sums_are_private(level):
+    """x + x, then views of it: a sum taken in place must not change an array that is still to be read."""
+    x = level.Tensor(np.arange(6.0).reshape(2, 3))
+    y = x + x                                               # two shares, one array
+    z = y.reshape(3, 2).T.reshape(6) * np.arange(6.0)       # views on the way
+    (z.sum() + (y * y).sum() + y.sum()).backward()
+    weights = np.arange(6.0).reshape(2, 3).T.reshape(2, 3)
+    assert_close(x.grad, 2 * weights + 8 * x.data + 2, what="gradient of x")
+
+
+@pytest.mark.value
+@tensors_only
+def test_sgd_follows_the_formula(level):
+    """Three steps on sum(w * w) multiply w by (1 - 2 lr) each; a gradient not forgotten shows at step two."""
+    start = rng(4).standard_normal((3, 2))
+    w = level.Tensor(start)
+    optimiser = level.SGD([w], lr=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        (w * w).sum().backward()
+        optimiser.step()
+    assert_close(w.data, start * 0.8**3, what="w")
+
+
+@pytest.mark.gradient
+@tensors_only
+def test_agrees_with_the_escape_hatch(level):
+    """A network with a reused hidden layer has the gradients of tangled/autograd_stub.py."""
+    results = []
+    for module in (level, autograd_stub):
+        r = rng(5)
+        x, w, b, v = (module.Tensor(r.standard_normal(s)) for s in ((5, 3), (3, 4), (4,), (4, 4)))
+        h = (x @ w + b).relu()
+        y = (h @ v).tanh() + h
+        y.backward(upstream_like(y.data))
+        results.append(tuple(t.grad for t in (x, w, b, v)))
+    assert_close(*results, what="gradients of x, w, b, v")

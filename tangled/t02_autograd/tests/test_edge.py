@@ -1,0 +1,195 @@
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:964b344015403811
+"""Scalars, nothing at all, infinities, ties, and every way to use the engine wrongly."""
+
+import numpy as np
+import pytest
+
+from tangled.t02_autograd.expressions import engines
+from tangled.testing import assert_close, expect_value_error
+
+pytestmark = pytest.mark.edge
+tensors_only = pytest.mark.levels(2, 3, 4)
+ours_only = pytest.mark.levels(2, 3)
+
+
+def slope(function, engine, x):
+    """The value of a function at x and its derivative there, of the reused argument."""
+    leaf = engine(x)
+    with np.errstate(all="ignore"):
+        out = function(leaf * 0.5 + leaf * 0.5)
+        out.backward()
+    return np.asarray([out.data, leaf.grad])
+
+
+@pytest.mark.parametrize("what, function, x, expected", [
+    ("log 0", lambda v: v.log(), 0.0, (-np.inf, np.inf)),
+    ("log of a negative number", lambda v: v.log(), -1.0, (np.nan, -1.0)),
+    ("root of a negative number", lambda v: v**0.5, -1.0, (np.nan, np.nan)),
+    ("1 / 0", lambda v: 1.0 / v, 0.0, (np.inf, -np.inf)),
+    ("exp overflows", lambda v: v.exp(), 1000.0, (np.inf, np.inf)),
+    ("x ** 0 at 0", lambda v: v**0, 0.0, (1.0, 0.0)),
+    ("x ** 1 at 0", lambda v: v**1, 0.0, (0.0, 1.0)),
+    ("relu at 0", lambda v: v.relu(), 0.0, (0.0, 0.0)),
+    ("relu of NaN", lambda v: v.relu() * 1.0, np.nan, (np.nan, 1.0)),
+    ("tanh of inf", lambda v: v.tanh(), np.inf, (1.0, 0.0)),
+])
+def test_ieee_values(level, what, function, x, expected):
+    """No exception, no silent 0: infinities and NaN as IEEE 754 and PyTorch have them."""
+    for engine in engines(level):
+        assert_close(slope(function, engine, x), np.asarray(expected), what=what)
+
+
+@tensors_only
+def test_nan_stays_in_its_entry(level):
+    """A NaN in one entry must not spread to the gradients of the others."""
+    x = level.Tensor([1.0, np.nan, 3.0])
+    (x * x).backward(np.ones(3))
+    assert_close(x.grad, np.array([2.0, np.nan, 6.0]), what="gradient")
+
+
+@tensors_only
+def test_dead_relu_stops_infinity(level):
+    """log(relu(x)) at x < 0 sends inf back; a mask by multiplication would make it NaN."""
+    x = level.Tensor([-1.0, 2.0])
+    with np.errstate(all="ignore"):
+        (x.relu().log() + x.relu()).backward(np.ones(2))
+    assert_close(x.grad, np.array([0.0, 1.5]), what="gradient")
+
+
+@tensors_only
+def test_zero_dimensional(level):
+    """Shape () in, shape () out, for data and gradient, and backward() needs no argument."""
+    x = level.Tensor(3.0)
+    y = (x * x).sum() + x.max() + x.mean() + x.reshape(1).sum()
+    y.backward()
+    assert (y.data.shape, x.grad.shape) == ((), ())
+    assert_close(x.grad, np.asarray(9.0), what="gradient")
+
+
+@tensors_only
+def test_empty_batch(level):
+    """No samples: the loss is 0 and the weights get a gradient of zeros, not an error and not None."""
+    x, w = level.Tensor(np.zeros((0, 3))), level.Tensor(np.ones((3, 2)))
+    h = x @ w + np.ones(2)
+    (h * h).sum().backward()
+    assert x.grad.shape == (0, 3)
+    assert_close(w.grad, np.zeros((3, 2)), what="gradient of w")
+
+
+@tensors_only
+def test_broadcast_of_one(level):
+    """Shapes (1,) and () against (2, 3): the gradient keeps the axis of length 1 and sums everything."""
+    one, scalar = level.Tensor([2.0]), level.Tensor(3.0)
+    grid = np.arange(6.0).reshape(2, 3)
+    (grid * one * scalar + one).sum().backward()
+    assert_close((one.grad, scalar.grad), (np.array([51.0]), np.asarray(30.0)), what="gradients")
+
+
+@tensors_only
+def test_max_splits_ties(level):
+    """Two maxima share the gradient equally (eq. 2.13), like torch.amax."""
+    x = level.Tensor([[1.0, 5.0, 5.0], [7.0, 0.0, 7.0]])
+    y = x.max(axis=1)
+    (y * y).sum().backward()
+    assert_close(x.grad, np.array([[0.0, 5.0, 5.0], [7.0, 0.0, 7.0]]), what="gradient")
+
+
+@tensors_only
+def test_backward_refuses_to_guess(level):
+    """A result that is no scalar needs the upstream gradient, and says so."""
+    x = level.Tensor(np.ones((2, 3)))
+    expect_value_error("grad", (x * x).backward)
+
+
+@ours_only
+def test_wrong_shapes_are_named(level):
+    """Each bad argument is a ValueError with the shapes in it, before anything is recorded."""
+    x = level.Tensor(np.ones((2, 3)))
+    expect_value_error("grad", (x * x).backward, np.ones((3, 2)))
+    expect_value_error("other", x.__matmul__, np.ones((2, 3)))
+    expect_value_error("other", x.__matmul__, 2.0)
+    expect_value_error("data", level.Tensor, ["a", "b"])
+    expect_value_error("lr", level.SGD, [x], 0.0)
+    expect_value_error("parameters", level.SGD, [], 0.1)
+    for wrong in (lambda: x + np.ones(4), lambda: x.reshape(4), lambda: x.sum(axis=2)):
+        with pytest.raises(ValueError, match=r"\d"):
+            wrong()
+
+
+@tensors_only
+def test_graph_is_used_once(level):
+    """The second backward through a freed graph is an error, also through a part that two losses share."""
+    x = level.Tensor(2.0)
+    y = x * x
+    first, second = y * 3.0, y * y
+    first.backward()
+    for again in (first, second):
+        with pytest.raises(RuntimeError):
+            again.backward()
+
+
+@tensors_only
+def test_retain_graph(level):
+    """Kept on request, the graph gives the same gradient again: leaves add up, inner nodes start afresh."""
+    x = level.Tensor(2.0)
+    y = x * x
+    loss = y * y
+    loss.backward(retain_graph=True)
+    loss.backward()
+    assert_close(x.grad, np.asarray(2 * 32.0), what="gradient of two passes")
+
+
+@pytest.mark.levels(1)
+def test_value_sweeps_again(level):
+    """A Value keeps its graph: a second sweep adds the same again, not what inner nodes had left over."""
+    x = level.Value(2.0)
+    y = x * x
+    loss = y * y
+    loss.backward()
+    loss.backward()
+    assert x.grad == 2 * 32.0
+
+
+@tensors_only
+def test_no_grad(level):
+    """Nothing inside is recorded, nesting and exceptions included; outside, recording goes on."""
+    x = level.Tensor(2.0)
+    with pytest.raises(ZeroDivisionError), level.no_grad():
+        with level.no_grad():
+            inner = x * x
+        outer = x * x + x
+        raise ZeroDivisionError
+    for result in (inner, outer):
+        with pytest.raises(RuntimeError):
+            result.backward()
+    (x * x * inner.data).backward()
+    assert_close(x.grad, np.asarray(16.0), what="gradient")
+
+
+@tensors_only
+def test_constants_get_no_gradient(level):
+    """requires_grad=False is a constant: no gradient is computed for it, nor for what is made of it alone."""
+    x, c = level.Tensor([1.0, 2.0]), level.Tensor([3.0, 4.0], requires_grad=False)
+    k = c * c
+    (x * k + x).sum().backward()
+    assert c.grad is None
+    assert_close(x.grad, np.array([10.0, 17.0]), what="gradient of x")
+
+
+@tensors_only
+def test_leaf_is_its_own_result(level):
+    """backward() of a leaf: its derivative with respect to itself is 1, and adds like any other."""
+    x = level.Tensor(5.0)
+    x.backward()
+    (x * x).backward()
+    assert_close(x.grad, np.asarray(11.0), what="gradient")
+
+
+@tensors_only
+def test_data_is_copied(level):
+    """An optimiser step must not write into the array that the tensor was made of."""
+    mine = np.ones((2, 2))
+    w = level.Tensor(mine)
+    (w * w).sum().backward()
+    level.SGD([w], lr=0.5).step()
+    assert_close((mine, w.data), (np.ones((2, 2)), np.zeros((2, 2))), what="array, parameter")
