@@ -26,8 +26,8 @@ def stub_of(modules: list[tuple[str, str]], header: str, package: str) -> str:
     imports = import_block(parts, package)
     bodies = [body for part in parts if (body := part.render(len(parts) > 1))]
     text = "\n\n".join(filter(None, [parts[-1].docstring, imports]))
-    for body in bodies:
-        text += ("\n\n\n" if body.startswith(("def ", "class ", "async ", "@")) else "\n\n") + body
+    for n, body in enumerate(bodies):       # one blank line between the imports and what is no definition
+        text += ("\n\n\n" if n or body.startswith(("def ", "class ", "async ", "@")) else "\n\n") + body
     text += "\n"
     lines = [header.rstrip()]
     if unused_imports(text):
@@ -75,10 +75,10 @@ class Part:
         return f"# -- after {self.stem}.py\n\n{body}" if several and body else body
 
     def kept(self) -> set[str]:
-        """The names that stay: the public ones and what their signatures, bases and decorators refer to."""
+        """The names that stay: public ones, constants, and what signatures, bases and decorators refer to."""
         by_name = {name: node for node in self.items for name in names_bound(node)}
         todo = [name for name, node in by_name.items()
-                if is_public(name) or not isinstance(node, DEFINITIONS)]
+                if is_public(name) or (name.isupper() and not isinstance(node, DEFINITIONS))]
         wanted = set()
         while todo:
             name = todo.pop()
@@ -86,8 +86,7 @@ class Part:
                 continue
             wanted.add(name)
             node = by_name[name]
-            if isinstance(node, DEFINITIONS):
-                todo += evaluated_names(node)
+            todo += evaluated_names(node) if isinstance(node, DEFINITIONS) else names_in(node)
         self.decorators = {n for node in self.items if isinstance(node, DEFINITIONS)
                            for sub in ast.walk(node) if isinstance(sub, DEFINITIONS)
                            for d in sub.decorator_list for n in names_in(d)}
@@ -102,7 +101,7 @@ class Part:
                 return self.source(node)
             return "\n".join(self.definition(node, node.name))
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            return self.constant(node)
+            return self.constant(node) if names_bound(node) <= self.wanted else None
         if isinstance(node, (ast.If, ast.Try)) and only_imports(node):
             return self.source(node)
         return None
@@ -117,6 +116,7 @@ class Part:
     def needs_bodies(self, node) -> bool:
         """Whether a statement calls a definition of this module, or names one that goes."""
         own = {n.name for n in self.items if isinstance(n, DEFINITIONS)}
+        own |= {name for n in self.items for name in names_bound(n)} - self.wanted
         calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
         called = {name for call in calls for name in names_in(call.func)}
         return bool(called & (own - self.decorators) or names_in(node) & (own - self.wanted))
