@@ -1,4 +1,4 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:ce3c1698282809e1
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:10cc59c58f67aa26
 import gzip
 import shutil
 import struct
@@ -115,6 +115,7 @@ def test_pictures_and_labels_must_belong_together(tmp_path):
 
     images = np.zeros((4, 28, 28))
     assert save(images, np.arange(4))[0].shape == (4, 28, 28)
+    assert data.load_fashion_mnist("test", tmp_path)[1].tolist() == [0, 1, 2, 3]
     for bad in ((images, np.arange(3)), (np.arange(4), np.arange(4)), (images, images)):
         with pytest.raises(ValueError, match=r"expected uint8 of \(N, 28, 28\)"):
             save(*bad)
@@ -133,10 +134,12 @@ def test_npz_refuses_pickles_and_gaps(tmp_path):
 def test_cifar_binary(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
     records = np.concatenate([[[7], [2]], picture.reshape(2, -1)], 1).astype(np.uint8)
-    (tmp_path / "test_batch.bin").write_bytes(records.tobytes())
+    for name in ("test_batch", *(f"data_batch_{i}" for i in range(1, 6))):
+        (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
     images, labels = data.load_cifar10("test", tmp_path)
     np.testing.assert_array_equal(images, picture)
     assert labels.tolist() == [7, 2]
+    assert data.load_cifar10("train", tmp_path)[1].tolist() == [7, 2] * 5
     for body in (records.tobytes()[:-1], b"", records.tobytes()[1:] + b"\xff"):
         (tmp_path / "test_batch.bin").write_bytes(body)
         with pytest.raises(ValueError, match=r"test_batch\.bin: found"):
@@ -150,6 +153,8 @@ def test_tables():
     assert (people["sex=male"] + people["sex=female"] == 1).all()
     assert people["height_cm"][:3].tolist() == [174.2, 159.4, 168.5]
     assert people["income"][:3].tolist() == [12500.0, 8500.0, 4500.0]       # codes 19 18 15
+    assert np.unique(people["income"]).tolist() == [
+        500, 1500, 2500, 3500, 4500, 5500, 6500, 8500, 12500, 17500, 22500, 30000]
     assert set(data.NHEFS_UNITS) < set(people) and set(data.CPS85_UNITS) < set(workers)
     assert workers["wage"].max() == 44.5 and workers["occupation=sales"].sum() == 38
 

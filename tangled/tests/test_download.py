@@ -1,4 +1,4 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:f7a9c710040d52e2
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:7abf3773533a5691
 import gzip
 import hashlib
 import io
@@ -268,6 +268,13 @@ def test_a_present_file_is_checked_and_not_asked_for(path):
     assert server.asked == [] and path.read_bytes() == OTHER
 
 
+def test_a_part_that_is_whole_needs_no_request(path):
+    path.with_name("set.bin.part").write_bytes(BODY)
+    with Loopback(Answer(OTHER)) as server:
+        assert get(server, path, size=len(BODY)).read_bytes() == BODY
+    assert server.asked == []
+
+
 @pytest.mark.parametrize("note", ["", "[]", "{}", '{"url": "http://else", "validator": "1"}'])
 def test_a_spoilt_note_means_starting_over(path, note):
     path.with_name("set.bin.part").write_bytes(OTHER[:1000])
@@ -299,6 +306,12 @@ def test_known_sets_agree_with_what_ships():
         assert shipped["mnist/" + url.rpartition("/")[2]] == digest
     with pytest.raises(ValueError, match="did you mean 'cifar-10'"):
         download.fetch("cifar10")
+
+
+def test_the_command_line(capsys):
+    assert download.main([]) == 0 and "cifar-10" in capsys.readouterr().out
+    assert download.main(["cifar"]) == 1
+    assert "expected one of cifar-10, fashion-mnist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -1,11 +1,13 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:53eb91846504a515
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:e42764436f700425
 import io
 import os
 import pickle
 import struct
 import tarfile
+import tempfile
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,11 +57,13 @@ def encrypted(archive):
 
 
 GOOD = ("a/b.txt", b"hello")
-NAMES = ["/tmp/evil", "../evil", "a/../../evil", "..\\evil", "C:evil", "a/../b"]
+OUT = Path(tempfile.gettempdir(), f"evil-{os.getpid()}").as_posix()
+NAMES = [OUT, "../evil", "a/../../evil", "..\\evil", "C:evil", "a/../b"]
 EVIL = {f"{make.__name__} {name}": make(GOOD, (name, b"x")) for name in NAMES
         for make in (tar_of, zip_of)}
 EVIL |= {
-    "symbolic link": tar_of(special("out", tarfile.SYMTYPE, "/tmp"), ("out/evil", b"x")),
+    "symbolic link": tar_of(special("out", tarfile.SYMTYPE, os.path.dirname(OUT)),
+                            ("out/" + os.path.basename(OUT), b"x")),
     "hard link": tar_of(special("out", tarfile.LNKTYPE)),
     "device": tar_of(special("null", tarfile.CHRTYPE)),
     "pipe": tar_of(special("pipe", tarfile.FIFOTYPE)),
@@ -88,7 +92,7 @@ def test_evil_archives_leave_nothing(tmp_path, name):
     with pytest.raises(ValueError, match=r"evil\.bin: found .*; expected "):
         safe_extract(archive, tmp_path / "in" / "out", limit=1 << 20, count=100)
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["in", "in/evil.bin"]
-    assert not os.path.exists("/tmp/evil")
+    assert not os.path.exists(OUT)
 
 
 @pytest.mark.parametrize("make", [tar_of, zip_of, lambda *e: tar_of(*e, mode="w")])
