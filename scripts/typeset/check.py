@@ -11,7 +11,7 @@ from scripts.typeset.mathematics import katex
 from scripts.typeset.mathematics.tokens import TexError
 from scripts.typeset.mathematics.typst_math import convert
 from scripts.typeset.project import Chapter
-from scripts.typeset.references import is_external, is_reference, place_of
+from scripts.typeset.references import is_external, is_reference, label_id, place_of
 from scripts.typeset.tree import each
 
 
@@ -38,7 +38,7 @@ class Checker:
         if not is_reference(node):
             return
         for item in node["c"][0]:
-            id = item["citationId"]
+            id = label_id(item["citationId"])
             if id in self.book.labels:
                 continue
             near = get_close_matches(id, [known for known in self.book.labels if known[:3] == id[:3]], 1)

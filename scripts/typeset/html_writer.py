@@ -45,10 +45,10 @@ class HtmlWriter(Tables, Writer):
     # -- links
     def address(self, place: Place) -> str | None:
         """None: the place is not among what is written."""
+        if not self.reaches(place):
+            return None
         if place.chapter is self.chapter:
             return f"#{place.id or place.chapter.id}"
-        if not place.chapter.written:
-            return None
         page = posixpath.relpath(place.chapter.page, posixpath.dirname(self.chapter.page) or ".")
         return page if place.id in ("", place.chapter.id) else f"{page}#{place.id}"
 

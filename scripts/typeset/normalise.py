@@ -39,7 +39,11 @@ class Normaliser(Floats):
         self.book, self.chapter, self.titles = book, chapter, titles
         self.counts: Counter[str] = Counter()
         self.sections = [0] * 8
-        self.conditional = False
+        self.formats = ALL                      # in which what is being read will be seen
+
+    @property
+    def conditional(self) -> bool:
+        return self.formats != ALL
 
     # -- labels and numbers
     def register(self, id: str, needle: str = "") -> None:
@@ -48,6 +52,8 @@ class Normaliser(Floats):
         if id in self.chapter.ids and not self.conditional:
             self.book.problem(self.chapter, needle or f"#{id}", f"the id {id!r} is used twice in this chapter")
         self.chapter.ids.add(id)
+        if self.conditional:
+            self.chapter.formats[id] = self.chapter.formats.get(id, set()) | self.formats
 
     def label(self, id: str, title: list | None = None, number: str | None = None, kind: str = "") -> str | None:
         """Give the next number of its kind to a label; -> the number."""
@@ -193,9 +199,9 @@ class Normaliser(Floats):
         formats = chosen if "when-format" in values else ALL - chosen
         if "content-hidden" in classes:
             formats = ALL - formats
-        before, self.conditional = self.conditional, True
+        before, self.formats = self.formats, self.formats & formats
         new = node("Visible", formats=sorted(formats), body=self.blocks(body))
-        self.conditional = before
+        self.formats = before
         return new
 
     def callout(self, kind: str, id: str, classes: list[str], values: dict, body: list) -> dict:

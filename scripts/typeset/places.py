@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 
 from scripts.typeset.project import Chapter, Project
 
 
-@functools.lru_cache(maxsize=128)
 def _text(file: Path) -> str | None:
+    """The file as it is now."""
+    try:
+        return _read(file, file.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=128)
+def _read(file: Path, _: int) -> str | None:
     try:
         return file.read_text(encoding="utf-8")
     except OSError:
@@ -18,19 +27,33 @@ def _text(file: Path) -> str | None:
 
 
 def line_of(project: Project, chapter: Chapter, needle: str) -> int:
-    """The line of `needle` in the chapter's source, else in the woven file, else 0.
+    """The line of `needle` in the chapter's source, 0 where it cannot be told.
 
-    White space in the needle matches any white space, since formulas and links may be wrapped.
+    The woven file is searched first, since the tree was made from it; `lines.json` beside it says which line
+    of the chapter each of its lines came from. White space in the needle matches any white space, since
+    formulas and links may be wrapped.
     """
     words = needle.split()
     if not words:
         return 0
-    pattern = re.compile(r"\s+".join(map(re.escape, words)) + r"(?![\w-])")
-    loose = re.compile(r"\s+".join(map(re.escape, words)))
-    for expression in (pattern, loose):
-        for folder in (project.sources, project.folder):
-            text = _text(folder / chapter.path)
-            hit = expression.search(text) if text else None
-            if hit:
-                return text.count("\n", 0, hit.start()) + 1
+    text = r"\s+".join(map(re.escape, words))
+    for expression in (re.compile(text + r"(?![\w-])"), re.compile(text)):
+        for folder, lines in ((project.folder, _line_map(project, chapter)), (project.sources, None)):
+            line = _search(folder / chapter.path, expression)
+            line = lines[line - 1] if line and lines and line <= len(lines) else line
+            if line and (lines or folder == project.sources):
+                return line
     return 0
+
+
+def _search(file: Path, expression: re.Pattern) -> int:
+    text = _text(file)
+    hit = expression.search(text) if text else None
+    return text.count("\n", 0, hit.start()) + 1 if hit else 0
+
+
+def _line_map(project: Project, chapter: Chapter) -> list[int] | None:
+    try:
+        return json.loads(_text(project.folder / "lines.json") or "{}").get(chapter.path)
+    except ValueError:
+        return None

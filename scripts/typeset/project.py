@@ -24,6 +24,7 @@ class Chapter:
     title: list = field(default_factory=list)
     blocks: list = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    formats: dict[str, set[str]] = field(default_factory=dict)  # of ids that are not in every format
     headings: list = field(default_factory=list)
     written: bool = True                    # False: only known, so that references to it have a number
 
@@ -39,6 +40,10 @@ class Chapter:
     def key(self) -> str:
         """A name for it in places where only letters, digits and hyphens are safe."""
         return re.sub(r"[^A-Za-z0-9]+", "-", self.path.removesuffix(".qmd"))
+
+    def has(self, id: str, format: str) -> bool:
+        """Whether an id is there in one output format."""
+        return format in self.formats.get(id, (format,))
 
     @property
     def word(self) -> str:

@@ -42,9 +42,15 @@ def place_of(book: Book, chapter: Chapter, url: str) -> Place | None:
     return Place(target, id)
 
 
+def label_id(id: str) -> str:
+    """`@Eq-27-rotation`, at the beginning of a sentence, is `@eq-27-rotation`."""
+    small = id[:1].lower() + id[1:]
+    return small if LABEL.fullmatch(small) else id
+
+
 def is_reference(cite: dict) -> bool:
     """Whether a pandoc Cite is `@fig-…` rather than a citation."""
-    return any(LABEL.fullmatch(item["citationId"]) for item in cite["c"][0])
+    return any(LABEL.fullmatch(label_id(item["citationId"])) for item in cite["c"][0])
 
 
 @dataclass
@@ -58,7 +64,7 @@ def references_in(book: Book, cite: dict) -> list[Reference]:
     """The references of one Cite, each with its text ("Equation 27.4") and what the author put around it."""
     out = []
     for item in cite["c"][0]:
-        label = book.labels.get(item["citationId"])
+        label = book.labels.get(label_id(item["citationId"]))
         if label is None:
             continue
         bare = item["citationMode"]["t"] == "SuppressAuthor"

@@ -102,7 +102,7 @@ def contents(book: Book, chapter: Chapter) -> str:
     writer = HtmlWriter(book, chapter)
     items = ""
     for heading in chapter.headings:
-        if heading["level"] > 3 or not heading["id"]:
+        if heading["level"] > 3 or not chapter.has(heading["id"], "html"):
             continue
         number = f'<span class="no">{heading["number"]}</span> ' if heading["number"] else ""
         title = writer.inlines(heading["title"])

@@ -34,7 +34,8 @@ class Tables:
         id = node["label"] or node["id"]
         label = self.label(id) if id else "none"
         body = self.panels(node) if node["columns"] else self.blocks(node["body"])
-        return f'#float("{node["kind"]}", {word}, {label}, [{self.inlines(node["caption"])}])[\n{body}]\n\n'
+        floats = ", place-it: true" if node["kind"] == "fig" and not self.depth else ""
+        return f'#float("{node["kind"]}", {word}, {label}, [{self.inlines(node["caption"])}]{floats})[\n{body}]\n\n'
 
     def panels(self, node: dict) -> str:
         cells = "".join(f"[{self.blocks([panel])}],\n" for panel in node["body"])

@@ -9,7 +9,7 @@ from scripts.typeset.code import Piece, code_lines
 from scripts.typeset.mathematics.tokens import quoted
 from scripts.typeset.mathematics.typst_math import convert
 from scripts.typeset.references import Place
-from scripts.typeset.tree import attributes, find, node, string, text_of
+from scripts.typeset.tree import attributes, string, text_of
 from scripts.typeset.typst_tables import Tables
 from scripts.typeset.writer import Writer
 
@@ -26,15 +26,10 @@ class TypstWriter(Tables, Writer):
         super().__init__(book, chapter)
         self.mentioned: set[Place] = set()      # places in other chapters whose page was given already
         self.in_index = False
-        self.hints: list[dict] = []
+        self.depth = 0                          # of lists and boxes, in which pictures stay where they are
 
     def chapter_body(self) -> str:
-        """The chapter, its hints last."""
-        blocks = self.blocks(self.chapter.blocks)
-        if not self.hints:
-            return blocks
-        title = node("Heading", level=2, id="print-hints", title=[string("Hints")], classes=[], number=None)
-        return blocks + self.blocks([title]) + "".join(map(self.callout, self.hints))
+        return self.blocks(self.chapter.blocks)
 
     # -- places
     def label(self, id: str, chapter=None) -> str:
@@ -44,11 +39,12 @@ class TypstWriter(Tables, Writer):
         return self.label(place.id or place.chapter.id, place.chapter)
 
     def to_place(self, place: Place, text: str, classes: list[str]) -> str:
-        if not place.chapter.written:
+        if not self.reaches(place):
             return text
         if self.in_index and "pageref" in classes:
             return f"#indexref({self.target(place)})[{text}]"
-        elsewhere = place.chapter is not self.chapter and place not in self.mentioned
+        elsewhere = (place.chapter is not self.chapter and place not in self.mentioned
+                     and place.chapter is not self.book.references_chapter)
         self.mentioned.add(place)
         function = "pageref" if "pageref" in classes or elsewhere else "xref"
         return f"#{function}({self.target(place)})[{text}]"
@@ -125,14 +121,20 @@ class TypstWriter(Tables, Writer):
         return ""
 
     def block_BlockQuote(self, node: dict) -> str:
-        return f"#quote(block: true)[\n{self.blocks(node['c'])}]\n\n"
+        return f"#quote(block: true)[\n{self.nested(node['c'])}]\n\n"
 
     def block_HorizontalRule(self, node: dict) -> str:
         return "#ornament\n\n"
 
+    def nested(self, blocks: list) -> str:
+        self.depth += 1
+        text = self.blocks(blocks)
+        self.depth -= 1
+        return text
+
     def items(self, items: list) -> str:
         tight = all(block["t"] == "Plain" for item in items for block in item[:1])
-        body = ",\n".join(f"[{self.blocks(item).strip()}]" for item in items)
+        body = ",\n".join(f"[{self.nested(item).strip()}]" for item in items)
         return f"tight: {str(tight).lower()},\n{body}"
 
     def block_BulletList(self, node: dict) -> str:
@@ -145,7 +147,7 @@ class TypstWriter(Tables, Writer):
         return f'#enum(start: {start}, numbering: "{numbering}", {self.items(items)})\n\n'
 
     def block_DefinitionList(self, node: dict) -> str:
-        items = ",\n".join(f"terms.item([{self.inlines(term)}], [{''.join(map(self.blocks, bodies)).strip()}])"
+        items = ",\n".join(f"terms.item([{self.inlines(term)}], [{''.join(map(self.nested, bodies)).strip()}])"
                            for term, bodies in node["c"])
         return f"#terms({items})\n\n"
 
@@ -186,7 +188,7 @@ class TypstWriter(Tables, Writer):
     def piece(self, piece: Piece) -> str:
         if not piece.style and not piece.place:
             return quoted(piece.text)
-        place = piece.place if piece.place and piece.place.chapter.written else None
+        place = piece.place if piece.place and self.reaches(piece.place) else None
         target = f", {self.target(place)}" if place else ""
         return f"({quoted(piece.style)}, {quoted(piece.text)}{target})"
 
@@ -199,24 +201,15 @@ class TypstWriter(Tables, Writer):
         return f"#chunk({self.label(node['id'])}, [{name}], [{file}], [{links}])[\n{self.blocks(node['body'])}]\n\n"
 
     def block_Callout(self, node: dict) -> str:
-        if "hint" not in node["classes"]:
-            return self.callout(node)
-        self.hints.append(node)
-        return f"#hintpointer({self.label('print-hints')})\n\n" if len(self.hints) == 1 else ""
-
-    def callout(self, node: dict) -> str:
         title = self.inlines(node["title"])
         label = self.label(node["id"]) if node["id"] else "none"
         quiet = "true" if node["collapse"] and node["kind"] == "note" else "false"
-        return f'#callout("{node["kind"]}", {quiet}, {label}, [{title}])[\n{self.blocks(node["body"])}]\n\n'
+        return f'#callout("{node["kind"]}", {quiet}, {label}, [{title}])[\n{self.nested(node["body"])}]\n\n'
 
     def block_Statement(self, node: dict) -> str:
         head = quoted(f"{KINDS[node['kind']]} {node['number']}")
         return (f"#statement({self.label(node['label'])}, {head}, [{self.inlines(node['name'])}])"
-                f"[{self.blocks(node['body']).strip()}]\n\n")
+                f"[{self.nested(node['body']).strip()}]\n\n")
 
     def block_Proof(self, node: dict) -> str:
-        return f"#proof([{self.inlines(node['name'])}])[{self.blocks(node['body']).strip()}]\n\n"
-
-    def has_pictures(self, node: dict) -> bool:
-        return any(find(node["body"], "Image"))
+        return f"#proof([{self.inlines(node['name'])}])[{self.nested(node['body']).strip()}]\n\n"

@@ -33,6 +33,10 @@ class Writer:
         raise NotImplementedError
 
     # -- shared
+    def reaches(self, place: Place) -> bool:
+        """Whether this output has the place at all."""
+        return place.chapter.written and place.chapter.has(place.id, self.format)
+
     def inline_Cite(self, node: dict) -> str:
         if is_reference(node):
             return ", ".join(self.reference(reference) for reference in references_in(self.book, node))
