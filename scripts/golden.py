@@ -1,7 +1,7 @@
 """`make golden [TOPIC=27]`: golden/t27.npz from the cases of level 4, and golden/manifest.json.
 
 Files are written without pickle and byte for byte the same each time. The manifest holds, for each topic, the
-seed, the versions of NumPy and PyTorch, a hash of the arrays and a hash of level 4's text (comments left out).
+seed, the versions of NumPy and PyTorch, a hash of the arrays and one of level 4's text (comments left out).
 By these `--check` sees that a level 4 has changed without new golden outputs, without PyTorch too.
 """
 

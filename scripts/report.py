@@ -1,3 +1,257 @@
-"""A pytest plugin: the table of levels by category, failures with chapter lines, the diagnosis."""
+"""A pytest plugin: the table of levels by category, failures with chapter lines, the diagnosis.
+
+It keeps one record for each test (see `report_table.py`) and with `--results FILE` also writes them, one JSON
+object a line, as they come: {"start": id, "limit": s}, {"test": record}, and at the end {"end": status}.
+"""
 
 from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from scripts import accidents, guard, pitfalls
+from scripts.report_table import report
+from tangled.fixtures import CATEGORIES, package_of
+
+LIMITS = {"levels": 120.0, "workspace": 10.0}         # seconds a test
+TIRED, TIRED_LIMIT = 2, 2.0                           # after so many time-outs, less time for each
+PRINTED = 8                                           # lines shown of what a failing test printed
+WRONG = ("mismatch", "assertion", "error")            # what a pitfall may explain
+RESULT = pytest.StashKey[accidents.Accident]()
+
+
+def pytest_addoption(parser) -> None:
+    group = parser.getgroup("the book")
+    group.addoption("--limit", type=float, help="time limit of each test in seconds (0: none)")
+    group.addoption("--results", metavar="FILE", help="write what happens to FILE, one JSON object a line")
+
+
+def pytest_configure(config) -> None:
+    config.pluginmanager.register(Report(config), "the-book-report")
+    if config.getoption("impl") != "levels":
+        guard.limit_memory()
+
+
+class Report:
+    """The records of a run, and the hooks that fill and print them."""
+
+    def __init__(self, config):
+        self.config = config
+        self.impl = config.getoption("impl")
+        self.records: list[dict] = []
+        self.timeouts = 0
+        self.deselected = self.broken = 0
+        path = config.getoption("results")
+        self.stream = open(path, "a", encoding="utf-8") if path else None    # noqa: SIM115
+
+    # -- around each phase of a test
+
+    def limit_of(self, item) -> float:
+        """Seconds that a test may take: its marker, the option, or the default."""
+        marker = item.get_closest_marker("limit")
+        given = self.config.getoption("limit")
+        seconds = given if given is not None else LIMITS.get(self.impl, LIMITS["workspace"])
+        if marker and given is None:
+            seconds = float(marker.args[0])
+        return min(seconds, TIRED_LIMIT) if self.timeouts >= TIRED and self.impl != "levels" else seconds
+
+    def guarded(self, item):
+        """The guard around setup or call of an item of a topic; nothing around the tests of the tools."""
+        if package_of(item.path) is None:
+            return guard.guarded(0, learner=False)
+        return guard.guarded(self.limit_of(item), learner=self.impl != "levels")
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_setup(self, item):
+        limit = self.limit_of(item) if package_of(item.path) else 0
+        self.write({"start": item.nodeid, "limit": limit, "time": time.time()})
+        with self.guarded(item):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item):
+        with self.guarded(item):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        """Name the accident, look for a pitfall, put chapter lines into pytest's own traceback."""
+        result = yield
+        if call.excinfo is None or not result.failed:
+            return result
+        rename(result.longrepr)
+        package = package_of(item.path)
+        if package is None:
+            return result
+        if call.when == "setup":
+            result.when = "call"               # the level could not be loaded: a failure like any other
+        found = accidents.describe(call.excinfo.value, item, package, self.impl_path(package))
+        self.timeouts += found.kind == "time"
+        if call.when == "call" and "level" in item.fixturenames and found.kind in WRONG:
+            found.pitfalls = self.pitfalls(call.excinfo.value, item, package)
+        item.stash[RESULT] = found
+        return result
+
+    def pitfalls(self, error, item, package: str) -> list[dict]:
+        """The pitfalls that a failure equals, ready for the report."""
+        found = pitfalls.matching(error, item, package, category_of(item))
+        return [{"number": p["number"], "name": p["name"], "place": pitfalls.place_of(p)} for p in found]
+
+    def impl_path(self, package: str) -> str:
+        """The file under test, where it is not a level."""
+        if self.impl == "levels":
+            return ""
+        return str(accidents.ROOT / "workspace" / f"{package}.py") if self.impl == "workspace" else self.impl
+
+    # -- records
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item, nextitem):
+        self.current, self.phases = item, []
+        result = yield
+        self.keep(record_of(item, self.phases))
+        return result
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if getattr(self, "current", None) is not None and report.nodeid == self.current.nodeid:
+            self.phases.append(report)
+
+    def pytest_deselected(self, items) -> None:
+        self.deselected += len(items)
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.broken += 1
+            rename(report.longrepr)
+
+    def keep(self, record: dict) -> None:
+        """One more record, here and in the results file."""
+        self.records.append(record)
+        self.write({"test": record})
+
+    def write(self, what: dict) -> None:
+        """A line of the results file."""
+        if self.stream:
+            self.stream.write(json.dumps(what) + "\n")
+            self.stream.flush()
+
+    # -- at the end
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session, exitstatus) -> None:
+        """No test run is a failure: skipping everything is no success."""
+        ran = any(r["outcome"] != "skipped" for r in self.records)
+        if int(exitstatus) == 0 and not ran and not self.config.option.collectonly:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        self.write({"end": int(session.exitstatus), "broken": self.broken})
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter, config):
+        """Ours for the topics' tests; pytest's own for the rest, or where --tb asks for it."""
+        failed = terminalreporter.stats.get("failed", [])
+        own = config.option.tbstyle == "auto" and self.records
+        if own:
+            topics = {r["id"] for r in self.records if r["package"]}
+            terminalreporter.stats["failed"] = [r for r in failed if r.nodeid not in topics]
+        try:
+            result = yield
+        finally:
+            if own:
+                terminalreporter.stats["failed"] = failed
+                if not failed:
+                    del terminalreporter.stats["failed"]
+        self.show(terminalreporter)
+        return result
+
+    def show(self, terminal) -> None:
+        """Print the report, or why there is none."""
+        lines = report(self.records, self.impl)
+        if lines:
+            terminal.ensure_newline()
+        for line in lines:
+            terminal.write_line(line)
+        if not any(r["outcome"] != "skipped" for r in self.records) and not self.config.option.collectonly:
+            terminal.ensure_newline()
+            terminal.write_line(self.nothing_ran())
+        elif lines:
+            terminal.write_line("")
+
+    def nothing_ran(self) -> str:
+        """Why no test ran, in one line."""
+        if self.records:
+            why = next((r["why"] for r in self.records if r["why"]), "")
+            return f"no test ran: all {len(self.records)} were skipped" + (f" ({why})" if why else "")
+        if self.broken:
+            return "no test ran: a test file could not be imported"
+        left = f": {self.deselected} were left out by the options" if self.deselected else ""
+        return "no test ran" + left
+
+
+def category_of(item) -> str:
+    """The category that a test is marked with."""
+    return next((name for name in CATEGORIES if item.get_closest_marker(name)), "other")
+
+
+def record_of(item, phases) -> dict:
+    """What is kept of a test that has run."""
+    failed = next((p for p in phases if p.failed), None)
+    skip = next((p for p in phases if p.skipped), None)
+    outcome = "failed" if failed else "skipped" if skip else "passed"
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    level = params.get("level")
+    accident = item.stash.get(RESULT, None) if failed else None
+    record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
+              "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),
+              "why": skip_reason(skip), "kind": "", "lines": [], "code": "", "test": "", "pitfalls": [],
+              "printed": printed(failed)}
+    if accident:
+        record |= {"kind": accident.kind, "lines": accident.lines, "code": accident.code,
+                   "test": accident.test, "pitfalls": accident.pitfalls}
+    return record
+
+
+def short_name(item, level) -> str:
+    """`test_rope[half]`: without the level, which stands beside it."""
+    name, bracket, rest = item.name.partition("[")
+    parts = [part for part in rest.rstrip("]").split("-") if part != level]
+    return name + (f"[{'-'.join(parts)}]" if bracket and parts else "")
+
+
+def doc_of(item) -> str:
+    """The first line of the test's docstring."""
+    doc = (getattr(item.function, "__doc__", "") or "").strip() if hasattr(item, "function") else ""
+    return doc.split("\n")[0].rstrip(".")
+
+
+def skip_reason(phase) -> str:
+    """Why a test was skipped."""
+    if phase is None or not isinstance(phase.longrepr, tuple):
+        return ""
+    return phase.longrepr[2].removeprefix("Skipped: ")
+
+
+def printed(phase) -> list[str]:
+    """The last lines that a failing test printed."""
+    if phase is None:
+        return []
+    text = f"{phase.capstdout}\n{phase.capstderr}".encode("ascii", "backslashreplace").decode()
+    lines = [x.rstrip() for x in text.splitlines() if x.strip()]
+    more = [f"... ({len(lines) - PRINTED} lines before)"] if len(lines) > PRINTED else []
+    return more + lines[-PRINTED:]
+
+
+def rename(longrepr) -> None:
+    """Put chapter and line in place of those of generated files, in a traceback that pytest made."""
+    for chain in getattr(longrepr, "chain", None) or [(getattr(longrepr, "reprtraceback", None), None, None)]:
+        for entry in getattr(chain[0], "reprentries", None) or []:
+            spot = getattr(entry, "reprfileloc", None)
+            if spot and "tangled" in spot.path:
+                shown = accidents.place(str(accidents.ROOT / spot.path), spot.lineno)
+                path, _, line = shown.rpartition(":")
+                if path.endswith(".qmd"):
+                    spot.message = f"{spot.message} ({spot.path}:{spot.lineno})"
+                    spot.path, spot.lineno = path, int(line)
+
+

@@ -1,0 +1,123 @@
+"""Does a failure equal one of the chapter's pitfalls? The same test is run again on each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+
+from scripts.accidents import innermost, shorten
+from scripts.guard import TimeLimit, guarded
+from tangled.comparing import Mismatch
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAD = re.compile(r"# Pitfall (\d+\.(\d+)): (.*)")
+SECONDS = 5.0                                   # for all pitfalls of one test
+
+
+def pitfalls_of(package: str) -> list[dict]:
+    """[{module, number, name, order, place}] of a topic, in the order of the chapter."""
+    found = []
+    for path in (ROOT / "tangled" / package / "pitfalls").glob("*.py"):
+        lines = path.read_text(encoding="utf-8").split("\n")[:3]
+        match = next((m for m in map(HEAD.match, lines) if m), None)
+        if match:
+            found.append({"module": f"tangled.{package}.pitfalls.{path.stem}", "number": match[1],
+                          "name": match[3].strip(), "order": int(match[2]), "stem": path.stem})
+    return sorted(found, key=lambda p: p["order"])
+
+
+def place_of(pitfall: dict) -> str:
+    """Chapter and line of the pitfall's chunk, or its generated file."""
+    package, stem = pitfall["module"].split(".")[1], pitfall["stem"]
+    try:
+        from scripts.chapters import read_book
+        for chapter in read_book(ROOT, only=int(package[1:3])).chapters:
+            if chapter.package == package:
+                for chunk in chapter.chunks:
+                    if (chunk.pitfall or "").replace("-", "_") == stem:
+                        return f"{chapter.path}:{chunk.line}"
+    except Exception:
+        pass
+    return f"tangled/{package}/pitfalls/{stem}.py"
+
+
+def matching(error: BaseException, item, package: str, category: str) -> list[dict]:
+    """The pitfalls on which the test fails in the same way, in the order of the chapter."""
+    error, start, found = innermost(error), time.monotonic(), []
+    for pitfall in pitfalls_of(package):
+        left = SECONDS - (time.monotonic() - start)
+        if left <= 0:
+            break
+        theirs = failure_on(pitfall["module"], item, left)
+        if theirs is not None and same_failure(error, theirs, category):
+            found.append(pitfall)
+    return found
+
+
+def failure_on(module: str, item, seconds: float) -> BaseException | None:
+    """The exception that the test raises on another module, None where it passes."""
+    from tangled.fixtures import HANDED_OUT, changed_inputs
+    handed = item.stash.get(HANDED_OUT, None)
+    if handed is not None:
+        handed.clear()
+    try:
+        arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+        arguments["level"] = importlib.import_module(module)
+        with contextlib.redirect_stdout(io.StringIO()), guarded(seconds, learner=False):
+            item.obj(**arguments)
+        said = changed_inputs(item)
+        return AssertionError(said) if said else None
+    except KeyboardInterrupt:
+        raise
+    except TimeLimit:
+        return None
+    except BaseException as error:
+        return innermost(error)
+
+
+def same_failure(mine: BaseException, theirs: BaseException, category: str) -> bool:
+    """Do two failures of one test come from the same mistake?"""
+    if type(mine) is not type(theirs):
+        return False
+    if isinstance(mine, Mismatch):
+        if mine.what != theirs.what:
+            return False
+        if mine.got is None or theirs.got is None:
+            return mine.got is theirs.got and mine.text == theirs.text
+        return same_values(mine.got, theirs.got, mine.expected)
+    return neutral(mine, category) == neutral(theirs, category)
+
+
+def same_values(a, b, expected) -> bool:
+    """Are two wrong results the same, and closer to each other than to the right one?
+
+    Parameters
+    ----------
+    a, b : ndarray
+        Equal shapes are asked for here.
+    expected : ndarray or None
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype.kind not in "fciub" or b.dtype.kind not in "fciub":
+        return a.shape == b.shape and bool(np.array_equal(a, b))
+    finite = np.abs(b[np.isfinite(b)]) if b.dtype.kind in "fc" else np.abs(b)
+    scale = float(finite.max()) if finite.size else 0.0
+    close = np.isclose(a, b, rtol=1e-6, atol=1e-6 * scale, equal_nan=True)
+    if not close.all() or expected is None or np.shape(expected) != a.shape:
+        return bool(close.all())
+    with np.errstate(invalid="ignore"):
+        apart, off = (np.nan_to_num(np.abs(a - other), posinf=0.0) for other in (b, expected))
+    return bool(apart.max(initial=0.0) <= 0.01 * off.max(initial=0.0))
+
+
+def neutral(error: BaseException, category: str) -> str:
+    """An error's text without what differs between two modules; of a measurement, without its numbers."""
+    text = shorten(str(error))
+    text = re.sub(r"\b(workspace_\w+|(tangled\.)?t\d\d_\w+(\.\w+)*)", "MODULE", text)
+    return re.sub(r"[-\d.e+]*\d", "#", text) if category == "performance" else text

@@ -1,0 +1,182 @@
+"""`make test [TOPIC=27] [IMPL=workspace] [LEVEL=2]`: tangles what is needed, then runs pytest and its report.
+
+pytest runs in a process of its own. Should it hang where Python cannot interrupt it, or be ended from
+within, the report is printed here, from the records that it had written so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from scripts.errors import Problem
+
+ROOT = Path(__file__).resolve().parent.parent
+GRACE = 8.0                                   # seconds beyond a test's limit until its process is ended
+FAILED = 1
+
+
+def main(argv: list[str]) -> int:
+    options, rest = arguments(argv)
+    package, topic = None, None
+    if options.topic is not None:
+        topic, package = number(options.topic)
+    elif options.impl != "levels":
+        raise Problem("", 0, f"IMPL={options.impl} needs a topic, such as: make test TOPIC=27 IMPL=workspace")
+    if not options.no_tangle:
+        tangle(topic)
+    if package and not (ROOT / "tangled" / package / "tests").is_dir():
+        raise Problem(f"tangled/{package}/tests", 0, "is not there; no chunk of the chapter writes a test")
+    if options.impl == "workspace":
+        say_missing(package, topic)
+    paths = [f"tangled/{package}"] if package else []
+    extra = ["--impl", options.impl] + (["--level", str(options.level)] if options.level else [])
+    status, records = run_pytest(paths + extra + rest)
+    if options.impl == "workspace" and not rest:
+        keep_score(topic, records)
+    return status
+
+
+def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and what is left for pytest."""
+    parser = argparse.ArgumentParser(prog="python -m scripts test", description=__doc__.split("\n")[0],
+                                     epilog="Everything else is passed on to pytest, such as -k rope or -x.")
+    parser.add_argument("--topic", help="this topic alone")
+    parser.add_argument("--impl", default="levels", help="levels (default), workspace, or a Python file")
+    parser.add_argument("--level", help="this level alone: 1 to 4")
+    parser.add_argument("--no-tangle", action="store_true", help="test tangled/ as it is")
+    options, rest = parser.parse_known_args(argv)
+    if options.level is not None and options.level not in ("1", "2", "3", "4"):
+        raise Problem("", 0, f"LEVEL={options.level!r}; expected 1, 2, 3 or 4")
+    if options.impl not in ("levels", "workspace") and not Path(options.impl).is_file():
+        raise Problem("", 0, f"IMPL={options.impl!r}; expected workspace, or the path of a Python file")
+    return options, [word for word in rest if word != "--"]
+
+
+def number(text: str) -> tuple[int, str]:
+    """(27, its package), or a Problem that lists the topics there are."""
+    from scripts.chapters import find_topic, read_book
+    book = read_book(ROOT, only=())
+    if not text.strip().isdigit():
+        there = ", ".join(str(c.topic) for c in book.chapters if c.topic is not None)
+        raise Problem("", 0, f"TOPIC={text!r} is no number; expected one of {there}")
+    chapter = find_topic(book, int(text))
+    return chapter.topic, chapter.package
+
+
+def tangle(topic: int | None) -> None:
+    """Bring tangled/ up to date: all of it, or what one topic's tests need. A mistake stops here."""
+    from scripts import tangle as verb
+    from scripts.chapters import read_book
+    only = None if topic is None else needed(read_book(ROOT, only=()), topic)
+    if verb.main([]) if only is None else verb.tangle(ROOT, only):
+        raise SystemExit(FAILED)
+
+
+def needed(book, topic: int) -> list[str]:
+    """The chapters that a topic's tests import from: its own, those it needs, and the appendices."""
+    by_topic = {c.topic: c for c in book.chapters if c.topic is not None}
+    wanted, todo = set(), [topic]
+    while todo:
+        if (now := todo.pop()) in by_topic and now not in wanted:
+            wanted.add(now)
+            todo += [n for n in by_topic[now].meta.get("needs") or [] if isinstance(n, int)]
+    return [c.path for c in book.chapters if c.topic in wanted or (c.topic is None and c.meta.get("shared"))]
+
+
+def say_missing(package: str, topic: int) -> None:
+    """A learner who has not begun is told how."""
+    if not (ROOT / "workspace" / f"{package}.py").is_file():
+        raise Problem(f"workspace/{package}.py", 0, f"is not there; run: make start TOPIC={topic}")
+
+
+def run_pytest(arguments: list[str]) -> tuple[int, list[dict]]:
+    """Exit status and records of a run of pytest."""
+    with tempfile.TemporaryDirectory(prefix="book-test-") as folder:
+        results = Path(folder) / "results.jsonl"
+        command = [sys.executable, "-m", "pytest", "--results", str(results), *arguments]
+        child = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        try:
+            ended = watch(child, results)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        log = read(results)
+    records = [entry["test"] for entry in log if "test" in entry]
+    if any("end" in entry for entry in log) and not ended:
+        return child.returncode, records
+    if not log and not ended:
+        return child.returncode or FAILED, records             # pytest refused its arguments, and said so
+    records.append(unfinished(log, child.returncode, ended))
+    show(records, arguments)
+    return FAILED, records
+
+
+def watch(child, results: Path) -> bool:
+    """Wait for pytest. True if a test went so far beyond its limit that the process had to be ended."""
+    while True:
+        try:
+            child.wait(timeout=0.5)
+            return False
+        except subprocess.TimeoutExpired:
+            last = (read(results) or [{}])[-1]
+        limit = last.get("limit", 0)
+        if "start" in last and limit > 0 and time.time() - last["time"] > limit + GRACE:
+            child.kill()
+            child.wait()
+            return True
+
+
+def read(results: Path) -> list[dict]:
+    """The results so far; a line that is being written is left out."""
+    if not results.is_file():
+        return []
+    lines = results.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def unfinished(log: list[dict], status: int | None, hung: bool) -> dict:
+    """A record of the test in which the process ended."""
+    started = next((entry for entry in reversed(log) if "start" in entry), {"start": "", "limit": 0})
+    if hung:
+        text = (f"took longer than its time limit ({started['limit']:g} s) in a place where Python cannot be "
+                "interrupted; the run was ended here")
+    elif status is not None and status < 0:
+        text = f"the process was ended by signal {-status} (out of memory?); the run ends here"
+    else:
+        text = f"the process was ended from within (exit status {status}); the run ends here"
+    nodeid = started["start"]
+    name, _, params = nodeid.rpartition("::")[2].partition("[")
+    parts = nodeid.split("/")
+    words = params.rstrip("]").split("-")
+    level = next((word for word in words if word == "workspace" or word.startswith("level")), None)
+    package = parts[1] if parts[0] == "tangled" and len(parts) > 2 else None
+    return {"id": nodeid, "package": package, "level": level, "category": "other", "outcome": "failed",
+            "why": "", "name": name, "doc": "", "kind": "ended", "lines": [text], "code": "",
+            "test": nodeid.partition("::")[0], "printed": [], "pitfalls": []}
+
+
+def show(records: list[dict], arguments: list[str]) -> None:
+    """The report of a run that could not print its own."""
+    from scripts.report_table import report
+    impl = arguments[arguments.index("--impl") + 1] if "--impl" in arguments else "levels"
+    print()
+    for line in report(records, impl):
+        print(line)
+    failed = sum(r["outcome"] == "failed" for r in records)
+    passed = sum(r["outcome"] == "passed" for r in records)
+    print(f"\n{failed} failed, {passed} passed; the run did not reach its end")
+
+
+def keep_score(topic: int, records: list[dict]) -> None:
+    """Remember what the learner's file reached, for `make progress`."""
+    from scripts.learn import record
+    failed = sum(r["outcome"] == "failed" for r in records)
+    record(topic, sum(r["outcome"] == "passed" for r in records), failed, ROOT)
