@@ -238,15 +238,18 @@ def bar(done: int, of: int, width: int = BAR) -> str:
     return "[" + ("#" * filled + ">" * (filled < width)).ljust(width) + "]"
 
 
-def headline(book: Book, memory: dict) -> str:
+def at_hand(topics: list[Chapter], memory: dict) -> Chapter:
+    """The topic that was graded last; before that, the first."""
+    graded = [(entry["when"], c.topic, c) for c in topics if (entry := memory.get(str(c.topic), {})).get("when")]
+    return max(graded)[-1] if graded else topics[0]
+
+
+def headline(topics: list[Chapter], memory: dict) -> str:
     """The bar is the module at hand, the percentage the whole book; chapter 0 is only its door."""
-    topics = [c for c in book.chapters if c.topic is not None]
-    entry = lambda c: memory.get(str(c.topic), {})
-    recent = [c for c in topics if entry(c).get("when")]
-    here = max(recent, key=lambda c: (entry(c)["when"], c.topic)) if recent else topics[0]
+    here = at_hand(topics, memory)
     counted = [c for c in topics if c.topic > 0]
     module = [c for c in counted if c.meta.get("module") == here.meta.get("module")]
-    done = lambda chapters: sum(is_done(entry(c)) for c in chapters)
+    done = lambda chapters: sum(is_done(memory.get(str(c.topic), {})) for c in chapters)
     percent = 100 * done(counted) / len(counted) if counted else 0
     return (f"{bar(done(module), len(module))} Module {here.meta.get('module', 0)} Topic {here.topic:02d} "
             f"({percent:.0f}%)")
@@ -275,16 +278,16 @@ def progress(argv: list[str], root: Path = Path(".")) -> int:
     if not topics:
         raise Problem("_quarto.yml", 0, "lists no chapter with a topic; expected at least one")
     memory = remembered(root)
-    print(headline(book, memory))
+    print(headline(topics, memory))
     width = max(len(plaintext.plain_line(c.title)) for c in topics)
     for chapter in topics:
         said = state(chapter, memory.get(str(chapter.topic), {}), root)
         print(f"  {chapter.topic:02d}  {plaintext.plain_line(chapter.title):{width}s}  {said}")
-    unfinished = next((c for c in topics if not is_done(memory.get(str(c.topic), {}))), None)
-    if unfinished is None:
+    undone = [c for c in [at_hand(topics, memory), *topics] if not is_done(memory.get(str(c.topic), {}))]
+    if not undone:
         print("All of it done.")
-    elif not workspace_file(unfinished, root).exists():
-        print(f"Next: make start TOPIC={unfinished.topic}")
+    elif workspace_file(undone[0], root).exists():
+        print(f"Next: make test TOPIC={undone[0].topic} IMPL=workspace")
     else:
-        print(f"Next: make test TOPIC={unfinished.topic} IMPL=workspace")
+        print(f"Next: make start TOPIC={undone[0].topic}")
     return 0

@@ -419,7 +419,11 @@ def test_progress_tells_each_topic(root, capsys):
     out = capsys.readouterr().out
     assert "01  First             started" in out
     assert "27  Second: with x^2  12 of 15 tests passed, 1 hint read" in out
-    assert "Module 4 Topic 27 (0%)" in out and "Next: make test TOPIC=1 IMPL=workspace" in out
+    assert "Module 4 Topic 27 (0%)" in out and "Next: make start TOPIC=27" in out
+    learn.record(27, 12, 0, root)
+    capsys.readouterr()
+    learn.progress([], root)
+    assert "Next: make test TOPIC=1 IMPL=workspace" in capsys.readouterr().out
 
 
 def test_all_done(root, capsys):
