@@ -240,8 +240,9 @@ def bar(done: int, of: int, width: int = BAR) -> str:
 
 def at_hand(topics: list[Chapter], memory: dict) -> Chapter:
     """The topic that was graded last; before that, the first."""
-    graded = [(entry["when"], c.topic, c) for c in topics if (entry := memory.get(str(c.topic), {})).get("when")]
-    return max(graded)[-1] if graded else topics[0]
+    when = lambda c: memory.get(str(c.topic), {}).get("when", "")
+    graded = [c for c in topics if when(c)]
+    return max(graded, key=lambda c: (when(c), c.topic)) if graded else topics[0]
 
 
 def headline(topics: list[Chapter], memory: dict) -> str:
