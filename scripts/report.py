@@ -200,7 +200,7 @@ def record_of(item, phases) -> dict:
     skip = next((p for p in phases if p.skipped), None)
     outcome = "failed" if failed else "skipped" if skip else "passed"
     params = getattr(getattr(item, "callspec", None), "params", {})
-    level = params.get("level")
+    level = params.get("level") if isinstance(params.get("level"), str) else None    # or an empty parameter set
     accident = item.stash.get(RESULT, None) if failed else None
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),
