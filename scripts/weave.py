@@ -20,10 +20,9 @@ from scripts.execute import inline, units
 from scripts.identifiers import PAGE, Identifiers, link_paragraph
 from scripts.prose import classify, replace_inline_cells
 from scripts.woven_cells import Woven, fence, quoted, weave_cell
-from scripts.woven_chunks import Chunks, Piece, caption, links
+from scripts.woven_chunks import CITATION, Chunks, Piece, caption, cited, links
 from scripts.woven_front import facts, front_matter, project
 
-CITATION = re.compile(r"(?<![\w@])@(eq-[A-Za-z0-9][\w-]*)")
 HINT = re.compile(r"^:{3,}\s*\{[^}]*\.hint\b[^}]*\}\s*$")
 TITLE = re.compile(r'title="((?:\\.|[^"\\])*)"')
 LABEL = re.compile(r"[ \t]*\{#(?:eq|fig|tbl|lst)-[\w-]+\}")
@@ -125,8 +124,7 @@ class ChapterWeaver:
 
     def cite(self, text: str) -> str:
         """`@eq-27-rotation` in code, as tangle writes it."""
-        numbers = self.book.equations
-        return CITATION.sub(lambda m: f"eq. {numbers[m[1]]}" if m[1] in numbers else m[0], text)
+        return cited(text, self.book.equations)
 
     def chunk(self, piece: Piece) -> list[Row]:
         chunk = piece.chunk

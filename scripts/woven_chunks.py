@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from scripts.chapters import Book, Chapter, Chunk, phrase
 
+CITATION = re.compile(r"(?<![\w@])@(eq-[A-Za-z0-9][\w-]*)")
 REFERENCE = re.compile(r"^\s*<<(.+?)>>\s*$")
 COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 SPECIAL = re.compile(r"([\\`*_\[\]$<>@^~|#])")
@@ -47,6 +48,11 @@ class Piece:
 
 def escaped(text: str) -> str:
     return SPECIAL.sub(r"\\\1", text)
+
+
+def cited(code: str, equations: dict[str, str]) -> str:
+    """Code with `@eq-27-rotation` as tangle writes it, `eq. 27.12`."""
+    return CITATION.sub(lambda m: f"eq. {equations[m[1]]}" if m[1] in equations else m[0], code)
 
 
 def slug(text: str) -> str:
