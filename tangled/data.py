@@ -1,4 +1,4 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:084f8425127484a1
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:505bcfdf62748fa0
 """The real data that ships with the book, read by code that believes no header.
 
 NumPy and the standard library alone. Every loader reads a file of data/ and needs no network;
@@ -116,12 +116,9 @@ def check_split(split):
 
 
 def load_mnist(split="train", root=None):
-    """MNIST, whole: handwritten digits.
+    """MNIST, whole: 60,000 handwritten digits to train on, 10,000 to test.
 
-    Parameters
-    ----------
-    split : "train" (60,000 pictures) or "test" (10,000)
-    root : folder of the four IDX files; default data/mnist
+    `split` is "train" or "test"; `root` the folder of the four files, default data/mnist.
 
     Returns
     -------
@@ -146,13 +143,9 @@ FASHION_CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat",
 
 
 def load_fashion_mnist(split="train", root=None):
-    """Fashion-MNIST: pieces of clothing in the format of MNIST.
+    """Fashion-MNIST: 6,000 pieces of clothing to train on, 1,000 to test.
 
-    Parameters
-    ----------
-    split : "train" (6,000 pictures, 600 a class) or "test" (1,000, 100 a class)
-    root : folder of the four full IDX files, as `fetch("fashion-mnist")` returns;
-        default: the tenth that ships
+    With `root=fetch("fashion-mnist")`, the full set: 60,000 and 10,000.
 
     Returns
     -------
@@ -183,13 +176,9 @@ EMOJI_CLASSES = ("smileys and emotion", "people and body", "animals and nature",
 
 
 def load_emoji(split="train", path=DATA / "emoji-32.npz"):
-    """Emoji-32: small colour pictures in nine groups, in place of CIFAR-10.
+    """Emoji-32: 3,058 small colour pictures in nine groups to train on, 754 to test.
 
-    Parameters
-    ----------
-    split : "train" (3,058 pictures) or "test" (754); both vendors' drawings of one emoji
-        are on the same side
-    path : the file
+    Both vendors' drawings of one emoji are on the same side.
 
     Returns
     -------
@@ -208,12 +197,7 @@ CIFAR_RECORD = 1 + 3 * 32 * 32                       # a label, then red, green,
 
 
 def load_cifar10(split, root):
-    """CIFAR-10, which doesn't ship: `load_cifar10("train", fetch("cifar-10"))`.
-
-    Parameters
-    ----------
-    split : "train" (50,000 pictures) or "test" (10,000)
-    root : folder of the binary version's batches
+    """CIFAR-10, 50,000 and 10,000 pictures: `load_cifar10("train", fetch("cifar-10"))`.
 
     Returns
     -------
