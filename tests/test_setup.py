@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,3 +178,24 @@ def test_train_before_tangling(book):
     (book / "tangled/t02_b/train_line.py").unlink()
     with pytest.raises(Problem, match=r"tangled/t02_b/train_line\.py: is not there"):
         train.main(["--topic", "2"], book)
+
+
+# -- what the README promises
+
+def test_every_make_command_of_the_readme_exists():
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (HERE / "Makefile").read_text(encoding="utf-8"), re.M))
+    named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.M))
+    assert {"render", "test"} <= named <= targets, named - targets
+
+
+def test_the_readme_names_every_data_set():
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    rows = (HERE / "data/MANIFEST.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    for name in {row.split("\t")[0].partition("/")[0] for row in rows}:
+        assert f"`{name}" in text, name
+
+
+def test_the_readme_has_a_place_for_the_measured_table():
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    assert text.index("<!-- bench:start -->") < text.index("<!-- bench:end -->")
