@@ -255,8 +255,9 @@ class Chapter:
 class Book:
     """The chapters in the order of `_quarto.yml`."""
 
-    def __init__(self, root: Path, chapters: list[Chapter], selected: list[Chapter], missing=()):
-        self.root, self.chapters, self.selected, self.missing = root, chapters, selected, list(missing)
+    def __init__(self, root: Path, chapters: list[Chapter], selected: list[Chapter], missing=(), listing=b""):
+        self.root, self.chapters, self.selected = root, chapters, selected
+        self.missing, self.listing = list(missing), listing      # problems of absent files; `_quarto.yml`'s bytes
 
     @cached_property
     def equations(self) -> dict[str, str]:
@@ -271,7 +272,7 @@ def read_book(root: Path | str = Path("."), only=None, texts: dict[str, bytes] |
     with their own `problems`. `texts` (path -> bytes) stands in for files on disk.
     """
     root = Path(root)
-    entries, problems = front.order(root)
+    entries, problems, listing = front.order(root)
     chapters, missing = [], []
     for path, letter, line in entries:
         try:
@@ -283,7 +284,7 @@ def read_book(root: Path | str = Path("."), only=None, texts: dict[str, bytes] |
             missing.append(Problem("_quarto.yml", line, f"{path}: {error.strerror}; expected a readable file"))
             continue
         chapters.append(Chapter(path, data, letter))
-    book = Book(root, chapters, chapters, missing)
+    book = Book(root, chapters, chapters, missing, listing)
     if only is None:
         problems += missing
     else:
@@ -291,7 +292,7 @@ def read_book(root: Path | str = Path("."), only=None, texts: dict[str, bytes] |
     for chapter in book.selected:
         _ = chapter.chunks
         problems += chapter.problems
-    problems += _claims(book)
+    problems += _claims(book, only is not None)
     if problems:
         raise Problems(problems)
     return book
@@ -313,11 +314,11 @@ def _select(book: Book, only) -> list[Chapter]:
     return [c for c in book.chapters if c in chosen]
 
 
-def _claims(book: Book) -> list[Problem]:
+def _claims(book: Book, partly: bool) -> list[Problem]:
     """A topic, package, shared file or label that two chapters claim; needs that are not there."""
     problems, seen = [], {}
     topics = {c.topic for c in book.chapters}
-    if len(book.selected) < len(book.chapters):
+    if partly:                                        # the chapters that are still to be written
         unwritten = [re.search(r"(?:^|/)(\d\d)-", p.message) for p in book.missing]
         topics |= {int(match[1]) for match in unwritten if match}
     for c in book.chapters:

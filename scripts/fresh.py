@@ -6,6 +6,7 @@ have. It only ever saves work: without it, the result is the same.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -108,4 +109,5 @@ def _write(root: Path, stored: dict) -> None:
         part.write_text(json.dumps(stored))
         os.replace(part, path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -156,11 +156,12 @@ def module_path(name: str) -> bool:
     return name.endswith(".py") and all(PART.fullmatch(p) for p in name[:-3].split("/"))
 
 
-def order(root: Path) -> tuple[list[tuple[str, str | None, int]], list[Problem]]:
-    """Files of `_quarto.yml` in order: (path, appendix letter or None, line of `_quarto.yml`)."""
+def order(root: Path) -> tuple[list[tuple[str, str | None, int]], list[Problem], bytes]:
+    """Files of `_quarto.yml` in order: (path, appendix letter or None, line of `_quarto.yml`); its bytes."""
     name = "_quarto.yml"
     try:
-        text = (root / name).read_bytes().decode("utf-8-sig")
+        data = (root / name).read_bytes()
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise Problem(name, 0, f"not found in {root.resolve()}; expected the book's list of chapters") from None
     except UnicodeDecodeError as error:
@@ -173,14 +174,15 @@ def order(root: Path) -> tuple[list[tuple[str, str | None, int]], list[Problem]]
     found, problems, letters = [], [], iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     for key in ("chapters", "appendices"):
         for path in _files(book.get(key) or []):
-            line = next((n for n, s in enumerate(lines, 1) if path in s), 0)
+            places = [n for n, s in enumerate(lines, 1) if path in s] or [0]
+            line = places[0]
             if path in (p for p, _, _ in found):
-                problems.append(Problem(name, line, f"{path} is listed twice"))
+                problems.append(Problem(name, places[-1], f"{path} is listed twice; expected once"))
             elif PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 problems.append(Problem(name, line, f"{path} leaves the repository; expected a path below it"))
             else:
                 found.append((path, next(letters, "Z") if key == "appendices" else None, line))
-    return found, problems
+    return found, problems, data
 
 
 def _files(entries):

@@ -80,3 +80,18 @@ def _joined(hunks: list[Hunk]) -> list[Hunk]:
         else:
             out.append(hunk)
     return out
+
+
+def slides(hunk: Hunk, want: list[str]) -> list[Hunk]:
+    """The same change said in other ways: a block of lines that may as well begin some lines higher or lower."""
+    found = [hunk]
+    if hunk.lines and hunk.first != hunk.last:
+        return found
+    up = down = hunk
+    while len(found) < 40 and up.first > 0 and want[up.first - 1] == (up.lines or want[up.first:up.last])[-1]:
+        up = Hunk(up.first - 1, up.last - 1, up.lines[-1:] + up.lines[:-1])
+        found.append(up)
+    while len(found) < 80 and down.last < len(want) and want[down.last] == (down.lines or want[down.first:down.last])[0]:
+        down = Hunk(down.first + 1, down.last + 1, down.lines[1:] + down.lines[:1])
+        found.append(down)
+    return found

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.chapters import Book, Chapter, read_book
 from scripts.errors import Problem, Problems
-from scripts.hunks import Hunk, by_hand, comparable
+from scripts.hunks import Hunk, by_hand, comparable, slides
 from scripts.outputs import Output, chapter_outputs, cited, syntax, uncited
 from scripts.plan import Plan, plan, report_refused, text_of
 from scripts.tangle import options, selection
@@ -101,7 +101,7 @@ def with_texts(book: Book, texts: dict[str, bytes]) -> Book:
         problems += fresh[path].problems
     if problems:
         raise Problems(problems)
-    return Book(book.root, list(fresh.values()), [fresh[c.path] for c in book.selected], book.missing)
+    return Book(book.root, list(fresh.values()), [fresh[c.path] for c in book.selected], book.missing, book.listing)
 
 
 def rewritten(book: Book, edits: list[Edit]) -> dict[str, bytes]:
@@ -164,6 +164,24 @@ class Stitcher:
 
     def _choose(self, hunk: Hunk) -> Edit:
         """The one chapter edit that makes this change."""
+        why = None
+        for same in slides(hunk, self.output.text.split("\n")[1:-1]):
+            try:
+                good = self._good(same)
+            except (Problem, Problems) as problem:
+                why = why or problem
+                continue
+            if len(good) > 1:
+                places = " or ".join(f"{e.path}:{e.first}" for e in good)
+                raise self.refuse(hunk.first, f"an edit between two chunks could go to {places}; "
+                                              "expected it in the chapter")
+            return good[0]
+        if isinstance(why, Problems):
+            raise self.refuse(hunk.first, f"the edit cannot be taken: {why.problems[0]}")
+        raise why
+
+    def _good(self, hunk: Hunk) -> list[Edit]:
+        """The candidates that tangle back; raises the first one's fault if there is none."""
         good, why = [], None
         for edit in dict.fromkeys(self._candidates(hunk)):
             try:
@@ -171,15 +189,18 @@ class Stitcher:
                 good.append(edit)
             except (Problem, Problems) as problem:
                 why = why or problem
-        if len(good) == 1:
-            return good[0]
-        if good:
-            places = " or ".join(f"{e.path}:{e.first}" for e in good)
-            raise self.refuse(hunk.first, f"an edit between two chunks could go to {places}; "
-                                          "expected it in the chapter")
-        if isinstance(why, Problems):
-            raise self.refuse(hunk.first, f"the edit cannot be taken: {why.problems[0]}")
-        raise why
+        if not good:
+            raise why
+        return self._deeper(good, hunk) if len(good) == 2 and hunk.first == hunk.last else good
+
+    def _deeper(self, good: list[Edit], hunk: Hunk) -> list[Edit]:
+        """Of two places for an insertion, the included chunk's, if the lines are indented more than it is."""
+        around = (hunk.first - 1, hunk.first)
+        indents = [self.indents[i] if 0 <= i < len(self.indents) else "" for i in around]
+        deep = max(indents, key=len)
+        if indents[0] != indents[1] and all(line.startswith((deep + " ", deep + "\t")) for line in hunk.lines if line):
+            return [good[indents.index(deep)]]
+        return good
 
     def _candidates(self, hunk: Hunk) -> list[Edit]:
         if hunk.first == hunk.last:

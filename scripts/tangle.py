@@ -79,7 +79,7 @@ def tangle(root: Path, only=None) -> int:
         print("tangled/ is up to date")
     if only is None:
         contents = {path: output.text.encode() for path, output in result.outputs.items()}
-        contents |= {c.path: c.raw for c in book.chapters}
+        contents |= {c.path: c.raw for c in book.chapters} | {"_quarto.yml": book.listing}
         fresh.remember(root, before, start, contents, ["_quarto.yml", *(c.path for c in book.chapters)])
     return 0
 

@@ -46,10 +46,11 @@ def _read(path: Path) -> bytes | None:
 def lock(root: Path):
     """One run at a time in this repository; a second one waits. Recovers first what a killed run left."""
     folder = root / "tangled"
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise Problem("tangled/", 0, f"{_why(error)}; expected a folder") from None
+    if not folder.is_dir():
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise Problem("tangled/", 0, f"{_why(error)}; nothing was changed") from None
     handle = None
     try:
         import fcntl
