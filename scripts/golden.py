@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         return 0
     if not torch_version():
         raise Problem("", 0, "golden outputs are computed by PyTorch, which is not installed; "
-                      "pip install torch")
+                      "make setup installs it")
     for package in packages:
         write(package)
     if options.topic is None:

@@ -63,7 +63,7 @@ def level_table(package: str, records: list[dict], impl: str) -> list[str]:
 
 
 def skipped(records: list[dict]) -> str:
-    """`skipped: PyTorch not installed (pip install torch)`; the commonest reason."""
+    """`skipped: PyTorch not installed (make setup)`; the commonest reason."""
     why = Counter(r["why"] for r in records if r["outcome"] == "skipped" and r["why"])
     if not why:
         return ""

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:6a042c0ff664738d
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:0888105699baa6c1
 """Finding the module under test: a level of a topic, or the learner's file."""
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEMS = {1: "level1_naive", 2: "level2_vectorized", 3: "level3_memory_efficient"
          4: "level4_pytorch_reference"}
 FRAMEWORKS = ("torch", "jax", "flax", "tensorflow", "keras", "sklearn", "autograd", "cupy", "mxnet", "paddle",
               "tinygrad")
-INSTALL_TORCH = "pip install torch"
+INSTALL_TORCH = "make setup"
 
 
 class Unusable(Exception):
