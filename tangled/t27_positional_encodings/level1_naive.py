@@ -1,10 +1,11 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:b455d7e510941eab
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:7811db5d7f6b6cfc
 """Positional encodings, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
 import numbers
 
 import numpy as np
+
 
 def _check_count(name, value, least):
     """Refuse a size that is not an integer of at least `least`."""
@@ -36,12 +37,17 @@ def _check_floats(name, x, shape):
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
     sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
     if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected ({', '.join(map(str, shape))})")
+        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
     return x
 
 
+def _shown(shape):
+    """("L", 2) as (L, 2)."""
+    return str(tuple(shape)).replace("'", "")
+
+
 def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given), rows of a table."""
+    """`positions` as integers of one of the shapes (of any, if none is given)."""
     positions = np.asarray(positions)
     if positions.dtype.kind not in "iu":
         raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
@@ -173,7 +179,7 @@ def rope_backward(dout, cache):
 
 
 def interleaved_to_half(dim):
-    """Permutation (D,): feature j of the half-split layout is feature perm[j] of the interleaved one."""
+    """Permutation (D,): half-split feature j is interleaved feature perm[j]."""
     _check_dim(dim)
     return np.array([2 * j if j < dim // 2 else 2 * (j - dim // 2) + 1 for j in range(dim)])
 

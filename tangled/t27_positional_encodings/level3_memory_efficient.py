@@ -1,5 +1,5 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:07a1a18e41398f20
-"""Positional encodings, level 3: in place, few passes over memory. Shapes and errors as in level 2.
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:0f5f6f9bde895937
+"""Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
 """
@@ -10,6 +10,7 @@ import numbers
 import numpy as np
 
 BLOCK = 1 << 16     # numbers that a block of the rotation holds: a buffer that stays in the cache
+
 
 def _check_count(name, value, least):
     """Refuse a size that is not an integer of at least `least`."""
@@ -41,12 +42,17 @@ def _check_floats(name, x, shape):
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
     sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
     if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected ({', '.join(map(str, shape))})")
+        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
     return x
 
 
+def _shown(shape):
+    """("L", 2) as (L, 2)."""
+    return str(tuple(shape)).replace("'", "")
+
+
 def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given), rows of a table."""
+    """`positions` as integers of one of the shapes (of any, if none is given)."""
     positions = np.asarray(positions)
     if positions.dtype.kind not in "iu":
         raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
@@ -144,7 +150,7 @@ def add_positions(x, encoding, out=None):
 
 
 def add_positions_backward(dout, cache):
-    """dx is `dout` itself, and so is dencoding unless the batch shared it: do not write into them."""
+    """dx is `dout` itself, and so is dencoding unless the batch shared it."""
     shape, axes = cache
     dout = _check_floats("dout", dout, shape)
     return dout, dout.sum(axis=0) if axes == 2 else dout        # eq. 27.10
@@ -162,8 +168,10 @@ def _check_out(out, x):
 
 def _pairs(x, layout):
     """First and second members of the pairs: two views (..., D/2) of x (..., D)."""
+    if layout == "interleaved":
+        return x[..., 0::2], x[..., 1::2]
     half = x.shape[-1] // 2
-    return (x[..., 0::2], x[..., 1::2]) if layout == "interleaved" else (x[..., :half], x[..., half:])
+    return x[..., :half], x[..., half:]
 
 
 def _rotate(x, cos, sin, layout, out):
@@ -229,7 +237,7 @@ def alibi_slopes(heads):
 
 
 def alibi_bias(slopes, length, past=0):
-    """Read-only view (H, T, S), S = past + T, of H (T + S - 1) numbers; -inf above the diagonal."""
+    """Read-only view (H, T, S), S = past + T, of H (T + S - 1) numbers."""
     slopes = _check_bias(slopes, length, past)
     keys = past + length
     if length == 0:

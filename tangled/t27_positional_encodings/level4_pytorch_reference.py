@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:612d60b65e52cada
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:50cfd1d504eba173
 """Positional encodings, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 import math
@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from tangled.testing import Case
+
 
 def _check_count(name, value, least):
     """Refuse a size that is not an integer of at least `least`."""
@@ -40,12 +41,17 @@ def _check_floats(name, x, shape):
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
     sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
     if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected ({', '.join(map(str, shape))})")
+        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
     return x
 
 
+def _shown(shape):
+    """("L", 2) as (L, 2)."""
+    return str(tuple(shape)).replace("'", "")
+
+
 def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given), rows of a table."""
+    """`positions` as integers of one of the shapes (of any, if none is given)."""
     positions = np.asarray(positions)
     if positions.dtype.kind not in "iu":
         raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
@@ -100,8 +106,9 @@ def _gradients(dout, cache):
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosines and sines (L, D/2)."""
     _check_table(length, dim, base, dtype)
-    frequencies = torch.exp(torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(base) / dim))
-    angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
+    exponents = torch.arange(0, dim, 2, dtype=torch.float64) / dim
+    positions = torch.arange(length, dtype=torch.float64)
+    angles = torch.outer(positions, torch.exp(-math.log(base) * exponents))
     turns = torch.polar(torch.ones_like(angles), angles)
     return turns.real.numpy().astype(dtype), turns.imag.numpy().astype(dtype)
 
@@ -141,13 +148,14 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
     x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
     leaf = _tensor(x).requires_grad_()
     rows = _tensor(positions if positions.ndim == 2 else positions[None])
-    cos, sin = (_tensor(table)[rows].unsqueeze(1) for table in (cos, sin))     # (1 or B, 1, T, D/2)
+    cos, sin = (_tensor(table)[rows].unsqueeze(1) for table in (cos, sin))
     if layout == "interleaved":
         pairs = torch.view_as_complex(leaf.unflatten(-1, (x.shape[-1] // 2, 2)))
         out = torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
     else:
         a, b = leaf.chunk(2, dim=-1)
-        out = leaf * torch.cat((cos, cos), -1) + torch.cat((-b, a), -1) * torch.cat((sin, sin), -1)
+        cos, sin = torch.cat((cos, cos), -1), torch.cat((sin, sin), -1)
+        out = leaf * cos + torch.cat((-b, a), -1) * sin
     return out.detach().numpy(), (out, leaf)
 
 
@@ -167,7 +175,9 @@ def alibi_slopes(heads):
     _check_count("heads", heads, 1)
     power = 2 ** int(math.log2(heads))
     slopes = torch.exp2(torch.linspace(-8.0 / power, -8.0, power, dtype=torch.float64)).numpy()
-    return slopes if power == heads else np.append(slopes, alibi_slopes(2 * power)[0::2][:heads - power])
+    if power == heads:
+        return slopes
+    return np.append(slopes, alibi_slopes(2 * power)[0::2][:heads - power])
 
 
 def alibi_bias(slopes, length, past=0):
@@ -181,7 +191,8 @@ def alibi_bias(slopes, length, past=0):
 def _explicit_rope(x, positions, dim, layout, base=10000.0):
     """x (B, H, T, D) times the explicit matrices exp(p G), (B, T, D, D)."""
     pair = torch.arange(dim // 2)
-    first, second = (2 * pair, 2 * pair + 1) if layout == "interleaved" else (pair, pair + dim // 2)
+    inter = layout == "interleaved"
+    first, second = (2 * pair, 2 * pair + 1) if inter else (pair, pair + dim // 2)
     generator = torch.zeros(dim, dim, dtype=torch.float64)
     generator[second, first] = base ** (-2.0 * pair.double() / dim)
     generator = generator - generator.T
@@ -190,7 +201,7 @@ def _explicit_rope(x, positions, dim, layout, base=10000.0):
 
 
 def golden_cases(rng):
-    """Inputs from `rng`; outputs and gradients from PyTorch in float64. "rope-half" is a case of rope."""
+    """Inputs from `rng`; outputs and gradients in float64. "rope-half" is a case of rope."""
     for name, inputs in (("sinusoidal_table", {"length": 50, "dim": 16}),
                          ("sinusoidal_table-base", {"length": 9, "dim": 6, "base": 50.0})):
         yield Case(name, inputs, {"out": sinusoidal_table(**inputs)})
@@ -206,12 +217,13 @@ def golden_cases(rng):
     yield _graded("learned_positions", learned_positions, rng, ["table"],
                   {"table": rng.standard_normal((7, 4)), "positions": packed})
     for name, shape in (("shared", (4, 6)), ("own", (3, 4, 6))):
-        yield _graded(f"add_positions-{name}", add_positions, rng, ["x", "encoding"],
-                      {"x": rng.standard_normal((3, 4, 6)), "encoding": rng.standard_normal(shape)})
+        inputs = {"x": rng.standard_normal((3, 4, 6)), "encoding": rng.standard_normal(shape)}
+        yield _graded(f"add_positions-{name}", add_positions, rng, ["x", "encoding"], inputs)
     for name, layout, where in (("interleaved", "interleaved", {}), ("half", "half", {}),
                                 ("offset", "interleaved", {"positions": np.arange(30, 35)}),
                                 ("packed", "half", {"positions": packed})):
-        inputs = {"x": rng.standard_normal((2, 3, 5, 8)), "cos": cos, "sin": sin, "layout": layout, **where}
+        inputs = {"x": rng.standard_normal((2, 3, 5, 8)), "cos": cos, "sin": sin,
+                  "layout": layout, **where}
         yield _graded(f"rope-{name}", _explicit_case, rng, ["x"], inputs)
 
 
@@ -227,4 +239,5 @@ def _graded(name, f, rng, wrt, inputs):
     """A case with upstream weights and the gradients that they give."""
     out, cache = f(**inputs)
     dout = rng.standard_normal(out.shape)
-    return Case(name, inputs, {"out": out}, {"out": dout}, dict(zip(wrt, _gradients(dout, cache))))
+    grads = dict(zip(wrt, _gradients(dout, cache)))
+    return Case(name, inputs, {"out": out}, {"out": dout}, grads)

@@ -1,10 +1,10 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:bbeb0e0f8d4fccc3
-"""Chapter 27: pictures of tables, rotations, scores and biases. Each returns a Matplotlib figure."""
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:71d7dd387fdbe64d
+"""Chapter 27: pictures of tables, rotations, scores, biases. Each returns a figure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tangled.t27_positional_encodings.level2_vectorized import interleaved_to_half, rope, rope_tables
+from tangled.t27_positional_encodings import interleaved_to_half, rope, rope_tables
 
 
 def draw_clocks(dim=8, positions=6, base=10000.0):
@@ -14,9 +14,10 @@ def draw_clocks(dim=8, positions=6, base=10000.0):
     for i, ax in enumerate(axes):
         ax.add_patch(plt.Circle((0, 0), 1, fill=False, color="0.8"))
         for p, shade in enumerate(plt.cm.Blues(np.linspace(0.35, 1, positions))):
-            ax.annotate("", (cos[p, i], sin[p, i]), (0, 0), arrowprops={"arrowstyle": "-|>", "color": shade})
-        ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[], frame_on=False,
-               title=f"$\\theta_{i}$ = {base ** (-2 * i / dim):g}")
+            ax.annotate("", (cos[p, i], sin[p, i]), (0, 0),
+                        arrowprops={"arrowstyle": "-|>", "color": shade})
+        ax.set(aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[],
+               frame_on=False, title=f"$\\theta_{i}$ = {base ** (-2 * i / dim):g}")
     return figure
 
 
@@ -38,7 +39,8 @@ def draw_permutation(dim=8):
         ax.plot([c, j], [0.78, 0.22], color=colour)
         for place, height, feature in ((c, 1, c), (j, 0, c)):
             ax.text(place, height, f"$x_{{{feature}}}$", ha="center", va="center",
-                    bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour, "linewidth": 1.6})
+                    bbox={"boxstyle": "round,pad=0.35", "facecolor": "white",
+                          "edgecolor": colour, "linewidth": 1.6})
     ax.set(xlim=(-2.2, dim - 0.4), ylim=(-0.4, 1.4))
     ax.axis("off")
     for height, name in ((1, "interleaved"), (0, "half-split")):
@@ -54,23 +56,24 @@ def draw_scores(dim=64, reach=256, seed=0):
 
     def scores(q, k, start=0):
         """q, k (N, D) at positions start and start + distance: (N, reach)."""
-        q = rope(q[:, None, None], cos, sin, [start])[0]                           # (N, 1, 1, D)
-        k = rope(np.repeat(k[:, None, None], reach, 2), cos, sin, start + distances)[0]   # (N, 1, reach, D)
+        q = rope(q[:, None, None], cos, sin, [start])[0]                    # (N, 1, 1, D)
+        k = np.repeat(k[:, None, None], reach, 2)                           # (N, 1, reach, D)
+        k = rope(k, cos, sin, start + distances)[0]
         return (q * k).sum(-1)[:, 0] / dim ** 0.5
 
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.2))
     q, k = generator.standard_normal((2, 40, dim))
     for start, dashes in zip((0, 10, 50, 200), ((1, 0), (4, 4), (2, 2), (1, 3))):
-        axes[0].plot(scores(q[:1], k[:1], start)[0], dashes=dashes, label=f"from {start}")
+        axes[0].plot(scores(q[:1], k[:1], start)[0], dashes=dashes)
     equal = generator.standard_normal((200, dim))
     axes[1].plot(scores(equal, equal).mean(0), color="C0", label="measured")
-    axes[1].plot(2 * cos[:reach].sum(1) / dim ** 0.5, color="C1", dashes=(2, 2), label="sum of cosines")
+    expected = 2 * cos[:reach].sum(1) / dim ** 0.5
+    axes[1].plot(expected, color="C1", dashes=(2, 2), label="sum of cosines")
     axes[2].plot(scores(q, k).T, color="0.4", alpha=0.25, linewidth=0.6)
-    for ax, title in zip(axes, ("one q, one k", "q = k, mean", "independent q, k")):
+    for ax, title in zip(axes, ("one q, one k, four starts", "q = k, mean", "independent q, k")):
         ax.set(title=title, xlabel="distance")
     axes[0].set_ylabel("score")
-    for ax in axes[:2]:
-        ax.legend()
+    axes[1].legend()
     return figure
 
 

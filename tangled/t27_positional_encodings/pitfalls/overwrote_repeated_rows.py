@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:30c3fe11cd76b2ae
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:7321576f51e4cd30
 # Pitfall 27.2: overwrote repeated rows
 """Positional encodings, level 2: expressions over whole arrays."""
 
@@ -6,6 +6,7 @@ import math
 import numbers
 
 import numpy as np
+
 
 def _check_count(name, value, least):
     """Refuse a size that is not an integer of at least `least`."""
@@ -37,12 +38,17 @@ def _check_floats(name, x, shape):
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
     sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
     if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected ({', '.join(map(str, shape))})")
+        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
     return x
 
 
+def _shown(shape):
+    """("L", 2) as (L, 2)."""
+    return str(tuple(shape)).replace("'", "")
+
+
 def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given), rows of a table."""
+    """`positions` as integers of one of the shapes (of any, if none is given)."""
     positions = np.asarray(positions)
     if positions.dtype.kind not in "iu":
         raise ValueError(f"positions has dtype {positions.dtype}; expected integers")

@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:2102859fef3897ca
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f52c62ed9b9c2296
 """Chapter 27: shapes, values and gradients."""
 
 import numpy as np
@@ -10,14 +10,14 @@ LAYOUTS = ("interleaved", "half")
 INPUTS = {"learned_positions": ["table"], "add_positions": ["x", "encoding"], "rope": ["x"]}
 OPS = ("learned_positions", "add_positions-shared", "add_positions-own",
        "rope-interleaved", "rope-half", "rope-offset", "rope-packed")
-FUNCTIONS = ("sinusoidal_table", "sinusoidal_table-base", "alibi_slopes-1", "alibi_slopes-8", "alibi_slopes-12",
-             "alibi_bias", "alibi_bias-past")
+FUNCTIONS = ("sinusoidal_table", "sinusoidal_table-base", "alibi_bias", "alibi_bias-past",
+             "alibi_slopes-1", "alibi_slopes-8", "alibi_slopes-12")
 
 
 @pytest.mark.value
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_golden_tables(level, golden, name):
-    """Right columns, exponents and defaults; slopes for 12 heads are filled up from those for 16."""
+    """Columns, exponents, defaults; slopes for 12 heads are filled up from those for 16."""
     case = golden(name)
     function = name.partition("-")[0]
     assert_close(getattr(level, function)(**case.inputs), case.outputs["out"], what=function)
@@ -34,7 +34,7 @@ def test_golden_rope_tables(level, golden):
 @pytest.mark.value
 @pytest.mark.parametrize("name", OPS)
 def test_golden_values(level, golden, name):
-    """Forward: lookup, addition along the time axis, both layouts, an offset, packed positions (B, T)."""
+    """Lookup, addition along the time axis, both layouts, an offset, packed positions."""
     case = golden(name)
     op = name.partition("-")[0]
     assert_close(getattr(level, op)(**case.inputs)[0], case.outputs["out"], what=op)
@@ -43,7 +43,7 @@ def test_golden_values(level, golden, name):
 @pytest.mark.gradient
 @pytest.mark.parametrize("name", OPS)
 def test_golden_gradients(level, golden, name):
-    """Backward for fixed random weights: sums over repeats and over the batch, the opposite rotation."""
+    """Sums over repeats and over the batch, the opposite rotation; random upstream weights."""
     case = golden(name)
     op = name.partition("-")[0]
     _, cache = getattr(level, op)(**case.inputs)
@@ -56,9 +56,10 @@ def test_golden_gradients(level, golden, name):
 @pytest.mark.gradient
 @pytest.mark.parametrize("positions", [[2, 0, 2, 2], [3, 1, 0, 2], [[1, 1], [1, 1]]])
 def test_learned_gradient(level, positions):
-    """Central differences with a row read three times, each row once, one row always; others get exactly 0."""
+    """Central differences: a row read three times, each once, one always; unread rows get 0."""
     table, positions = rng(2).standard_normal((5, 3)), np.array(positions)
-    check_gradients(lambda table: level.learned_positions(table, positions), level.learned_positions_backward, [table])
+    check_gradients(lambda table: level.learned_positions(table, positions),
+                    level.learned_positions_backward, [table])
     out, cache = level.learned_positions(table, positions)
     assert not level.learned_positions_backward(out, cache)[4].any()
 
@@ -84,7 +85,7 @@ def test_rope_gradient(level, layout):
 @pytest.mark.shape
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_shapes_and_dtypes(level, dtype):
-    """Results keep the dtype of the input, so that a float64 table does not promote float32 activations."""
+    """Results keep the dtype of the input: a float64 table does not promote float32."""
     x = rng(1).standard_normal((2, 3, 5, 8)).astype(dtype)
     table, (cos, sin) = level.sinusoidal_table(5, 8), level.rope_tables(9, 8)
     assert table.shape == (5, 8) and cos.shape == sin.shape == (9, 4)
@@ -99,7 +100,8 @@ def test_shapes_and_dtypes(level, dtype):
     dx, dencoding = level.add_positions_backward(out, cache)
     assert out.dtype == dx.dtype == dencoding.dtype == dtype and dencoding.shape == (5, 8)
     out, cache = level.learned_positions(x[0, 0], np.array([[4, 0, 4]]))
-    assert out.shape == (1, 3, 8) and out.dtype == level.learned_positions_backward(out, cache).dtype == dtype
+    dtable = level.learned_positions_backward(out, cache)
+    assert out.shape == (1, 3, 8) and out.dtype == dtable.dtype == dtype
     assert level.alibi_bias(np.array([0.5], dtype), 3).dtype == dtype
 
 
@@ -111,13 +113,14 @@ def rope(level, x, positions=None, layout="interleaved", rows=64):
 @pytest.mark.value
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_scores_are_relative(level, layout):
-    """Scores survive a common shift of all positions, and differ between distances (eq. 27.14)."""
+    """A common shift of all positions changes no score, another distance does (eq. 27.14)."""
     q, k = rng(6).standard_normal((2, 1, 1, 1, 8))
     q, k = np.repeat(q, 6, axis=2), np.repeat(k, 6, axis=2)     # one query, one key, six places
 
     def scores(shift):
         places = np.arange(6) + shift
-        return (rope(level, q, places, layout) @ rope(level, k, places, layout).swapaxes(-1, -2))[0, 0]
+        rotated = rope(level, k, places, layout).swapaxes(-1, -2)
+        return (rope(level, q, places, layout) @ rotated)[0, 0]
 
     for shift in (1, 17, 50):
         assert_close(scores(shift), scores(0), tol=1e-9, what=f"scores shifted by {shift}")
@@ -128,7 +131,7 @@ def test_scores_are_relative(level, layout):
 
 @pytest.mark.value
 def test_sinusoidal_products(level):
-    """The product of two rows depends on their distance only (eq. 27.6), and does depend on it."""
+    """The product of two rows depends on their distance only (eq. 27.6)."""
     products = (table := level.sinusoidal_table(40, 16)) @ table.T
     for distance in range(12):
         diagonal = np.diagonal(products, distance)
@@ -143,8 +146,10 @@ def test_rotation_group(level, layout):
     x = rng(7).standard_normal((1, 2, 5, 6))
     assert_close(rope(level, x, [0] * 5, layout), x, tol=1e-12, what="position 0")
     turned = rope(level, x, [3] * 5, layout)
-    assert_close(np.linalg.norm(turned, axis=-1), np.linalg.norm(x, axis=-1), tol=1e-12, what="length")
-    assert_close(rope(level, turned, [9] * 5, layout), rope(level, x, [12] * 5, layout), tol=1e-9, what="3 + 9")
+    lengths = np.linalg.norm(x, axis=-1)
+    assert_close(np.linalg.norm(turned, axis=-1), lengths, tol=1e-12, what="length")
+    further = rope(level, x, [12] * 5, layout)
+    assert_close(rope(level, turned, [9] * 5, layout), further, tol=1e-9, what="3 + 9")
     out, cache = level.rope(x, *level.rope_tables(5, 6), layout=layout)
     assert_close(level.rope_backward(out, cache), x, tol=1e-12, what="there and back")
 
@@ -174,7 +179,7 @@ def test_one_token_at_a_time(level, layout):
 
 @pytest.mark.value
 def test_tables_far_out(level):
-    """Row 20,000 of a float32 table is as exact as row 2: angles are float64, and errors do not pile up."""
+    """Row 20,000 of a float32 table is as exact as row 2: angles are float64."""
     theta = 10000.0 ** (-np.arange(0, 6, 2) / 6)
     cos, sin = level.rope_tables(20001, 6, dtype=np.float32)
     assert_close(cos[20000], np.cos(20000 * theta), tol=1e-6, what="cos far out")
@@ -184,13 +189,13 @@ def test_tables_far_out(level):
 @pytest.mark.value
 def test_worked_trace(level):
     """The numbers of the chapter's worked trace, to the digits printed there."""
-    out = rope(level, np.array([[[[1.0, 2.0, 3.0, 4.0]]]]), [3])
-    assert_close(out[0, 0, 0], np.array([-1.2722, -1.8389, 2.8787, 4.0882]), tol=5e-5, what="trace")
+    out = rope(level, np.array([[[[1.0, 2.0, 3.0, 4.0]]]]), [3])[0, 0, 0]
+    assert_close(out, np.array([-1.2722, -1.8389, 2.8787, 4.0882]), tol=5e-5, what="trace")
 
 
 @pytest.mark.value
 def test_bias_is_a_causal_ramp(level):
-    """One query after three keys: 0 for itself, one slope more for each step back; past is 0 by default."""
+    """One query after three keys: 0 for itself, one slope more for each step back."""
     assert level.alibi_bias(np.array([0.5]), 1, past=3).tolist() == [[[-1.5, -1.0, -0.5, 0.0]]]
     bias = level.alibi_bias(np.array([0.5]), 2)
     assert bias.tolist() == [[[0.0, -np.inf], [-0.5, 0.0]]] and not np.signbit(bias[0, 0, 0])

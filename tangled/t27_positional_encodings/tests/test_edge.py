@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:3be2edb9a580faf0
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:b19181bdc0787def
 """Chapter 27: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -29,23 +29,52 @@ REFUSED = {
     "learned_positions": {"table": [ones(3), ones((3, 2, 1)), ones((3, 2), int)],
                           "positions": [[3], [-1], [True], [1.0]]},
     "add_positions": {"x": [ones((3, 4)), ones((2, 3, 4), int)],
-                      "encoding": [ones((4, 4)), ones((1, 3, 4)), ones((3, 1)), ones(4), ones((3, 4), int)]},
-    "rope": {"x": [ones((2, 3, 5)), ones((2, 3, 5, 3)), ones((2, 3, 5, 0)), ones((2, 3, 5, 4), int), ones((2, 3, 10, 4))],
+                      "encoding": [ones((4, 4)), ones((1, 3, 4)), ones((3, 1)), ones(4),
+                                   ones((3, 4), int)]},
+    "rope": {"x": [ones((2, 3, 5)), ones((2, 3, 5, 3)), ones((2, 3, 5, 0)), ones((2, 3, 5, 4), int)],
              "cos": [ones((9, 4)), ones((9, 1)), ones(2), ones((9, 2), int)],
              "sin": [ones((8, 2)), ones((9, 3)), ones((9, 2), complex)],
-             "positions": [[0, 1, 2, 3, 9], [0, 1, 2, 3, -1], [0.0] * 5, [0, 1, 2], [[0, 1, 2, 3, 4]]],
+             "positions": [[0, 1, 2, 3, 9], [0, 1, 2, 3, -1], [0.0] * 5, [0, 1, 2],
+                           [[0, 1, 2, 3, 4]]],
              "layout": ["split", "", None]},
     "alibi_slopes": {"heads": [0, *BAD_SIZES]},
     "alibi_bias": {"slopes": [ones((2, 1)), [1, 2]], "length": BAD_SIZES, "past": BAD_SIZES},
 }
-CASES = [(f, argument, value) for f, bad in REFUSED.items() for argument, values in bad.items() for value in values]
+CASES = [(function, argument, value) for function, bad in REFUSED.items()
+         for argument, values in bad.items() for value in values]
 
 
 @pytest.mark.parametrize("function, argument, value", CASES)
 def test_refuses(level, function, argument, value):
-    """Sizes that are none, shapes that NumPy would broadcast, positions that are no rows: all by name."""
-    named = "positions" if np.shape(value) == (2, 3, 10, 4) else argument     # longer than the tables
-    expect_value_error(named, getattr(level, function), **{**VALID[function], argument: value})
+    """Sizes that are none, shapes that NumPy would broadcast, positions that are no rows."""
+    expect_value_error(argument, getattr(level, function), **{**VALID[function], argument: value})
+
+
+@pytest.mark.parametrize("function, changes, text", [
+    ("alibi_slopes", {"heads": 0}, "heads = 0; expected an integer of at least 1"),
+    ("alibi_bias", {"length": -1}, "length = -1; expected an integer of at least 0"),
+    ("rope_tables", {"dim": 7}, "dim = 7; expected an even number, for features turn in pairs"),
+    ("rope_tables", {"dim": 1}, "dim = 1; expected an integer of at least 2"),
+    ("rope_tables", {"base": -1.0}, "base = -1.0; expected a positive finite number"),
+    ("rope_tables", {"dtype": int}, "dtype = int64; expected a floating-point type"),
+    ("rope", {"x": ones(2, int)}, "x has dtype int64; expected floating point"),
+    ("rope", {"x": ones(2)}, "x has shape (2,); expected (B, H, T, D)"),
+    ("rope", {"x": ones((1, 1, 1, 3))}, "x has 3 features; expected an even number, at least 2"),
+    ("rope", {"cos": ones((9, 3))}, "cos has shape (9, 3); expected (L, 2)"),
+    ("rope", {"layout": "split"}, "layout = 'split'; expected 'interleaved' or 'half'"),
+    ("rope", {"positions": [0.5]}, "positions has dtype float64; expected integers"),
+    ("rope", {"positions": [0]}, "positions has shape (1,); expected (5,) or (2, 5)"),
+    ("rope", {"x": ones((1, 1, 10, 4))},
+     "positions run from 0 to 9; expected 0 to 8, the rows of the table"),
+    ("learned_positions", {"table": ones(3)}, "table has shape (3,); expected (L, D)"),
+    ("add_positions", {"x": ones(3)}, "x has shape (3,); expected (B, T, D)"),
+    ("add_positions", {"encoding": ones(3)}, "encoding has shape (3,); expected (3, 4)"),
+    ("alibi_bias", {"slopes": ones((1, 1))}, "slopes has shape (1, 1); expected (H,)")])
+def test_messages(level, function, changes, text):
+    """A message names argument, value and expectation: free sizes as letters, fixed ones as numbers."""
+    with pytest.raises(ValueError) as caught:
+        getattr(level, function)(**{**VALID[function], **changes})
+    assert str(caught.value) == text
 
 
 def test_backward_refuses_a_gradient_of_another_shape(level):
@@ -57,11 +86,12 @@ def test_backward_refuses_a_gradient_of_another_shape(level):
 
 
 def test_limits_are_legal(level):
-    """The smallest sizes, the first and the last row, lists, small and unsigned integers, T = L."""
+    """Smallest sizes, first and last row, lists, small and unsigned integers, T = L."""
     assert level.sinusoidal_table(np.int64(1), 2, base=1).tolist() == [[0.0, 1.0]]
     assert level.alibi_slopes(np.int32(1)).tolist() == [2.0 ** -8]
     assert level.rope(**{**VALID["rope"], "x": ones((1, 1, 9, 4))})[0].shape == (1, 1, 9, 4)
-    for positions in ([0, 8, 0, 8, 8], np.array([0, 8, 0, 8, 8], np.int8), np.array([0, 8, 0, 8, 8], np.uint32)):
+    for kind in (list, np.int8, np.uint32):
+        positions = [0, 8, 0, 8, 8] if kind is list else np.array([0, 8, 0, 8, 8], kind)
         assert level.rope(**VALID["rope"], positions=positions)[0].shape == (2, 3, 5, 4)
         assert level.learned_positions(ones((9, 2)), positions)[0].shape == (5, 2)
 
@@ -77,13 +107,15 @@ def test_empty_and_single(level, shape, layout):
 
 
 def test_empty_tables_and_lookups(level):
-    """No rows, no positions, no batch: empty results, and zeros for the gradient of a sum over nothing."""
-    assert level.sinusoidal_table(0, 4).shape == (0, 4) and level.rope_tables(0, 4)[1].shape == (0, 2)
+    """No rows, no positions, no batch: empty results; the sum over nothing is 0."""
+    assert level.sinusoidal_table(0, 4).shape == (0, 4)
+    assert level.rope_tables(0, 4)[1].shape == (0, 2)
     out, cache = level.learned_positions(ones((3, 2)), np.zeros((0, 4), int))
     assert out.shape == (0, 4, 2) and not level.learned_positions_backward(out, cache).any()
     out, cache = level.add_positions(ones((0, 3, 4)), ones((3, 4)))
     assert_close(level.add_positions_backward(out, cache)[1], np.zeros((3, 4)), what="dencoding")
-    assert level.alibi_bias(ones(2), 0).shape == (2, 0, 0) and level.alibi_bias(ones(2), 0, 3).shape == (2, 0, 3)
+    assert level.alibi_bias(ones(2), 0).shape == (2, 0, 0)
+    assert level.alibi_bias(ones(2), 0, 3).shape == (2, 0, 3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -100,13 +132,14 @@ def test_not_a_number_stays_in_its_pair(level, value, layout, partner):
 
 @pytest.mark.parametrize("layout", ["interleaved", "half"])
 def test_strided_input(level, layout):
-    """Heads split off by a transpose, a reversed axis, every other feature: views go through as copies do."""
+    """Heads split off by a transpose, every other feature, a reversed axis: as copies."""
     tables = level.rope_tables(5, 4)
     base = rng(2).standard_normal((2, 5, 3, 8))
     for x in (base[..., :4], base[..., ::2], base[..., 7:3:-1]):
         x = x.swapaxes(1, 2)
         expected = level.rope(np.ascontiguousarray(x), *tables, layout=layout)[0]
-        assert_close(level.rope(x, *tables, layout=layout)[0], expected, tol=1e-12, what="strided")
+        out = level.rope(x, *tables, layout=layout)[0]
+        assert_close(out, expected, tol=1e-12, what="strided")
 
 
 def test_large_values(level):
