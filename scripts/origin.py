@@ -12,6 +12,7 @@ from scripts.outputs import Output, chapter_outputs
 from scripts.plan import state, text_of
 
 ROOT = Path(__file__).resolve().parent.parent
+_TEXTS: dict[tuple, tuple[str, str]] = {}
 _FILES: dict[tuple, list] = {}
 _CHAPTERS: dict[tuple, dict[str, Output]] = {}
 
@@ -36,15 +37,17 @@ def _stamp(root: str, path: str) -> tuple:
 def _rows(root: str, target: str) -> list[tuple[str, int] | None]:
     """The origin of each line on disk."""
     stamp = _stamp(root, target)
-    if stamp not in _FILES:
+    if stamp not in _TEXTS:
         text = text_of(Path(root, target).read_bytes())
-        source = state(text)[1]
-        rows = []
-        if source.endswith(".qmd"):
-            made = _outputs(root, source).get(target)
-            rows = _align(made, text) if made else []
-        _FILES[stamp] = rows
-    return _FILES[stamp]
+        _TEXTS[stamp] = text, state(text)[1]
+    text, source = _TEXTS[stamp]
+    if not source.endswith(".qmd"):
+        return []
+    both = stamp, _stamp(root, source)
+    if both not in _FILES:
+        made = _outputs(root, source).get(target)
+        _FILES[both] = _align(made, text) if made else []
+    return _FILES[both]
 
 
 def _outputs(root: str, source: str) -> dict[str, Output]:

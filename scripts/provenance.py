@@ -11,21 +11,21 @@ import sys
 import traceback
 from pathlib import Path
 
-from scripts.origin import ROOT, locate
+from scripts import origin
 
 _LINES: dict[str, list[str]] = {}
 
 
-def chapter_text(path: str, line: int, root=ROOT) -> str:
+def chapter_text(path: str, line: int) -> str:
     """A chapter's line, stripped."""
     if path not in _LINES:
-        _LINES[path] = Path(root, path).read_text(encoding="utf-8-sig").split("\n")
+        _LINES[path] = Path(origin.ROOT, path).read_text(encoding="utf-8-sig").split("\n")
     lines = _LINES[path]
     return lines[line - 1].strip() if 0 < line <= len(lines) else ""
 
 
-def is_tangled(filename: str, root=ROOT) -> bool:
-    return os.path.realpath(filename).startswith(os.path.join(os.path.realpath(root), "tangled") + os.sep)
+def is_tangled(filename: str) -> bool:
+    return os.path.realpath(filename).startswith(os.path.join(os.path.realpath(origin.ROOT), "tangled") + os.sep)
 
 
 def rewrite(report: traceback.TracebackException, seen: set[int] | None = None) -> bool:
@@ -36,13 +36,13 @@ def rewrite(report: traceback.TracebackException, seen: set[int] | None = None) 
     seen.add(id(report))
     found = False
     for i, frame in enumerate(report.stack):
-        place = locate(frame.filename, frame.lineno) if is_tangled(frame.filename) else None
+        place = origin.locate(frame.filename, frame.lineno) if is_tangled(frame.filename) else None
         if place:
             report.stack[i] = traceback.FrameSummary(place[0], place[1], frame.name, lookup_line=False,
                                                      line=chapter_text(*place))
             found = True
     inner = [report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or [])]
-    return any([rewrite(each, seen) for each in inner]) or found
+    return sum(rewrite(each, seen) for each in inner) > 0 or found
 
 
 def show(kind, error, trace) -> bool:
@@ -59,7 +59,7 @@ def places(trace) -> list[tuple[str, int, str, str]]:
     found = []
     for frame, line in traceback.walk_tb(trace):
         filename = frame.f_code.co_filename
-        if is_tangled(filename) and (place := locate(filename, line)):
+        if is_tangled(filename) and (place := origin.locate(filename, line)):
             found.append((*place, frame.f_code.co_name, chapter_text(*place)))
     return found
 
