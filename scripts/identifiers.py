@@ -16,6 +16,7 @@ LITERAL = re.compile(r'("""|\'\'\')(?:.|\n)*?\1|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\
 CALL = re.compile(r"`([\w./]+?)(\([^`]*\))?`")
 IMPORT = re.compile(r"from tangled[\w.]* import (\([^)]*\)|[^\n]*)")
 PAGE = "identifiers.qmd"
+MOST = 12                                               # uses of a name that are listed
 
 
 @dataclass
@@ -26,10 +27,10 @@ class Definition:
 
     @property
     def label(self) -> str:
-        """`27, level 2`: which of several definitions this is."""
+        """`level 2`, `testing`: which of several definitions this is."""
         stem = self.module.rpartition(".")[2]
         level = re.match(r"level(\d)_", stem)
-        return f"{self.piece.chapter.number}, " + (f"level {level[1]}" if level else stem)
+        return f"level {level[1]}" if level else stem
 
 
 class Identifiers:
@@ -40,7 +41,6 @@ class Identifiers:
         for target, output in chunks.outputs.items():
             if output.kind == "file":
                 self._module(target, output)
-        self.order = {p.id: n for n, p in enumerate(p for ps in chunks.pieces.values() for p in ps)}
 
     def _module(self, target: str, output) -> None:
         module = target.removeprefix("tangled/").removesuffix(".py").replace("/", ".")
@@ -121,27 +121,49 @@ class Identifiers:
     def page(self) -> str:
         """The woven page: every public identifier, then every chunk."""
         uses = self.uses()
-        rows = ["# Index of identifiers and chunks {#sec-identifiers .unnumbered}", "",
-                "Definitions come first and stand in bold; where a name is used follows. "
-                "Each link leads to the chunk.", "", "## Identifiers {.unnumbered}", "", "::: {.index}", ""]
-        rows += [self._entry(name, uses.get(name, [])) for name in sorted(self.definitions, key=_key)]
-        rows += ["", ":::", "", "## Chunks {.unnumbered}", "", "::: {.index}", ""]
-        named = {}
-        for pieces in self.chunks.pieces.values():
-            for piece in pieces:
-                if piece.name and piece.part == 1 and not piece.chunk.pitfall:
-                    named[piece.name, piece.id] = piece
-        rows += [f"- {escaped(name)}: **{self._to(piece, piece.chapter.number)}**"
-                 for (name, _), piece in sorted(named.items(), key=lambda item: _key(item[0][0]))]
-        return "\n".join([*rows, "", ":::", ""])
+        names = {}
+        for name in sorted(self.definitions, key=_key):
+            places = [(d.piece, d.label, True) for d in self.definitions[name]]
+            names[f"`{name}`"] = places + [(p, p.title, False) for p in uses.get(name, [])[:MOST]]
+        chunks: dict[str, list] = {}
+        pieces = [piece for found in self.chunks.pieces.values() for piece in found]
+        for piece in sorted(pieces, key=lambda p: _key(p.name)):
+            if piece.name and not piece.chunk.pitfall:
+                chunks.setdefault(escaped(piece.name), []).append((piece, place(piece), piece.part == 1))
+        return "\n".join([
+            "# Index of identifiers and chunks {#sec-identifiers .unnumbered}", "",
+            "Definitions come first and stand in bold; where a name is used follows.", "",
+            "## Identifiers {.unnumbered}", "", *both(names),
+            "## Chunks {.unnumbered}", "", *both(chunks)])
 
-    def _entry(self, name: str, used: list[Piece]) -> str:
-        places = [f"**{self._to(d.piece, d.label)}**" for d in self.definitions[name]]
-        places += [self._to(p, f"{p.chapter.number}, {p.title}") for p in used[:12]]
-        return f"- `{name}`: " + ", ".join(places)
 
-    def _to(self, piece: Piece, text: str) -> str:
-        return f"[{escaped(text)}]({href(PAGE, piece.chapter.path, piece.id)}){{.pageref}}"
+def place(piece: Piece) -> str:
+    """Which piece of a chunk this is, in a word."""
+    return piece.file if piece.part == 1 and piece.file else f"part {piece.part}"
+
+
+def both(entries: dict[str, list]) -> list[str]:
+    """An index for the web, where a link says what it leads to, and one for paper, with pages alone."""
+    web = [f"- {name}: {by_chapter(places)}" for name, places in entries.items()]
+    paper = [f"- {name} [{by_page(places)}]{{.pages}}" for name, places in entries.items() if by_page(places)]
+    index = lambda rows: ["", "::: {.index}", "", *rows, "", ":::", "", ":::", ""]
+    return ['::: {.content-visible unless-format="pdf"}', *index(web),
+            '::: {.content-visible when-format="pdf"}', *index(paper)]
+
+
+def by_chapter(places: list) -> str:
+    """`27: **level 1**, **level 2**, Golden cases; 30: …`."""
+    chapters: dict[str, list[str]] = {}
+    for piece, text, defined in places:
+        link = f"[{escaped(text)}]({href(PAGE, piece.chapter.path, piece.id)})"
+        chapters.setdefault(piece.chapter.number, []).append(f"**{link}**" if defined else link)
+    return "; ".join(f"{number}: {', '.join(links)}" for number, links in chapters.items())
+
+
+def by_page(places: list) -> str:
+    links = [(f"[{piece.chapter.number}]({href(PAGE, piece.chapter.path, piece.id)}){{.pageref}}", defined)
+             for piece, _, defined in places if piece.on_paper]
+    return ", ".join(f"**{link}**" if defined else link for link, defined in links)
 
 
 def _key(name: str) -> tuple[str, str]:

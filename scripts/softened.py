@@ -26,7 +26,7 @@ class Names:
     """What labels and citation keys are called in running text."""
 
     def __init__(self, book: Book):
-        self.labels: dict[str, str] = {label: f"Equation ({number})" for label, number in book.equations.items()}
+        self.labels = {label: f"Equation ({number})" for label, number in book.equations.items()}
         for chapter in book.chapters:
             self._sections(chapter)
             self._numbered(chapter)

@@ -17,6 +17,7 @@ from scripts.chapters import Book, Chapter, Chunk, phrase
 
 CITATION = re.compile(r"(?<![\w@])@(eq-[A-Za-z0-9][\w-]*)")
 REFERENCE = re.compile(r"^\s*<<(.+?)>>\s*$")
+WEB_ONLY = re.compile(r"\.content-visible[^}]*when-format=\"?html|\.content-hidden[^}]*unless-format=\"?html")
 COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 SPECIAL = re.compile(r"([\\`*_\[\]$<>@^~|#])")
 
@@ -37,6 +38,7 @@ class Piece:
     parts: list[Piece] = field(default_factory=list)    # all pieces of that name
     wrong: list[Piece] = field(default_factory=list)    # pitfalls that replace it
     original: Piece | None = None                       # what a pitfall replaces
+    on_paper: bool = True                               # False: the chapter shows it on the web alone
 
     @property
     def title(self) -> str:
@@ -104,7 +106,9 @@ class Chunks:
                 named[name].append(piece)
                 piece.part, piece.parts = len(named[name]), named[name]
         self._link(pieces, named)
+        web = web_only(chapter)
         for piece in pieces:
+            piece.on_paper = piece.chunk.line not in web
             self._place(piece, pieces, named)
         return pieces
 
@@ -164,6 +168,20 @@ class Chunks:
                 _collect(ast.parse(self.outputs[target].text), "", spans)
             self._scopes[target] = spans
         return self._scopes[target]
+
+
+def web_only(chapter: Chapter) -> set[int]:
+    """Lines inside a division that is shown on the web and not on paper."""
+    found, open_ = set(), []
+    for n, line in enumerate(chapter.lines, 1):
+        if line.startswith(":::") and not chapter.hidden(n):
+            if line.strip(":").strip():
+                open_.append(bool(WEB_ONLY.search(line)))
+            elif open_:
+                open_.pop()
+        if any(open_):
+            found.add(n)
+    return found
 
 
 def _collect(node, prefix: str, spans: list) -> None:
