@@ -60,8 +60,11 @@ def images(book: Book) -> list[tuple[Path, str]]:
     for chapter in book.written:
         for image in find(chapter.blocks, "Image"):
             source = image["c"][2][0]
-            inside = source[1:] if source.startswith("/") else posixpath.normpath(
-                posixpath.join(posixpath.dirname(chapter.path), source))
+            inside = (
+                source[1:]
+                if source.startswith("/")
+                else posixpath.normpath(posixpath.join(posixpath.dirname(chapter.path), source))
+            )
             found[inside] = image_file(book, chapter, source)
     return [(file, inside) for inside, file in sorted(found.items())]
 

@@ -9,9 +9,24 @@ from scripts.errors import Problem
 from scripts.typeset.memo import Memo
 from scripts.typeset.project import Chapter, Project
 
-KINDS = {"fig": "Figure", "tbl": "Table", "lst": "Listing", "eq": "Equation", "sec": "Section", "thm": "Theorem",
-         "lem": "Lemma", "cor": "Corollary", "prp": "Proposition", "cnj": "Conjecture", "def": "Definition",
-         "exm": "Example", "exr": "Exercise", "sol": "Solution", "rem": "Remark", "alg": "Algorithm"}
+KINDS = {
+    "fig": "Figure",
+    "tbl": "Table",
+    "lst": "Listing",
+    "eq": "Equation",
+    "sec": "Section",
+    "thm": "Theorem",
+    "lem": "Lemma",
+    "cor": "Corollary",
+    "prp": "Proposition",
+    "cnj": "Conjecture",
+    "def": "Definition",
+    "exm": "Example",
+    "exr": "Exercise",
+    "sol": "Solution",
+    "rem": "Remark",
+    "alg": "Algorithm",
+}
 STATEMENTS = {"thm", "lem", "cor", "prp", "cnj", "def", "exm", "exr", "sol", "rem", "alg"}
 LABEL = re.compile(rf"(?:{'|'.join(KINDS)})-[\w.:-]+")
 
@@ -21,7 +36,7 @@ class Label:
     """Something that `@label` may refer to."""
 
     id: str
-    kind: str                               # a key of KINDS, or "chapter"
+    kind: str  # a key of KINDS, or "chapter"
     number: str | None
     chapter: Chapter
     title: list = field(default_factory=list)
@@ -37,8 +52,8 @@ class Book:
     memo: Memo
     labels: dict[str, Label] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    citations: dict[str, list] = field(default_factory=dict)    # what a citation reads like
-    references: list = field(default_factory=list)              # the entries of the bibliography
+    citations: dict[str, list] = field(default_factory=dict)  # what a citation reads like
+    references: list = field(default_factory=list)  # the entries of the bibliography
     references_chapter: Chapter | None = None
     cache: dict = field(default_factory=dict)
 

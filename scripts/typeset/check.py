@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a normalised book, found before anything is written and reported together."""
+"""Everything that can be wrong with a normalised book, found before a thing is written, and all at once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Checker:
             ids = [f"#{id}" for id in self.chapter.ids] if url.startswith("#") else []
             near = get_close_matches(url, ids, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            self.problem(url, f"the link {url!r} leads nowhere; expected a chapter or an id of the book{hint}")
+            self.problem(
+                url, f"the link {url!r} leads nowhere; expected a chapter or an id of the book{hint}"
+            )
 
     def check_Image(self, node: dict) -> None:
         source = node["c"][2][0]
@@ -69,7 +71,10 @@ class Checker:
         self.formula(node["tex"], True)
 
     def formula(self, tex: str, display: bool) -> None:
-        for engine in (lambda: katex.render(tex.strip(), display, self.book.memo), lambda: convert(tex.strip())):
+        for engine in (
+            lambda: katex.render(tex.strip(), display, self.book.memo),
+            lambda: convert(tex.strip()),
+        ):
             try:
                 engine()
             except TexError as fault:

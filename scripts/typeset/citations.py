@@ -15,14 +15,23 @@ from scripts.typeset.tree import find, node, string
 
 def key_of(cite: dict) -> str:
     """Equal for citations that read the same wherever they stand."""
-    return json.dumps([{k: v for k, v in item.items() if k not in ("citationNoteNum", "citationHash")}
-                       for item in cite["c"][0]], sort_keys=True)
+    return json.dumps(
+        [
+            {k: v for k, v in item.items() if k not in ("citationNoteNum", "citationHash")}
+            for item in cite["c"][0]
+        ],
+        sort_keys=True,
+    )
 
 
 def resolve(book: Book) -> None:
     """Fill `book.citations` and `book.references`; add the chapter References where there is none."""
-    cites = [(chapter, cite) for chapter in book.chapters for cite in find(chapter.blocks, "Cite")
-             if not is_reference(cite)]
+    cites = [
+        (chapter, cite)
+        for chapter in book.chapters
+        for cite in find(chapter.blocks, "Cite")
+        if not is_reference(cite)
+    ]
     files = [file for file in book.project.bibliography if file.is_file()]
     known = _known_keys(files)
     good: dict[str, dict] = {}
@@ -30,7 +39,9 @@ def resolve(book: Book) -> None:
         missing = [item["citationId"] for item in cite["c"][0] if item["citationId"] not in known]
         for id in missing:
             near = get_close_matches(id, known, 1)
-            hint = f"; did you mean @{near[0]}?" if near else "; expected an entry of references.bib or a label"
+            hint = (
+                f"; did you mean @{near[0]}?" if near else "; expected an entry of references.bib or a label"
+            )
             book.problem(chapter, f"@{id}", f"@{id} is not known{hint}")
         if not missing:
             good.setdefault(key_of(cite), cite)
@@ -40,8 +51,11 @@ def resolve(book: Book) -> None:
 
 
 def _known_keys(files: list) -> set[str]:
-    return {key for file in files
-            for key in re.findall(r"^\s*@\w+\s*\{\s*([^,\s]+)\s*,", file.read_text(encoding="utf-8"), re.M)}
+    return {
+        key
+        for file in files
+        for key in re.findall(r"^\s*@\w+\s*\{\s*([^,\s]+)\s*,", file.read_text(encoding="utf-8"), re.M)
+    }
 
 
 def _cite(book: Book, cites: dict[str, dict], files: list) -> None:
@@ -52,7 +66,9 @@ def _cite(book: Book, cites: dict[str, dict], files: list) -> None:
     arguments = ["-f", "json", "-t", "json", "--citeproc"]
     for file in files:
         arguments += ["--bibliography", str(file)]
-    key = book.memo.key("citeproc", pandoc.version(), document, [file.read_text(encoding="utf-8") for file in files])
+    key = book.memo.key(
+        "citeproc", pandoc.version(), document, [file.read_text(encoding="utf-8") for file in files]
+    )
     text = book.memo.get(key) or book.memo.put(key, pandoc.run(arguments, document)[0])
     *cited, references = json.loads(text)["blocks"]
     book.citations = {key: block["c"][1][0]["c"][0]["c"][1] for key, block in zip(cites, cited)}

@@ -16,9 +16,14 @@ CHUNK = re.compile(r"^([ \t]*)<<(.+?)>>", re.M)
 PLACEHOLDER = re.compile(r"__chunk_(\d+)__")
 EQUATION = re.compile(r"\beqs?\. ?((?:\d+|[A-Z])\.\d+)")
 STYLES = (  # a style's letter, and Pygments' token types that have it; the first that fits counts
-    ("c", ("Comment",)), ("s", ("Literal.String",)), ("n", ("Literal.Number", "Keyword.Constant")),
-    ("k", ("Keyword", "Operator.Word")), ("f", ("Name.Function", "Name.Class", "Name.Decorator")),
-    ("b", ("Name.Builtin", "Name.Exception")), ("p", ("Generic.Prompt",)), ("i", ("Generic.Inserted",)),
+    ("c", ("Comment",)),
+    ("s", ("Literal.String",)),
+    ("n", ("Literal.Number", "Keyword.Constant")),
+    ("k", ("Keyword", "Operator.Word")),
+    ("f", ("Name.Function", "Name.Class", "Name.Decorator")),
+    ("b", ("Name.Builtin", "Name.Exception")),
+    ("p", ("Generic.Prompt",)),
+    ("i", ("Generic.Inserted",)),
     ("d", ("Generic.Deleted",)),
 )
 
@@ -67,7 +72,7 @@ def coloured(source: str, language: str) -> list[list[tuple[str, str]]]:
                 lines.append([])
             if part:
                 lines[-1].append((_style(kind), part))
-    count = source.count("\n") + 1              # Pygments ends its output with a newline of its own
+    count = source.count("\n") + 1  # Pygments ends its output with a newline of its own
     return (lines + [[]] * count)[:count]
 
 
@@ -109,7 +114,7 @@ def _equations(book: Book, comment: str) -> list[Piece]:
     for match in EQUATION.finditer(comment):
         place = equation_places(book).get(match[1])
         if place:
-            out += [Piece("c", comment[end:match.start()]), Piece("c", match[0], place)]
+            out += [Piece("c", comment[end : match.start()]), Piece("c", match[0], place)]
             end = match.end()
     return [piece for piece in [*out, Piece("c", comment[end:])] if piece.text]
 
@@ -117,8 +122,11 @@ def _equations(book: Book, comment: str) -> list[Piece]:
 def equation_places(book: Book) -> dict[str, Place]:
     """Every numbered equation of the book, by its number."""
     if "equations" not in book.cache:
-        book.cache["equations"] = {label.number: Place(label.chapter, label.id) for label in book.labels.values()
-                                   if label.kind == "eq" and label.number}
+        book.cache["equations"] = {
+            label.number: Place(label.chapter, label.id)
+            for label in book.labels.values()
+            if label.kind == "eq" and label.number
+        }
     return book.cache["equations"]
 
 

@@ -17,9 +17,17 @@ PDF = "deep-learning-from-scratch.pdf"
 EPUB = "deep-learning-from-scratch.epub"
 
 
-def typeset(project: Path, out: Path, formats=FORMATS, paper: str = "a4", only: str | None = None, *,
-            sources: Path | None = None, work: Path | None = None,
-            say: Callable[[str], None] = lambda text: None) -> None:
+def typeset(
+    project: Path,
+    out: Path,
+    formats=FORMATS,
+    paper: str = "a4",
+    only: str | None = None,
+    *,
+    sources: Path | None = None,
+    work: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
     """Set the Quarto book project in `project` and write the result into `out`.
 
     `only` is one chapter, by its topic, letter or file name; links to the others become plain text.
@@ -64,7 +72,7 @@ def write(book: Book, out: Path, work: Path, formats, paper: str, only: str | No
         site.write_site(book, out, pdf if "pdf" in formats else None)
     if "epub" in formats:
         say("writing the EPUB")
-        epub.write_epub(book, out / epub_name)
+        epub.write_epub(book, out / epub_name, printed.timestamp())
     if "pdf" in formats:
         printed.finish(job)
 

@@ -23,8 +23,17 @@ class Floats:
         if id.startswith("fig-"):
             return self.float("fig", id, caption, self.blocks(body))
         self.register(id)
-        return node("Float", kind="fig", label=None, id=id, number=None, caption=caption, body=self.blocks(body),
-                    columns=0, wide=False)
+        return node(
+            "Float",
+            kind="fig",
+            label=None,
+            id=id,
+            number=None,
+            caption=caption,
+            body=self.blocks(body),
+            columns=0,
+            wide=False,
+        )
 
     def block_Table(self, block: dict) -> dict:
         attr, _, columns, *rest = block["c"]
@@ -32,24 +41,52 @@ class Floats:
         caption = self.nested(caption_of(block))
         widths = _widths(values.get("tbl-colwidths", ""), len(columns))
         aligns = [align["t"] for align, _ in columns]
-        table = node("Grid", aligns=aligns, widths=widths, head=self.rows(rest[0][1]),
-                     body=self.rows([row for body in rest[1] for row in body[2] + body[3]] + rest[2][1]))
+        table = node(
+            "Grid",
+            aligns=aligns,
+            widths=widths,
+            head=self.rows(rest[0][1]),
+            body=self.rows([row for body in rest[1] for row in body[2] + body[3]] + rest[2][1]),
+        )
         if id.startswith("tbl-"):
             return self.float("tbl", id, caption, [table])
         self.register(id)
         if caption:
-            return node("Float", kind="tbl", label=None, id=id, number=None, caption=caption, body=[table],
-                        columns=0, wide=False)
+            return node(
+                "Float",
+                kind="tbl",
+                label=None,
+                id=id,
+                number=None,
+                caption=caption,
+                body=[table],
+                columns=0,
+                wide=False,
+            )
         return table
 
     def rows(self, rows: list) -> list:
         """Rows as lists of cells: {align, rows, columns, body}."""
-        return [[{"align": cell[1]["t"], "rows": cell[2], "columns": cell[3], "body": self.blocks(cell[4])}
-                 for cell in row[1]] for row in rows]
+        return [
+            [
+                {"align": cell[1]["t"], "rows": cell[2], "columns": cell[3], "body": self.blocks(cell[4])}
+                for cell in row[1]
+            ]
+            for row in rows
+        ]
 
     def float(self, kind: str, id: str, caption: list, body: list, columns: int = 0) -> dict:
-        return node("Float", kind=kind, label=id, id="", number=self.label(id), caption=caption, body=body,
-                    columns=columns, wide=False)
+        return node(
+            "Float",
+            kind=kind,
+            label=id,
+            id="",
+            number=self.label(id),
+            caption=caption,
+            body=body,
+            columns=columns,
+            wide=False,
+        )
 
     def float_div(self, id: str, values: dict, body: list) -> dict | list:
         """`::: {#fig-x layout-ncol=2}` … with its caption as last paragraph."""
@@ -60,8 +97,11 @@ class Floats:
         columns = int(values.get("layout-ncol", 0) or 0)
         labelled = id.startswith(("fig-", "tbl-"))
         number = self.label(id) if labelled else None
-        parts = [b for b in body if b["t"] == "Figure"
-                 or (b["t"] == "Div" and b["c"][0][0].startswith(("fig-", "tbl-")))]
+        parts = [
+            b
+            for b in body
+            if b["t"] == "Figure" or (b["t"] == "Div" and b["c"][0][0].startswith(("fig-", "tbl-")))
+        ]
         if parts:
             body = [self.panel(part, number, k) for k, part in enumerate(parts)]
         else:
@@ -71,8 +111,17 @@ class Floats:
             caption, body = caption or _first_caption(body), inner
         if not labelled:
             self.register(id)
-        return node("Float", kind=kind, label=id if labelled else None, id="" if labelled else id, number=number,
-                    caption=self.nested(caption), body=body, columns=columns or (len(parts) and 1), wide=False)
+        return node(
+            "Float",
+            kind=kind,
+            label=id if labelled else None,
+            id="" if labelled else id,
+            number=number,
+            caption=self.nested(caption),
+            body=body,
+            columns=columns or (len(parts) and 1),
+            wide=False,
+        )
 
     def panel(self, part: dict, number: str | None, k: int) -> dict:
         """One of several pictures under one number: 27.3 (a)."""
@@ -89,8 +138,13 @@ class Floats:
         elif id:
             number = self.label(id)
             letter = ""
-        return node("Panel", label=id, letter=letter if number else "", caption=self.nested(caption),
-                    body=self.blocks(_bare(body)))
+        return node(
+            "Panel",
+            label=id,
+            letter=letter if number else "",
+            caption=self.nested(caption),
+            body=self.blocks(_bare(body)),
+        )
 
     def label_part(self, id: str, number: str, letter: str) -> None:
         from scripts.typeset.book import Label
@@ -109,7 +163,7 @@ def _first_caption(blocks: list) -> list:
 
 
 def _widths(text: str, columns: int) -> list[float] | None:
-    """`tbl-colwidths="[20,80]"` as fractions. Pandoc's own guess, made from long source lines, is not used."""
+    """`tbl-colwidths="[20,80]"` as fractions. Pandoc's guess, made from long source lines, is not used."""
     try:
         values = [float(value) for value in ast.literal_eval(text)]
     except (ValueError, SyntaxError, TypeError):

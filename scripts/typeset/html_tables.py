@@ -20,7 +20,8 @@ class Tables:
         head = "".join(self.table_row(row, node["aligns"], "th") for row in node["head"])
         head = f"<thead>\n{head}</thead>\n" if head else ""
         body = "".join(self.table_row(row, node["aligns"], "td") for row in node["body"])
-        return f'<div class="table" tabindex="0"><table>\n{columns}{head}<tbody>\n{body}</tbody>\n</table></div>\n'
+        table = f"<table>\n{columns}{head}<tbody>\n{body}</tbody>\n</table>"
+        return f'<div class="table">{table}</div>\n'
 
     def table_row(self, row: list, aligns: list[str], tag: str) -> str:
         cells, column = "", 0
@@ -37,7 +38,11 @@ class Tables:
     def caption(self, node: dict) -> str:
         if not node["caption"] and not node["number"]:
             return ""
-        label = f'<span class="caption-label">{KINDS[node["kind"]]} {node["number"]}</span> ' if node["number"] else ""
+        label = (
+            f'<span class="caption-label">{KINDS[node["kind"]]} {node["number"]}</span> '
+            if node["number"]
+            else ""
+        )
         return f"<figcaption>{label}{self.inlines(node['caption'])}</figcaption>\n"
 
     def block_Float(self, node: dict) -> str:

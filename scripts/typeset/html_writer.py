@@ -13,9 +13,14 @@ from scripts.typeset.references import Place
 from scripts.typeset.tree import attributes, text_of
 from scripts.typeset.writer import Writer
 
-TAGS = {"Emph": "em", "Strong": "strong", "Underline": "u", "Strikeout": "s", "Superscript": "sup",
-        "Subscript": "sub"}
-WORDS = {"code": "Code", "chunk": "Program text", "output": "Output", "error": "Error"}
+TAGS = {
+    "Emph": "em",
+    "Strong": "strong",
+    "Underline": "u",
+    "Strikeout": "s",
+    "Superscript": "sup",
+    "Subscript": "sub",
+}
 
 
 def escape(text: str) -> str:
@@ -28,9 +33,14 @@ def attr(**values: str | None) -> str:
     return "".join(f' {name}="{html.escape(str(value))}"' for name, value in pairs if value)
 
 
+def _angled(name: str) -> str:
+    return f'<span class="angle">⟨</span>{name}<span class="angle">⟩</span>'
+
+
 class HtmlWriter(Tables, Writer):
     format = "html"
     folding = True                          # whether collapsed callouts are folded
+    image_hint = ' loading="lazy"'
 
     def __init__(self, book, chapter):
         super().__init__(book, chapter)
@@ -110,7 +120,7 @@ class HtmlWriter(Tables, Writer):
         alt = values.get("fig-alt") or values.get("alt") or text_of(caption).strip()
         width = values.get("width", "")
         style = f"width:{width}" if width.endswith("%") else f"width:{width}px" if width.isdigit() else None
-        return f'<img{attr(src=self.image(source), style=style)} alt="{html.escape(alt)}" loading="lazy"/>'
+        return f'<img{attr(src=self.image(source), style=style)} alt="{html.escape(alt)}"{self.image_hint}/>'
 
     def image(self, source: str) -> str:
         if source.startswith("/"):
@@ -120,16 +130,23 @@ class HtmlWriter(Tables, Writer):
     def inline_Note(self, node: dict) -> str:
         self.notes.append(self.blocks(node["c"]))
         k = len(self.notes)
-        return (f'<a class="noteref" role="doc-noteref" id="fnref{k}" href="#fn{k}" '
-                f'aria-label="Footnote {k}"><sup>{k}</sup></a>')
+        return (
+            f'<a class="noteref" role="doc-noteref" id="fnref{k}" href="#fn{k}" '
+            f'aria-label="Footnote {k}"><sup>{k}</sup></a>'
+        )
 
     def footnotes(self) -> str:
         if not self.notes:
             return ""
         items = "".join(
             f'<li id="fn{k}">{note}<a class="noteback" role="doc-backlink" href="#fnref{k}" '
-            f'aria-label="Back to the text">↩</a></li>\n' for k, note in enumerate(self.notes, 1))
-        return f'<section class="footnotes" role="doc-endnotes" aria-label="Footnotes">\n<ol>\n{items}</ol>\n</section>\n'
+            f'aria-label="Back to the text">↩</a></li>\n'
+            for k, note in enumerate(self.notes, 1)
+        )
+        return (
+            '<section class="footnotes" role="doc-endnotes" aria-label="Footnotes">\n'
+            f"<ol>\n{items}</ol>\n</section>\n"
+        )
 
     # -- plain blocks
     def block_Para(self, node: dict) -> str:
@@ -191,23 +208,29 @@ class HtmlWriter(Tables, Writer):
 
     def block_Equation(self, node: dict) -> str:
         number = f'<span class="eqno">({node["number"]})</span>' if node["number"] else ""
-        return (f'<div class="eq"{attr(id=node["label"])}><div class="eqbody" tabindex="0">'
-                f'{self.math(node["tex"], True)}</div>{number}</div>\n')
+        return (
+            f'<div class="eq"{attr(id=node["label"])}><div class="eqbody">'
+            f"{self.math(node['tex'], True)}</div>{number}</div>\n"
+        )
 
     def block_Program(self, node: dict) -> str:
-        lines = "\n".join("".join(map(self.piece, line)) for line in code_lines(self.book, self.chapter, node))
+        lines = "\n".join(
+            "".join(map(self.piece, line)) for line in code_lines(self.book, self.chapter, node)
+        )
         role = node["role"]
         kind = f"code {role}" if role in ("output", "error", "chunk") else "code"
-        return (f'<div class="{kind}"{attr(id=node["id"])}><pre tabindex="0"{attr(aria_label=WORDS[role])}>'
-                f"<code>{lines}</code></pre></div>\n")
+        return (
+            f'<div class="{kind}"{attr(id=node["id"])}><pre>'
+            f"<code>{lines}</code></pre></div>\n"
+        )
 
     def piece(self, piece: Piece) -> str:
         text = escape(piece.text)
         if piece.style == "mark":
             return f'<span class="mark" aria-label="note {text}">{text}</span>'
         if piece.style == "chunk":
-            text = f'<span class="angle">⟨</span>{text}<span class="angle">⟩</span>'
-            return self.to_place(piece.place, text, ["chunkref"]) if piece.place else f'<span class="chunkref">{text}</span>'
+            plain = f'<span class="chunkref">{_angled(text)}</span>'
+            return self.to_place(piece.place, _angled(text), ["chunkref"]) if piece.place else plain
         if piece.place:
             return f'<span class="c">{self.to_place(piece.place, text, [])}</span>'
         return f'<span class="{piece.style}">{text}</span>' if piece.style else text
@@ -217,11 +240,14 @@ class HtmlWriter(Tables, Writer):
 
     def block_Chunk(self, node: dict) -> str:
         name, file, links = (self.inlines(node[part]) for part in ("name", "file", "links"))
-        file = f'<span class="chunk-file">{file}</span>' if file else ""
+        head = f'<span class="chunk-name">{_angled(name)} ≡</span>' if name else ""
+        head += f'<span class="chunk-file">{file}</span>' if file else ""
         links = f'<div class="chunk-links">{links}</div>\n' if links else ""
-        return (f'<section class="chunkbox"{attr(id=node["id"], aria_label="Chunk: " + text_of(node["name"]))}>\n'
-                f'<div class="chunk-head"><span class="chunk-name"><span class="angle">⟨</span>{name}'
-                f'<span class="angle">⟩</span>≡</span>{file}</div>\n{self.blocks(node["body"])}{links}</section>\n')
+        label = text_of(node["name"] or node["file"])
+        return (
+            f'<section class="chunkbox"{attr(id=node["id"], aria_label=f"Program text: {label}")}>\n'
+            f'<div class="chunk-head">{head}</div>\n{self.blocks(node["body"])}{links}</section>\n'
+        )
 
     def block_Callout(self, node: dict) -> str:
         fold = self.folding and node["collapse"] is not None
@@ -230,13 +256,20 @@ class HtmlWriter(Tables, Writer):
         body = f'<div class="callout-body">\n{self.blocks(node["body"])}</div>\n'
         if fold:
             state = "" if node["collapse"] else ' open="open"'
-            return f'<details{attr(class_=classes, id=node["id"])}{state}><summary class="callout-title">{title}</summary>{body}</details>\n'
-        return f'<aside{attr(class_=classes, id=node["id"])}><div class="callout-title">{title}</div>{body}</aside>\n'
+            return (
+                f"<details{attr(class_=classes, id=node['id'])}{state}>"
+                f'<summary class="callout-title">{title}</summary>{body}</details>\n'
+            )
+        return (
+            f"<aside{attr(class_=classes, id=node['id'])}>"
+            f'<div class="callout-title">{title}</div>{body}</aside>\n'
+        )
 
     def block_Statement(self, node: dict) -> str:
         name = f' <span class="statement-name">({self.inlines(node["name"])})</span>' if node["name"] else ""
         head = f'<span class="statement-label">{KINDS[node["kind"]]} {node["number"]}{name}.</span> '
-        return f'<div class="statement {node["kind"]}" id="{node["label"]}">\n{self.run_in(head, node["body"])}</div>\n'
+        body = self.run_in(head, node["body"])
+        return f'<div class="statement {node["kind"]}" id="{node["label"]}">\n{body}</div>\n'
 
     def block_Proof(self, node: dict) -> str:
         name = f" ({self.inlines(node['name'])})" if node["name"] else ""

@@ -1,16 +1,16 @@
-"""One pass over a chapter's tree: Quarto's conventions become nodes of our own, and everything gets its number.
+"""One pass over a chapter's tree: Quarto's conventions become our own nodes, and each gets its number.
 
-    Heading     level, id, title, number
-    Equation    tex, label, number                    (a block: paragraphs are split around it)
-    Program     source, language, role, id, annotated (role: code, chunk, output, error)
-    Annotations items                                 (the list that explains a block's numbered marks)
-    Callout     kind, title, body, collapse, id, classes
-    Float       kind, label, number, caption, body, columns, wide
-    Panel       label, letter, caption, body          (a part of a Float)
-    Statement   kind, label, number, name, body       (theorems and their like)
-    Proof       name, body
-    Chunk       id, name, file, body, links
-    Visible     formats, body                         (body only in some of the formats)
+Heading     level, id, title, number
+Equation    tex, label, number                    (a block: paragraphs are split around it)
+Program     source, language, role, id, annotated (role: code, chunk, output, error)
+Annotations items                                 (the list that explains a block's numbered marks)
+Callout     kind, title, body, collapse, id, classes
+Float       kind, label, number, caption, body, columns, wide
+Panel       label, letter, caption, body          (a part of a Float)
+Statement   kind, label, number, name, body       (theorems and their like)
+Proof       name, body
+Chunk       id, name, file, body, links
+Visible     formats, body                         (body only in some of the formats)
 """
 
 from __future__ import annotations
@@ -26,9 +26,22 @@ from scripts.typeset.tree import attributes, find, node, string, text_of
 
 EQUATION_LABEL = re.compile(r"\{#(eq-[\w.:-]+)\}(.*)", re.S)
 MARK = re.compile(r"(?:#|//|--|%)[ \t]*<(\d+)>[ \t]*$", re.M)
-CALLOUTS = {"note": "Note", "tip": "Tip", "warning": "Warning", "important": "Important", "caution": "Caution"}
-FORMATS = {"html": {"html"}, "html:js": {"html"}, "epub": {"epub"}, "pdf": {"pdf"}, "typst": {"pdf"},
-           "latex": set(), "docx": set()}
+CALLOUTS = {
+    "note": "Note",
+    "tip": "Tip",
+    "warning": "Warning",
+    "important": "Important",
+    "caution": "Caution",
+}
+FORMATS = {
+    "html": {"html"},
+    "html:js": {"html"},
+    "epub": {"epub"},
+    "pdf": {"pdf"},
+    "typst": {"pdf"},
+    "latex": set(),
+    "docx": set(),
+}
 ALL = {"html", "pdf", "epub"}
 
 
@@ -39,7 +52,7 @@ class Normaliser(Floats):
         self.book, self.chapter, self.titles = book, chapter, titles
         self.counts: Counter[str] = Counter()
         self.sections = [0] * 8
-        self.formats = ALL                      # in which what is being read will be seen
+        self.formats = ALL  # in which what is being read will be seen
 
     @property
     def conditional(self) -> bool:
@@ -50,12 +63,16 @@ class Normaliser(Floats):
         if not id:
             return
         if id in self.chapter.ids and not self.conditional:
-            self.book.problem(self.chapter, needle or f"#{id}", f"the id {id!r} is used twice in this chapter")
+            self.book.problem(
+                self.chapter, needle or f"#{id}", f"the id {id!r} is used twice in this chapter"
+            )
         self.chapter.ids.add(id)
         if self.conditional:
             self.chapter.formats[id] = self.chapter.formats.get(id, set()) | self.formats
 
-    def label(self, id: str, title: list | None = None, number: str | None = None, kind: str = "") -> str | None:
+    def label(
+        self, id: str, title: list | None = None, number: str | None = None, kind: str = ""
+    ) -> str | None:
         """Give the next number of its kind to a label; -> the number."""
         kind = kind or id.split("-")[0]
         known = self.book.labels.get(id)
@@ -99,21 +116,29 @@ class Normaliser(Floats):
         if level == 1 and not self.chapter.id:
             self.chapter.id, self.chapter.title = id, title
             self.label(id, title, self.chapter.number if self.chapter.numbered else None, "chapter")
-            return node("Heading", level=1, id=id, title=title, classes=classes,
-                        number=self.chapter.number if self.chapter.numbered else None)
+            return node(
+                "Heading",
+                level=1,
+                id=id,
+                title=title,
+                classes=classes,
+                number=self.chapter.number if self.chapter.numbered else None,
+            )
         number = self.section(level) if self.chapter.numbered and "unnumbered" not in classes else None
         if id.startswith("sec-"):
             self.label(id, title, number)
         else:
             self.register(id)
-        heading = node("Heading", level=level, id=id, title=self.nested(title), classes=classes, number=number)
+        heading = node(
+            "Heading", level=level, id=id, title=self.nested(title), classes=classes, number=number
+        )
         self.chapter.headings.append(heading)
         return heading
 
     def section(self, level: int) -> str:
         self.sections[level] += 1
-        self.sections[level + 1:] = [0] * len(self.sections[level + 1:])
-        return ".".join([self.chapter.number, *map(str, self.sections[2:level + 1])])
+        self.sections[level + 1 :] = [0] * len(self.sections[level + 1 :])
+        return ".".join([self.chapter.number, *map(str, self.sections[2 : level + 1])])
 
     def block_Para(self, block: dict) -> list:
         """Display equations become blocks of their own, between the parts of their paragraph."""
@@ -148,15 +173,38 @@ class Normaliser(Floats):
     def block_CodeBlock(self, block: dict) -> dict | list:
         (id, classes, pairs), source = block["c"]
         values = dict(pairs)
-        role = ("chunk" if "chunk-code" in classes else "error" if "error" in classes
-                else "output" if "output" in classes else "code")
-        language = next((c for c in classes if c not in ("cell-code", "chunk-code", "output", "error", "annotate")), "")
-        code = node("Program", source=source, language=language, role=role, id="" if id.startswith("lst-") else id,
-                    annotated=role != "output" and bool(MARK.search(source)))
+        role = (
+            "chunk"
+            if "chunk-code" in classes
+            else "error"
+            if "error" in classes
+            else "output"
+            if "output" in classes
+            else "code"
+        )
+        language = next(
+            (c for c in classes if c not in ("cell-code", "chunk-code", "output", "error", "annotate")), ""
+        )
+        code = node(
+            "Program",
+            source=source,
+            language=language,
+            role=role,
+            id="" if id.startswith("lst-") else id,
+            annotated=role != "output" and bool(MARK.search(source)),
+        )
         if id.startswith("lst-"):
             caption = self.titles.get(values.get("lst-cap", ""), [])
-            return node("Float", kind="lst", label=id, number=self.label(id), caption=caption, body=[code],
-                        columns=0, wide=False)
+            return node(
+                "Float",
+                kind="lst",
+                label=id,
+                number=self.label(id),
+                caption=caption,
+                body=[code],
+                columns=0,
+                wide=False,
+            )
         self.register(id)
         return code
 
@@ -185,10 +233,14 @@ class Normaliser(Floats):
 
     def cell(self, id: str, classes: list[str], body: list) -> list:
         """The wrapper of a cell or of its output falls away; what is printed becomes `output`."""
-        role = ("error" if {"cell-output-error", "cell-output-stderr"} & set(classes) else "output")
+        role = "error" if {"cell-output-error", "cell-output-stderr"} & set(classes) else "output"
         if any(c.startswith("cell-output") for c in classes):
-            body = [{"t": "CodeBlock", "c": [[b["c"][0][0], [role], []], b["c"][1]]}
-                    if b["t"] == "CodeBlock" else b for b in body]
+            body = [
+                {"t": "CodeBlock", "c": [[b["c"][0][0], [role], []], b["c"][1]]}
+                if b["t"] == "CodeBlock"
+                else b
+                for b in body
+            ]
         if id:
             self.register(id)
             return [{"t": "Div", "c": [[id, [], []], self.blocks(body)]}]
@@ -210,15 +262,28 @@ class Normaliser(Floats):
         if title is None and body and body[0]["t"] == "Header":
             title, body = body[0]["c"][2], body[1:]
         collapse = {"true": True, "false": False}.get(values.get("collapse", ""))
-        return node("Callout", kind=kind, title=title or [string(CALLOUTS[kind])], collapse=collapse, id=id,
-                    classes=[c for c in classes if not c.startswith("callout-")], body=self.blocks(body))
+        return node(
+            "Callout",
+            kind=kind,
+            title=title or [string(CALLOUTS[kind])],
+            collapse=collapse,
+            id=id,
+            classes=[c for c in classes if not c.startswith("callout-")],
+            body=self.blocks(body),
+        )
 
     def statement(self, id: str, values: dict, body: list) -> dict:
         name = self.titles.get(values.get("name", ""), [])
         if body and body[0]["t"] == "Header":
             name, body = body[0]["c"][2], body[1:]
-        return node("Statement", kind=id.split("-")[0], label=id, number=self.label(id, name), name=name,
-                    body=self.blocks(body))
+        return node(
+            "Statement",
+            kind=id.split("-")[0],
+            label=id,
+            number=self.label(id, name),
+            name=name,
+            body=self.blocks(body),
+        )
 
     def chunk(self, id: str, body: list) -> dict:
         self.register(id)
@@ -226,13 +291,35 @@ class Normaliser(Floats):
         for span in find(body, "Span"):
             for name in set(span["c"][0][1]) & set(parts):
                 parts[name] = span["c"][1]
-        code = [block for block in body if not any(set(s["c"][0][1]) & set(parts) for s in find(block, "Span"))]
-        return node("Chunk", id=id, name=parts["chunk-name"], file=parts["chunk-file"], links=parts["chunk-links"],
-                    body=self.blocks(code))
+        code = [
+            block for block in body if not any(set(s["c"][0][1]) & set(parts) for s in find(block, "Span"))
+        ]
+        return node(
+            "Chunk",
+            id=id,
+            name=parts["chunk-name"],
+            file=parts["chunk-file"],
+            links=parts["chunk-links"],
+            body=self.blocks(code),
+        )
 
 
-BLOCKS = {"Para", "Plain", "Header", "CodeBlock", "Div", "Figure", "Table", "BulletList", "OrderedList",
-          "DefinitionList", "BlockQuote", "LineBlock", "RawBlock", "HorizontalRule"}
+BLOCKS = {
+    "Para",
+    "Plain",
+    "Header",
+    "CodeBlock",
+    "Div",
+    "Figure",
+    "Table",
+    "BulletList",
+    "OrderedList",
+    "DefinitionList",
+    "BlockQuote",
+    "LineBlock",
+    "RawBlock",
+    "HorizontalRule",
+}
 
 
 def _join_annotations(blocks: list) -> list:
@@ -259,7 +346,12 @@ def normalise(book: Book) -> None:
 def _titles(trees: list, book: Book) -> dict[str, list]:
     """Titles and captions that stand in attributes, as inlines."""
     names = {"title", "lst-cap", "name", "fig-cap", "tbl-cap"}
-    texts = {value for tree in trees for block in find(tree, "Div", "CodeBlock", "Figure", "Table")
-             for key, value in block["c"][0][2] if key in names and value}
+    texts = {
+        value
+        for tree in trees
+        for block in find(tree, "Div", "CodeBlock", "Figure", "Table")
+        for key, value in block["c"][0][2]
+        if key in names and value
+    }
     ordered = sorted(texts)
     return dict(zip(ordered, pandoc.read_inlines(ordered, book.memo))) if ordered else {}

@@ -30,7 +30,9 @@ def version() -> str:
 
 def run(arguments: Sequence[str], text: str) -> tuple[str, str]:
     """What pandoc wrote to its output and to its error stream."""
-    done = subprocess.run([program(), *arguments], input=text, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(
+        [program(), *arguments], input=text, capture_output=True, text=True, encoding="utf-8"
+    )
     if done.returncode:
         raise RuntimeError(f"pandoc {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout, done.stderr

@@ -23,8 +23,14 @@ def write_sources(book: Book, folder: Path, paper: str) -> Path:
     for file, inside in images(book):
         copy(file, folder / inside)
     project = book.project
-    values = {"title": project.title, "subtitle": project.subtitle, "author": project.author, "date": project.date,
-              "paper": PAPERS[paper], "language": project.language}
+    values = {
+        "title": project.title,
+        "subtitle": project.subtitle,
+        "author": project.author,
+        "date": project.date,
+        "paper": PAPERS[paper],
+        "language": project.language,
+    }
     pairs = ", ".join(f"{name}: {quoted(value)}" for name, value in values.items())
     main = f'#import "book.typ": *\n#show: book.with({pairs})\n'
     part = None
@@ -44,12 +50,25 @@ def compile_pdf(main: Path, pdf: Path) -> None:
     import typst
 
     pdf.parent.mkdir(parents=True, exist_ok=True)
-    compiler = typst.Compiler(str(main), root=str(main.parent), font_paths=[str(FONTS / "print")],
-                              ignore_system_fonts=True)
+    compiler = typst.Compiler(
+        str(main), root=str(main.parent), font_paths=[str(FONTS / "print")], ignore_system_fonts=True
+    )
     try:
         compiler.compile(output=str(pdf), format="pdf", timestamp=timestamp())
     except typst.TypstError as fault:
         raise Problem(str(main), 0, f"Typst stopped: {fault.diagnostic}") from None
+
+
+def picture_of_cover(book: Book) -> bytes:
+    """The title page as PNG, for the EPUB."""
+    import typst
+
+    project = book.project
+    words = ", ".join(map(quoted, (project.title, project.subtitle, project.author, project.date)))
+    template = (TEMPLATES / "book.typ").read_text(encoding="utf-8")
+    source = f"{template}\n#set page(width: 12cm, height: 16cm, margin: 1.6cm)\n#cover({words})\n"
+    compiler = typst.Compiler(source.encode(), font_paths=[str(FONTS / "print")], ignore_system_fonts=True)
+    return compiler.compile(format="png", ppi=254)
 
 
 def timestamp() -> int:
@@ -63,8 +82,12 @@ def start(book: Book, folder: Path, paper: str, pdf: Path) -> subprocess.Popen:
         raise Problem("", 0, f"unknown paper {paper!r}; expected {' or '.join(sorted(set(PAPERS.values())))}")
     main = write_sources(book, folder, paper)
     root = Path(__file__).parents[2]
-    return subprocess.Popen([sys.executable, "-m", "scripts.typeset.printed", str(main), str(pdf)], cwd=root,
-                            stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.typeset.printed", str(main), str(pdf)],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(job: subprocess.Popen) -> None:

@@ -13,20 +13,20 @@ FRONT = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*\n", re.S)
 
 @dataclass
 class Chapter:
-    path: str                               # "chapters/27-positional-encodings.qmd"
-    text: str                               # without the front matter
+    path: str  # "chapters/27-positional-encodings.qmd"
+    text: str  # without the front matter
     meta: dict
     part: str | None = None
     appendix: bool = False
-    number: str | None = None               # "27", "0", "A": what its equations are numbered by
-    numbered: bool = False                  # whether the title shows the number
-    id: str = ""                            # of the title
+    number: str | None = None  # "27", "0", "A": what its equations are numbered by
+    numbered: bool = False  # whether the title shows the number
+    id: str = ""  # of the title
     title: list = field(default_factory=list)
     blocks: list = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     formats: dict[str, set[str]] = field(default_factory=dict)  # of ids that are not in every format
     headings: list = field(default_factory=list)
-    written: bool = True                    # False: only known, so that references to it have a number
+    written: bool = True  # False: only known, so that references to it have a number
 
     @property
     def stem(self) -> str:
@@ -53,7 +53,7 @@ class Chapter:
 @dataclass
 class Project:
     folder: Path
-    sources: Path                           # where the chapters as written by hand lie
+    sources: Path  # where the chapters as written by hand lie
     title: str
     subtitle: str
     author: str
@@ -75,9 +75,17 @@ def read_project(folder: Path, sources: Path | None = None, only: str | None = N
         _choose(chapters, str(only), folder)
     bibliography = config.get("bibliography") or []
     files = [bibliography] if isinstance(bibliography, str) else bibliography
-    return Project(folder, sources, str(book.get("title", "Book")), str(book.get("subtitle", "")),
-                   _authors(book.get("author", "")), str(book.get("date", "") or ""), str(config.get("lang", "en")),
-                   [folder / name for name in files], chapters)
+    return Project(
+        folder,
+        sources,
+        str(book.get("title", "Book")),
+        str(book.get("subtitle", "")),
+        _authors(book.get("author", "")),
+        str(book.get("date", "") or ""),
+        str(config.get("lang", "en")),
+        [folder / name for name in files],
+        chapters,
+    )
 
 
 def _sources(folder: Path) -> Path:
@@ -95,13 +103,16 @@ def _config(folder: Path) -> dict:
         raise Problem(str(folder), 0, "no _quarto.yml; expected a Quarto book project") from None
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
-        raise Problem("_quarto.yml", mark.line + 1 if mark else 0,
-                      f"not YAML: {getattr(fault, 'problem', fault)}") from None
+        raise Problem(
+            "_quarto.yml", mark.line + 1 if mark else 0, f"not YAML: {getattr(fault, 'problem', fault)}"
+        ) from None
 
 
 def _authors(value) -> str:
     people = value if isinstance(value, list) else [value]
-    return ", ".join(str(person.get("name", "")) if isinstance(person, dict) else str(person) for person in people)
+    return ", ".join(
+        str(person.get("name", "")) if isinstance(person, dict) else str(person) for person in people
+    )
 
 
 def _entries(book: dict):
@@ -126,8 +137,16 @@ def _chapter(folder: Path, sources: Path, path: str, part: str | None, appendix:
     topic = meta.get("topic")
     heading = re.search(r"^# .*$", text, re.M)
     plain = bool(heading and re.search(r"\{[^}]*(\.unnumbered|(?<=[\s{])-(?=[\s}]))[^}]*\}\s*$", heading[0]))
-    chapter = Chapter(path, text, meta, part, appendix, number=None if topic is None else str(topic),
-                      numbered=not plain, written=woven)
+    chapter = Chapter(
+        path,
+        text,
+        meta,
+        part,
+        appendix,
+        number=None if topic is None else str(topic),
+        numbered=not plain,
+        written=woven,
+    )
     if not heading and meta.get("title"):
         chapter.text = f"# {meta['title']}\n\n{text}"
     return chapter
@@ -143,8 +162,10 @@ def split_front_matter(text: str, path: str) -> tuple[dict, str]:
         meta = yaml.safe_load(front[1]) or {}
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
-        raise Problem(path, mark.line + 2 if mark else 1, f"front matter is not YAML: {fault.problem}") from None
-    return (meta if isinstance(meta, dict) else {}), text[front.end():]
+        raise Problem(
+            path, mark.line + 2 if mark else 1, f"front matter is not YAML: {fault.problem}"
+        ) from None
+    return (meta if isinstance(meta, dict) else {}), text[front.end() :]
 
 
 def _letters(chapters: list[Chapter]) -> None:

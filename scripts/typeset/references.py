@@ -79,4 +79,3 @@ def _text(label: Label, bare: bool, prefix: list) -> str:
         return label.number
     word = text_of(prefix).strip() if prefix else label.word
     return f"{word}{NBSP}{label.number}"
-

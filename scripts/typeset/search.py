@@ -20,8 +20,15 @@ def entries(book: Book, chapter: Chapter, first: int) -> list[dict]:
         for block in blocks:
             if block["t"] == "Heading":
                 number = f"{block['number']} " if block["number"] else ""
-                out.append({"id": first + len(out), "url": f"{chapter.page}#{block['id']}", "chapter": name,
-                            "title": number + text_of(block["title"]).strip(), "text": ""})
+                out.append(
+                    {
+                        "id": first + len(out),
+                        "url": f"{chapter.page}#{block['id']}",
+                        "chapter": name,
+                        "title": number + text_of(block["title"]).strip(),
+                        "text": "",
+                    }
+                )
             elif block["t"] == "Visible":
                 add(block["body"] if "html" in block["formats"] else [])
             elif out:

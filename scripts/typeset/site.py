@@ -30,7 +30,10 @@ def write_site(book: Book, out: Path, pdf: str | None) -> None:
     data = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
     write(out / "assets" / "search-index.js", f"window.BOOK_INDEX={data};\n")
     copy_images(book, out)
-    if not any(chapter.page == "index.html" for chapter in book.written) and not (out / "index.html").exists():
+    if (
+        not any(chapter.page == "index.html" for chapter in book.written)
+        and not (out / "index.html").exists()
+    ):
         first = book.written[0].page
         write(out / "index.html", fill("redirect.html", {"language": book.project.language, "target": first}))
 
@@ -88,12 +91,16 @@ def sidebar(book: Book, here: Chapter) -> str:
             out += "</ul>\n" if open_list else ""
             title = escape(chapter.part or "")
             out += f'<p class="part">{title}</p>\n' if title else ""
-            out += f'<ul{f" aria-label={chr(34)}{html.escape(title)}{chr(34)}" if title else ""}>\n'
+            out += f"<ul{f' aria-label={chr(34)}{html.escape(title)}{chr(34)}' if title else ''}>\n"
             part, open_list = chapter.part, True
         current = ' aria-current="page"' if chapter is here else ""
         name = name_of(book, chapter)
         address = posixpath.relpath(chapter.page, folder)
-        out += f'<li><a href="{address}"{current}>{name}</a></li>\n' if chapter.written else f"<li><span>{name}</span></li>\n"
+        out += (
+            f'<li><a href="{address}"{current}>{name}</a></li>\n'
+            if chapter.written
+            else f"<li><span>{name}</span></li>\n"
+        )
     return out + ("</ul>\n" if open_list else "")
 
 
@@ -130,5 +137,8 @@ def cover(book: Book, chapter: Chapter) -> str:
         return ""
     project = book.project
     about = " · ".join(filter(None, [project.author, project.date]))
-    return (f'<div class="cover"><p class="cover-title">{escape(project.title)}</p>'
-            f'<p class="cover-subtitle">{escape(project.subtitle)}</p><p class="cover-author">{escape(about)}</p></div>')
+    return (
+        f'<div class="cover"><p class="cover-title">{escape(project.title)}</p>'
+        f'<p class="cover-subtitle">{escape(project.subtitle)}</p>'
+        f'<p class="cover-author">{escape(about)}</p></div>'
+    )

@@ -70,7 +70,7 @@ def find(tree, *kinds: str) -> Iterator[dict]:
 
 
 def rewrite(tree, change: Callable[[dict], list | None]):
-    """A copy of the tree in which `change` may replace a node by a list of nodes (None keeps and descends)."""
+    """A copy of the tree; `change` may put a list of nodes in a node's place (None: keep it and descend)."""
     if isinstance(tree, list):
         out = []
         for item in tree:

@@ -35,7 +35,8 @@ class Tables:
         label = self.label(id) if id else "none"
         body = self.panels(node) if node["columns"] else self.blocks(node["body"])
         floats = ", place-it: true" if node["kind"] == "fig" and not self.depth else ""
-        return f'#float("{node["kind"]}", {word}, {label}, [{self.inlines(node["caption"])}]{floats})[\n{body}]\n\n'
+        caption = self.inlines(node["caption"])
+        return f'#float("{node["kind"]}", {word}, {label}, [{caption}]{floats})[\n{body}]\n\n'
 
     def panels(self, node: dict) -> str:
         cells = "".join(f"[{self.blocks([panel])}],\n" for panel in node["body"])
@@ -44,4 +45,5 @@ class Tables:
     def block_Panel(self, node: dict) -> str:
         label = self.label(node["label"]) if node["label"] else "none"
         letter = quoted(node["letter"]) if node["letter"] else "none"
-        return f"#panel({label}, {letter}, [{self.inlines(node['caption'])}])[{self.blocks(node['body']).strip()}]"
+        body = self.blocks(node["body"]).strip()
+        return f"#panel({label}, {letter}, [{self.inlines(node['caption'])}])[{body}]"

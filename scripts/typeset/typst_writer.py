@@ -8,13 +8,21 @@ from scripts.typeset.book import KINDS
 from scripts.typeset.code import Piece, code_lines
 from scripts.typeset.mathematics.tokens import quoted
 from scripts.typeset.mathematics.typst_math import convert
-from scripts.typeset.references import Place
+from scripts.typeset.references import Place, place_of
 from scripts.typeset.tree import attributes, string, text_of
 from scripts.typeset.typst_tables import Tables
 from scripts.typeset.writer import Writer
 
-WRAPPERS = {"Emph": "emph", "Strong": "strong", "Underline": "underline", "Strikeout": "strike",
-            "Superscript": "super", "Subscript": "sub", "SmallCaps": "smallcaps"}
+WRAPPERS = {
+    "Emph": "emph",
+    "Strong": "strong",
+    "Underline": "underline",
+    "Strikeout": "strike",
+    "Superscript": "super",
+    "Subscript": "sub",
+    "SmallCaps": "smallcaps",
+}
+BOXES = {"index": "index", "csl-entry": "csl-entry", "topic-facts": "facts"}    # divisions with a look
 TEXT = {"Str", "Space", "SoftBreak"}
 NUMBERINGS = {"LowerAlpha": "a", "UpperAlpha": "A", "LowerRoman": "i", "UpperRoman": "I"}
 
@@ -24,12 +32,21 @@ class TypstWriter(Tables, Writer):
 
     def __init__(self, book, chapter):
         super().__init__(book, chapter)
-        self.mentioned: set[Place] = set()      # places in other chapters whose page was given already
+        self.mentioned: set[Place] = set()  # places in other chapters whose page was given already
         self.in_index = False
-        self.depth = 0                          # of lists and boxes, in which pictures stay where they are
+        self.depth = 0  # of lists and boxes, in which pictures stay where they are
 
     def chapter_body(self) -> str:
         return self.blocks(self.chapter.blocks)
+
+    def blocks(self, nodes: list) -> str:
+        """A question stays on the page on which its answer begins."""
+        out = ""
+        for node, after in zip(nodes, [*nodes[1:], None]):
+            text = getattr(self, f"block_{node['t']}")(node)
+            asked = node["t"] == "Para" and after and after["t"] == "Callout" and after["collapse"]
+            out += f"#block(sticky: true)[{text.strip()}]\n\n" if asked else text
+        return out
 
     # -- places
     def label(self, id: str, chapter=None) -> str:
@@ -43,8 +60,11 @@ class TypstWriter(Tables, Writer):
             return text
         if self.in_index and "pageref" in classes:
             return f"#indexref({self.target(place)})[{text}]"
-        elsewhere = (place.chapter is not self.chapter and place not in self.mentioned
-                     and place.chapter is not self.book.references_chapter)
+        elsewhere = (
+            place.chapter is not self.chapter
+            and place not in self.mentioned
+            and place.chapter is not self.book.references_chapter
+        )
         self.mentioned.add(place)
         function = "pageref" if "pageref" in classes or elsewhere else "xref"
         return f"#{function}({self.target(place)})[{text}]"
@@ -90,7 +110,20 @@ class TypstWriter(Tables, Writer):
     def inline_RawInline(self, node: dict) -> str:
         return ""
 
+    def pages(self, nodes: list) -> str:
+        """The places of an entry of the index as page numbers, each once; definitions in bold."""
+        entries = []
+        for node in nodes:
+            bold = node["t"] == "Strong"
+            for link in node["c"] if bold else [node]:
+                place = place_of(self.book, self.chapter, link["c"][2][0]) if link["t"] == "Link" else None
+                if place is not None and self.reaches(place):
+                    entries.append(f"({self.target(place)}, {str(bold).lower()}), ")
+        return f"#indexpages(({''.join(entries)}))" if entries else ""
+
     def inline_Span(self, node: dict) -> str:
+        if "pages" in node["c"][0][1]:
+            return self.pages(node["c"][1])
         anchor = f"#anchor({self.label(node['c'][0][0])})" if node["c"][0][0] else ""
         return anchor + self.inlines(node["c"][1])
 
@@ -98,10 +131,19 @@ class TypstWriter(Tables, Writer):
         (_, _, pairs), caption, (source, _) = node["c"]
         values = dict(pairs)
         alt = values.get("fig-alt") or values.get("alt") or text_of(caption).strip()
-        path = source if source.startswith("/") else posixpath.normpath(
-            posixpath.join("/", posixpath.dirname(self.chapter.path), source))
+        path = (
+            source
+            if source.startswith("/")
+            else posixpath.normpath(posixpath.join("/", posixpath.dirname(self.chapter.path), source))
+        )
         width = values.get("width", "")
-        width = f", width: {width}" if width.endswith("%") else f", width: {width}pt * 0.75" if width.isdigit() else ""
+        width = (
+            f", width: {width}"
+            if width.endswith("%")
+            else f", width: {width}pt * 0.75"
+            if width.isdigit()
+            else ""
+        )
         return f"#picture({quoted(path)}, alt: {quoted(alt)}{width})"
 
     def inline_Note(self, node: dict) -> str:
@@ -143,12 +185,16 @@ class TypstWriter(Tables, Writer):
     def block_OrderedList(self, node: dict) -> str:
         (start, style, end), items = node["c"]
         numbering = NUMBERINGS.get(style["t"], "1")
-        numbering = {"OneParen": f"{numbering})", "TwoParens": f"({numbering})"}.get(end["t"], f"{numbering}.")
+        numbering = {"OneParen": f"{numbering})", "TwoParens": f"({numbering})"}.get(
+            end["t"], f"{numbering}."
+        )
         return f'#enum(start: {start}, numbering: "{numbering}", {self.items(items)})\n\n'
 
     def block_DefinitionList(self, node: dict) -> str:
-        items = ",\n".join(f"terms.item([{self.inlines(term)}], [{''.join(map(self.nested, bodies)).strip()}])"
-                           for term, bodies in node["c"])
+        items = ",\n".join(
+            f"terms.item([{self.inlines(term)}], [{''.join(map(self.nested, bodies)).strip()}])"
+            for term, bodies in node["c"]
+        )
         return f"#terms({items})\n\n"
 
     def block_Div(self, node: dict) -> str:
@@ -157,9 +203,9 @@ class TypstWriter(Tables, Writer):
         body = self.blocks(node["c"][1])
         self.in_index = before
         anchor = f"#anchor({self.label(id)})" if id else ""
-        for name in ("index", "csl-entry"):
+        for name, function in BOXES.items():
             if name in classes:
-                return f"#{name}[{anchor}{body}]\n\n"
+                return f"#{function}[{anchor}{body}]\n\n"
         return f"{anchor}{body}" if not id or not body.startswith("#") else f"#block[{anchor}{body}]\n\n"
 
     # -- nodes of our own
@@ -198,7 +244,8 @@ class TypstWriter(Tables, Writer):
 
     def block_Chunk(self, node: dict) -> str:
         name, file, links = (self.inlines(node[part]) for part in ("name", "file", "links"))
-        return f"#chunk({self.label(node['id'])}, [{name}], [{file}], [{links}])[\n{self.blocks(node['body'])}]\n\n"
+        body = self.blocks(node["body"])
+        return f"#chunk({self.label(node['id'])}, [{name}], [{file}], [{links}])[\n{body}]\n\n"
 
     def block_Callout(self, node: dict) -> str:
         title = self.inlines(node["title"])
@@ -208,8 +255,10 @@ class TypstWriter(Tables, Writer):
 
     def block_Statement(self, node: dict) -> str:
         head = quoted(f"{KINDS[node['kind']]} {node['number']}")
-        return (f"#statement({self.label(node['label'])}, {head}, [{self.inlines(node['name'])}])"
-                f"[{self.nested(node['body']).strip()}]\n\n")
+        return (
+            f"#statement({self.label(node['label'])}, {head}, [{self.inlines(node['name'])}])"
+            f"[{self.nested(node['body']).strip()}]\n\n"
+        )
 
     def block_Proof(self, node: dict) -> str:
         return f"#proof([{self.inlines(node['name'])}])[{self.nested(node['body']).strip()}]\n\n"

@@ -33,6 +33,19 @@
     side.scrollTop = current.offsetTop - side.clientHeight / 3;
   }
 
+  // -- what is wider than the page can be scrolled by keyboard
+  const names = { PRE: "Code", DIV: "Table or formula" };
+  function markScrollers() {
+    all("pre, .table, .eqbody").forEach((box) => {
+      if (box.scrollWidth <= box.clientWidth + 1) { box.removeAttribute("tabindex"); box.removeAttribute("role"); return; }
+      box.tabIndex = 0;
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", names[box.tagName] + ", scrolls sideways");
+    });
+  }
+  addEventListener("load", markScrollers);
+  addEventListener("resize", markScrollers);
+
   // -- copy buttons
   function copyText(code) {
     const copy = code.cloneNode(true);

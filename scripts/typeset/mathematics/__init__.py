@@ -1,1 +1,1 @@
-"""TeX mathematics for both outputs: KaTeX for the screen, Typst for paper; and the check of the common subset."""
+"""TeX mathematics for both outputs: KaTeX for the screen, Typst for paper, and a check that both take it."""

@@ -1,4 +1,4 @@
-"""KaTeX inside Python: formulas become HTML with MathML while the book is made, not in the reader's browser."""
+"""KaTeX inside Python: formulas become HTML with MathML while the book is made, not in the browser."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ class Tokens:
         raise TexError(message)
 
     def peek(self) -> str | None:
-        while self.at < len(self.tokens) and (self.tokens[self.at].isspace() or self.tokens[self.at][0] == "%"):
+        while self.at < len(self.tokens) and (
+            self.tokens[self.at].isspace() or self.tokens[self.at][0] == "%"
+        ):
             self.at += 1
         return self.tokens[self.at] if self.at < len(self.tokens) else None
 

@@ -88,7 +88,7 @@ class Parser(Commands, Environments, Tokens):
             return self.number(token)
         if token in S.CHARACTERS:
             return S.CHARACTERS[token]
-        return quoted(token) if ord(token) > 0x2fff else token
+        return quoted(token) if ord(token) > 0x2FFF else token
 
     def delimiter(self) -> str:
         token = self.next()
