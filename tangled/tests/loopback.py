@@ -1,4 +1,4 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:1dd089e5e25234b8
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:8894c85b8e57ee14
 """A web server on this machine that does, request by request, what a test tells it to."""
 
 import http.server
@@ -59,11 +59,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_head(self, answer, start):
         size = len(answer.body)
         self.send_response(206 if start and answer.status == 200 else answer.status)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        if answer.length:
-            self.send_header("Content-Length", str(size - start))
-        for name, value in {"ETag": answer.etag, **answer.headers}.items():
+        fields = {
+            "Content-Range": f"bytes {start}-{size - 1}/{size}" if start else "",
+            "Content-Length": str(size - start) if answer.length else "", "ETag": answer.etag}
+        for name, value in {**fields, **answer.headers}.items():
             if value:
                 self.send_header(name, value)
         self.end_headers()

@@ -1,4 +1,4 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:e42764436f700425
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:27fb3b95707d0422
 import io
 import os
 import pickle
@@ -156,6 +156,8 @@ EVIL_PICKLES = {
     "a numpy function": lambda flag: Runs(np.save, flag, [1]),
     "objects in an array": lambda flag: np.array([Runs(os.mkdir, flag)], dtype=object),
     "a class": lambda flag: io.StringIO,
+    "an array of dates": lambda flag: np.arange(3).astype("M8[s]"),
+    "a set": lambda flag: {1, 2},
 }
 
 
