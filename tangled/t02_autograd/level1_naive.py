@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:d31c9a8f6d8717db
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:adc0f16a6a173db1
 """Level 1: a graph of single numbers; every arrow carries a slope."""
 
 import math
@@ -108,13 +108,15 @@ def _ieee(function, *numbers):
 
 def _topological_order(root):
     """All nodes that `root` depends on, operands before users, `root` last."""
-    order, opened, stack = [], set(), [(root, False)]
+    order, opened, stack = [], set(), [root]
     while stack:
-        node, operands_done = stack.pop()
-        if operands_done:
-            order.append(node)
+        node = stack.pop()
+        if node is None:                         # all operands of the node below are in the list
+            order.append(stack.pop())
         elif node not in opened:
             opened.add(node)
-            stack.append((node, True))
-            stack += [(operand, False) for operand, _ in node.edges if operand not in opened]
+            stack += node, None
+            for operand, _ in node.edges:
+                if operand not in opened:
+                    stack.append(operand)
     return order

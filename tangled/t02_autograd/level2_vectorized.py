@@ -1,8 +1,7 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:7c11e081b24d458c
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:a1bbc0a7ef951aaa
 """Level 2: a graph of arrays; every arrow carries a vector-Jacobian product."""
 
 import contextlib
-import math
 
 import numpy as np
 
@@ -152,12 +151,13 @@ class Tensor:
         """Sum over `axis` (int, tuple of int, or None for all): the shape without these axes, or with length 1."""
         shape = self.shape
         return _record(self.data.sum(axis=axis, keepdims=keepdims),
-                       (self, lambda g: np.broadcast_to(_restore(g, shape, axis), shape)))
+                       (self, lambda g: _spread(g, shape, axis)))
 
     def mean(self, axis=None, keepdims=False):
         """Mean over `axis`; shapes as for `sum`."""
-        number = math.prod(n for n, left in zip(self.shape, _reduced(self.shape, axis)) if left == 1)
-        return self.sum(axis, keepdims) / number
+        shape, total = self.shape, self.data.sum(axis=axis, keepdims=keepdims)
+        n = self.data.size // max(1, total.size)                                # numbers behind each mean
+        return _record(total / n, (self, lambda g: _spread(g / n, shape, axis)))
 
     def max(self, axis=None, keepdims=False):
         """Maximum over `axis`; shapes as for `sum`. Entries that tie share the gradient equally."""
@@ -237,7 +237,7 @@ class Tensor:
             if self.data.size != 1:
                 raise ValueError(f"grad is missing: a tensor of shape {self.shape} is no scalar loss; "
                                  "expected the gradient with respect to it, an array of that shape")
-            return np.ones_like(self.data)
+            return np.ones(self.shape, self.data.dtype)
         grad = np.array(grad, self.data.dtype)
         if grad.shape != self.shape:
             raise ValueError(f"grad has shape {grad.shape}, expected {self.shape}")
@@ -279,6 +279,13 @@ def _restore(g, shape, axis):
     return g.reshape(_reduced(shape, axis))
 
 
+def _spread(g, shape, axis):
+    """The VJP of a sum: a view of `g` in which the lost axes have stride 0. For one number there is no more to it."""
+    if g.size == 1:
+        return np.ndarray(shape, g.dtype, np.asarray(g), strides=(0,) * len(shape))
+    return np.broadcast_to(_restore(g, shape, axis), shape)
+
+
 def _float_array(data):
     """A copy as an array of floats, or a ValueError."""
     array = np.array(data)
@@ -299,15 +306,17 @@ class _Freed:
 
 def _topological_order(root):
     """All nodes that `root` depends on, operands before users, `root` last."""
-    order, opened, stack = [], set(), [(root, False)]
+    order, opened, stack = [], set(), [root]
     while stack:
-        node, operands_done = stack.pop()
-        if operands_done:
-            order.append(node)
+        node = stack.pop()
+        if node is None:                         # all operands of the node below are in the list
+            order.append(stack.pop())
         elif node not in opened:
             opened.add(node)
-            stack.append((node, True))
-            stack += [(operand, False) for operand, _ in node.edges if operand not in opened]
+            stack += node, None
+            for operand, _ in node.edges:
+                if operand not in opened:
+                    stack.append(operand)
     return order
 
 

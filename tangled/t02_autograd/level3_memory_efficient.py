@@ -1,14 +1,13 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:5d5c49ac48ac4c2c
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:0a0a12c2e2e1486b
 """Level 3: the graph holds no arrays but those that a VJP needs, and lets go of them as it is used."""
 
 import contextlib
-import math
 from heapq import heappop, heappush
 from itertools import count
 
 import numpy as np
 
-from tangled.t01_tensor_operations.level3_memory_efficient import unbroadcast
+from tangled.t01_tensor_operations import unbroadcast
 
 _births = count(1)
 
@@ -139,11 +138,13 @@ class Tensor:
         if not (x.ndim and z.ndim and x.shape[-1] == z.shape[-2:][0]):
             raise ValueError(f"other has shape {z.shape}, expected one that a tensor of shape {x.shape} multiplies: "
                              "(k,) or (..., k, n), where k is the tensor's last length")
+        if x.ndim == z.ndim == 2:
+            return _record(x.dot(z), (self, lambda g: g.dot(z.T)), (other, lambda g: x.T.dot(g)))   # eq. 2.10
         if z.ndim == 2 and x.size and z.size:
             rows, n = x.reshape(-1, x.shape[-1]), z.shape[1]             # (M, k): all leading axes in one
             return _record(rows.dot(z).reshape(*x.shape[:-1], n),
                            (self, lambda g: g.reshape(-1, n).dot(z.T).reshape(x.shape)),
-                           (other, lambda g: rows.T.dot(g.reshape(-1, n))))      # eq. 2.10, summed over M
+                           (other, lambda g: rows.T.dot(g.reshape(-1, n))))      # the sum over M is in the product
         a = x if x.ndim > 1 else x[None, :]                              # (..., m, k)
         b = z if z.ndim > 1 else z[:, None]                              # (..., k, n)
         y = a @ b                                                        # (..., m, n)
@@ -160,12 +161,13 @@ class Tensor:
         """Sum over `axis` (int, tuple of int, or None for all): the shape without these axes, or with length 1."""
         shape = self.shape
         return _record(self.data.sum(axis=axis, keepdims=keepdims),
-                       (self, lambda g: np.broadcast_to(_restore(g, shape, axis), shape)))
+                       (self, lambda g: _spread(g, shape, axis)))
 
     def mean(self, axis=None, keepdims=False):
         """Mean over `axis`; shapes as for `sum`."""
-        number = math.prod(n for n, left in zip(self.shape, _reduced(self.shape, axis)) if left == 1)
-        return self.sum(axis, keepdims) / number
+        shape, total = self.shape, self.data.sum(axis=axis, keepdims=keepdims)
+        n = self.data.size // max(1, total.size)                                # numbers behind each mean
+        return _record(total / n, (self, lambda g: _spread(g / n, shape, axis)))
 
     def max(self, axis=None, keepdims=False):
         """Maximum over `axis`; shapes as for `sum`. Entries that tie share the gradient equally."""
@@ -237,7 +239,8 @@ class Tensor:
                 for target, vjp in edges:
                     share = vjp(g)
                     if share.shape != target.shape:
-                        share = unbroadcast(share, target.shape)     # eq. 2.12
+                        bias = share.shape[1:] == target.shape                       # the common case, at half the price
+                        share = share.sum(axis=0) if bias else unbroadcast(share, target.shape)      # eq. 2.12
                     ours = share is not g and type(share) is np.ndarray and share.base is None
                     if type(target) is Tensor:
                         target._receive(share, ours)
@@ -267,7 +270,7 @@ class Tensor:
             if self.data.size != 1:
                 raise ValueError(f"grad is missing: a tensor of shape {self.shape} is no scalar loss; "
                                  "expected the gradient with respect to it, an array of that shape")
-            return np.ones_like(self.data)
+            return np.ones(self.shape, self.data.dtype)
         grad = np.array(grad, self.data.dtype)
         if grad.shape != self.shape:
             raise ValueError(f"grad has shape {grad.shape}, expected {self.shape}")
@@ -308,6 +311,13 @@ def _reduced(shape, axis):
 def _restore(g, shape, axis):
     """Give a reduced array its lost axes back, with length 1."""
     return g.reshape(_reduced(shape, axis))
+
+
+def _spread(g, shape, axis):
+    """The VJP of a sum: a view of `g` in which the lost axes have stride 0. For one number there is no more to it."""
+    if g.size == 1:
+        return np.ndarray(shape, g.dtype, np.asarray(g), strides=(0,) * len(shape))
+    return np.broadcast_to(_restore(g, shape, axis), shape)
 
 
 def _float_array(data):

@@ -1,10 +1,11 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:ff057d7ca7da9eba
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:e889a3c3b75d80f6
 """Long chains, growth of time, and where memory goes."""
 
 import numpy as np
 import pytest
 
 from tangled.measuring import growth_exponent, peak_memory
+from tangled.t02_autograd import SGD, train_line, train_table
 from tangled.t02_autograd.expressions import engines
 
 pytestmark = pytest.mark.performance
@@ -97,3 +98,23 @@ def test_no_grad_keeps_no_activations(level):
 
     peak, recorded = peak_memory(evaluate), peak_memory(lambda: forward(level.Tensor(np.ones(16 * KB))))
     assert peak < 0.2 * recorded, f"{peak} bytes without a graph, {recorded} with one"
+
+
+@pytest.mark.value
+def test_line_is_learned(level):
+    """50 epochs on y = x - 1: slope and intercept to 1e-3, both parameters moved from 0."""
+    for engine in engines(level):
+        data = train_line.create_data(samples=12, noise=0.0, seed=0)
+        history = train_line.train(data, epochs=50, lr=0.4, engine=engine, optimiser=getattr(level, "SGD", SGD))
+        w, b, loss = history[-1]
+        assert abs(w - 1) < 1e-3 and abs(b + 1) < 1e-3 and loss < 1e-6, f"w = {w}, b = {b}, loss {loss}"
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3, 4)
+def test_table_reaches_least_squares(level):
+    """A linear model on the real table ends within 1 % of the least-squares solution of the normal equations."""
+    table = train_table.load(seed=0)
+    best = train_table.errors(table, train_table.least_squares(table))[0]
+    _, history = train_table.train(table, hidden=0, epochs=30, engine=level)
+    assert history[-1][0] < 1.01 * best, f"training error {history[-1][0]:.5f}, least squares {best:.5f}"

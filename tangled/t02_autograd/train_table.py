@@ -1,0 +1,88 @@
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:7e4e9db0e51ade85
+"""Income from sex, age and height, in mini-batches: python -m tangled.t02_autograd.train_table --help"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from tangled import t02_autograd
+from tangled.data import load_nhefs, scale_to_unit, train_test_split
+from tangled.t02_autograd.train_line import arguments, progress, save
+
+
+def load(seed=0):
+    """The table in [0, 1]: x (N, 3) and y (N, 1) to train, x_test and y_test to judge, and the plain rows."""
+    table = load_nhefs()
+    rows = np.stack([table["sex=male"], table["age"], table["height_cm"], table["income"]], axis=1)
+    train_rows, test_rows = train_test_split(len(rows), test=0.2, seed=seed)
+    train, test = scale_to_unit(rows[train_rows], rows[test_rows])
+    return SimpleNamespace(x=train[:, :3], y=train[:, 3:], x_test=test[:, :3], y_test=test[:, 3:],
+                           rows=rows[train_rows])
+
+
+def errors(table, predict):
+    """Mean squared error of a function (N, 3) -> (N, 1) on the training and on the test rows."""
+    return tuple(float(np.mean((predict(x) - y) ** 2))
+                 for x, y in ((table.x, table.y), (table.x_test, table.y_test)))
+
+
+def least_squares(table):
+    """The best linear function, from the normal equations."""
+    with_one = lambda x: np.hstack([x, np.ones((len(x), 1))])            # (N, 4)
+    a = with_one(table.x)
+    weights = np.linalg.solve(a.T @ a, a.T @ table.y)                    # (4, 1)
+    return lambda x: with_one(x) @ weights
+
+
+def build(hidden, engine, rng):
+    """The parameters and the model (N, 3) -> (N, 1): linear, or with a hidden layer of tanh units."""
+    sizes = [3, hidden, 1] if hidden else [3, 1]
+    parameters = [engine.Tensor(array) for m, n in zip(sizes, sizes[1:])
+                  for array in (rng.standard_normal((m, n)) / np.sqrt(m), np.zeros(n))]
+
+    def model(x):
+        for k in range(0, len(parameters), 2):
+            x = (x.tanh() if k else x) @ parameters[k] + parameters[k + 1]
+        return x
+    return parameters, model
+
+
+def train(table, hidden=16, epochs=100, batch=32, lr=0.1, seed=0, engine=t02_autograd, report=lambda *done: None):
+    """Descend in mini-batches; gives the trained function on arrays and the history of `errors`."""
+    rng = np.random.default_rng(seed)
+    parameters, model = build(hidden, engine, rng)
+    history = []
+
+    def predict(x):
+        with engine.no_grad():
+            return model(x).data
+
+    for epoch in range(epochs):
+        descent = engine.SGD(parameters, lr=lr * (1 - epoch / epochs))
+        order = rng.permutation(len(table.x))
+        for start in range(0, len(order), batch):
+            rows = order[start:start + batch]
+            difference = model(table.x[rows]) - table.y[rows]            # (batch, 1)
+            descent.zero_grad()
+            (difference * difference).mean().backward()
+            descent.step()
+        history.append(errors(table, predict))
+        report(epoch + 1, epochs, history[-1][0])
+    return predict, history
+
+
+def main(argv=None):
+    """The command: train, compare with what needs no training, save a figure."""
+    given = arguments(argv, "Income from sex, age and height.", hidden=16, epochs=100, batch=32, lr=0.1, seed=0,
+                      out="build/train_table.png")
+    table = load(given.seed)
+    predict, history = train(table, given.hidden, given.epochs, given.batch, given.lr, given.seed, report=progress)
+    for name, function in {"the mean": lambda x: table.y.mean(), "least squares": least_squares(table),
+                           "trained": predict}.items():
+        print("{:15s} error {:.5f} in training, {:.5f} on the test rows".format(name, *errors(table, function)))
+    save(lambda visualization: visualization.plot_table(table, {f"hidden {given.hidden}": (predict, history)}),
+         given.out)
+
+
+if __name__ == "__main__":
+    main()
