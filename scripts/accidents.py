@@ -65,7 +65,7 @@ def describe(error: BaseException, item, package: str, impl_path: str = "") -> A
     """The accident behind an exception that a test of `package` raised."""
     error = innermost(error)
     seen = frames(error.__traceback__)
-    inside = [f for f in seen if is_code(f[0], package, impl_path)]
+    inside = [f for f in seen if is_code(f[0], package, impl_path)] if kind_of(error) != "Unusable" else []
     of_test = [f for f in seen if os.path.realpath(f[0]) == os.path.realpath(item.path)]
     accident = name_it(error, inside, of_test, impl_path)
     if inside and not accident.code:
@@ -73,6 +73,11 @@ def describe(error: BaseException, item, package: str, impl_path: str = "") -> A
         accident.code = f"{place(filename, line)} in {name}"
     accident.test = test_place(item, of_test)
     return accident
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of the exception's type."""
+    return type(error).__name__
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -95,7 +100,7 @@ def test_place(item, of_test) -> str:
 
 def name_it(error: BaseException, inside, of_test, impl_path: str) -> Accident:
     """Kind and text of an exception."""
-    kind, text = type(error).__name__, str(error)
+    kind, text = kind_of(error), str(error)
     where = inside[-1] if inside else None
     name = where[2] if where else "the code under test"
     if kind == "Unusable":

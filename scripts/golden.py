@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.errors import Problem, Problems
+from scripts.golden_file import PARTS, UNREADABLE, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVEL4 = "level4_pytorch_reference"
@@ -91,7 +92,6 @@ def torch_version() -> str:
 
 def compute(package: str) -> dict[str, np.ndarray]:
     """All the arrays of a topic, "case/inputs.x" -> array, from its level 4."""
-    from tangled.testing import PARTS, flatten
     sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
     module = importlib.import_module(f"tangled.{package}.{LEVEL4}")
     where = f"tangled/{package}/{LEVEL4}.py"
@@ -211,7 +211,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError):
+    except UNREADABLE:
         return None
 
 

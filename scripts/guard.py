@@ -72,8 +72,6 @@ class Limited:
     def write(self, text) -> int:
         if self.room > 0:
             self.stream.write(text[:self.room])
-            if len(text) > self.room:
-                self.stream.write("\n...\n")
         self.dropped += max(0, len(text) - max(self.room, 0))
         self.room -= len(text)
         return len(text)
@@ -86,11 +84,14 @@ class Limited:
 def limited_output():
     """Keep the first 10,000 characters of what the block prints."""
     kept = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Limited(kept[0]), Limited(kept[1])
+    sys.stdout, sys.stderr = streams = Limited(kept[0]), Limited(kept[1])
     try:
         yield
     finally:
         sys.stdout, sys.stderr = kept
+        for limited, stream in zip(streams, kept):
+            if limited.dropped:
+                stream.write(f"\n(and {limited.dropped:,} characters more, which are not shown)\n")
 
 
 @contextmanager

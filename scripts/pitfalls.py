@@ -62,7 +62,7 @@ def matching(error: BaseException, item, package: str, category: str) -> list[di
 
 def failure_on(module: str, item, seconds: float) -> BaseException | None:
     """The exception that the test raises on another module, None where it passes."""
-    from tangled.fixtures import HANDED_OUT, changed_inputs
+    from scripts.fixtures import HANDED_OUT, changed_inputs
     handed = item.stash.get(HANDED_OUT, None)
     if handed is not None:
         handed.clear()

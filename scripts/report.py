@@ -12,12 +12,12 @@ import time
 import pytest
 
 from scripts import accidents, guard, pitfalls
+from scripts.fixtures import CATEGORIES, package_of
 from scripts.report_table import report
-from tangled.fixtures import CATEGORIES, package_of
 
 LIMITS = {"levels": 120.0, "workspace": 10.0}         # seconds a test
 TIRED, TIRED_LIMIT = 2, 2.0                           # after so many time-outs, less time for each
-PRINTED = 8                                           # lines shown of what a failing test printed
+PRINTED = 6                                           # lines shown of what a failing test printed
 WRONG = ("mismatch", "assertion", "error")            # what a pitfall may explain
 RESULT = pytest.StashKey[accidents.Accident]()
 
@@ -200,7 +200,7 @@ def record_of(item, phases) -> dict:
     skip = next((p for p in phases if p.skipped), None)
     outcome = "failed" if failed else "skipped" if skip else "passed"
     params = getattr(getattr(item, "callspec", None), "params", {})
-    level = params.get("level") if isinstance(params.get("level"), str) else None    # or an empty parameter set
+    level = params.get("level") if isinstance(params.get("level"), str) else None    # or an empty set
     accident = item.stash.get(RESULT, None) if failed else None
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),

@@ -143,6 +143,9 @@ def pitfall_text(pitfall: dict) -> str:
 def one_failure(group: list[dict], common: Counter) -> list[str]:
     """One failure, or several with the same text: heading, what is wrong, diagnosis, pitfall, places."""
     record = group[0]
+    if record["kind"] == "unusable":
+        tests = f"all {len(group)} tests of it fail" if len(group) > 1 else "its test fails"
+        return wrap(f"{record['lines'][0]}  ({tests})", "", "  ")
     about = f": {record['doc']}" if record["doc"] else ""
     lines = wrap(f"FAILED {level_name(record['level'])}  {record['name']}{about}", "", "       ")
     for text in record["lines"]:

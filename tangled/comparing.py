@@ -1,10 +1,10 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:e6a532ef136a270a
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:6217442ab295f71e
 """Comparing what came out with what should have: `assert_close`, `expect_value_error`, `Mismatch`."""
 from __future__ import annotations
 
 import numpy as np
 
-from tangled.diagnosis import diagnose
+from tangled.diagnosis import diagnose, index_text
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -27,10 +27,11 @@ class Mismatch(AssertionError):
         self.what, self.text, self.got, self.expected = what, text, got, expected
         super().__init__(text)
 
-
-def index_text(index) -> str:
-    """(1, 0, 3) as "1, 0, 3"."""
-    return ", ".join(str(int(i)) for i in index)
+    @classmethod
+    def of(cls, what: str, text: str, got, expected, tol: float = 1e-5):
+        """A Mismatch with the diagnosis on a line of its own."""
+        hint = diagnose(got, expected, tol)
+        return cls(what, text + (f"\n{hint}" if hint else ""), got, expected)
 
 
 def number_text(value) -> str:
@@ -128,9 +129,8 @@ def assert_close(got, expected, tol: float = 1e-5, what: str = "result", dtype=N
     expected = np.asarray(expected)
     got = as_result(got, what, expected)
     if got.shape != expected.shape:
-        hint = diagnose(got, expected, tol)
-        raise Mismatch(what, f"{what} has shape {got.shape}, expected {expected.shape}"
-                       + (f"\n{hint}" if hint else ""), got, expected)
+        text = f"{what} has shape {got.shape}, expected {expected.shape}"
+        raise Mismatch.of(what, text, got, expected, tol)
     kinds = KINDS.get(got.dtype.kind), KINDS.get(expected.dtype.kind)
     if kinds[0] != kinds[1]:
         raise Mismatch(what, f"{what} is of type {got.dtype}, expected {kinds[1] or expected.dtype} numbers",
@@ -151,11 +151,10 @@ def value_mismatch(got, expected, wrong, tol: float, what: str) -> Mismatch:
     wrong : ndarray of bool, of the same shape
     """
     worst = worst_entry(got, expected, wrong)
-    place = f"[{index_text(worst)}]" if worst else ""
     text = (f"{what}: {wrong.sum()} of {wrong.size} entries are wrong (tolerance {tol:g}); worst "
-            f"{what}{place}: got {number_text(got[worst])}, expected {number_text(expected[worst])}")
-    hint = diagnose(got, expected, tol)
-    return Mismatch(what, text + (f"\n{hint}" if hint else ""), got, expected)
+            f"{what}{index_text(worst)}: got {number_text(got[worst])}, "
+            f"expected {number_text(expected[worst])}")
+    return Mismatch.of(what, text, got, expected, tol)
 
 
 def assert_all_close(got, expected, tol: float, what: str, dtype) -> None:

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:6d42b4e336aec300
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:bfa1f8a4257831f9
 """What kind of mistake is it? From a wrong array and the right one to a sentence."""
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from math import prod
 
 import numpy as np
 
+CONTEXT: dict[str, np.ndarray] = {}            # other arrays of the running test, by name
+
 
 def same(a, b, tol: float) -> bool:
-    """Are two arrays equal, to `tol` of the largest entry? Never for arrays of zeros.
+    """Are two arrays equal, to `tol` of the largest entry? Never for zeros, and never for other shapes.
 
     Parameters
     ----------
@@ -21,346 +23,348 @@ def same(a, b, tol: float) -> bool:
     return bool(scale > 0 and np.isfinite(scale) and np.abs(a - b).max() <= tol * scale)
 
 
-def diagnose(got: np.ndarray, expected: np.ndarray, tol: float = 1e-5, context=None) -> str:
-    """A sentence that names the mistake, or "" where none of the known ones fits.
+def first_equal(got, candidates, tol: float) -> str:
+    """The text of the first candidate that `got` equals, or "".
+
+    Parameters
+    ----------
+    got : ndarray
+    candidates : iterable of (str, ndarray)
+    """
+    return next((text for text, array in candidates if same(got, array, tol)), "")
+
+
+def diagnose(got, expected, tol: float = 1e-5) -> str:
+    """A sentence that names the mistake, or "" where no known one fits.
 
     Parameters
     ----------
     got, expected : ndarray of any shape
     tol : float
-    context : dict of ndarray, optional
-        Other arrays of the test (its inputs, its upstream gradients), to compare with.
     """
     got, expected = np.asarray(got), np.asarray(expected)
-    numbers = got.dtype.kind in "fciub" and expected.dtype.kind in "fciub"
-    if not (numbers and got.size and expected.size):
+    if not (got.size and expected.size and got.dtype.kind in "fciub" and expected.dtype.kind in "fciub"):
         return ""
     got, expected = (a.astype(np.result_type(a, 1.0)) for a in (got, expected))
-    tol = max(tol, 1e-9)
-    for look in KNOWN:
-        with np.errstate(all="ignore"):
-            said = look(got, expected, tol)
-        if said:
-            return said
-    return ""
+    if max(got.size, expected.size) > 1_000_000:
+        return ""
+    with np.errstate(all="ignore"):
+        return next((said for rule in RULES if (said := rule(got, expected, max(tol, 1e-9)))), "")
 
 
 def not_numbers(got, expected, tol: float) -> str:
-    bad = ~np.isfinite(got) & np.isfinite(np.broadcast_to(expected, got.shape)
-                                          if got.shape == expected.shape else 0.0)
+    """NaN or inf where a number is expected."""
+    bad = ~np.isfinite(got)
+    if got.shape == expected.shape:
+        bad &= np.isfinite(expected)
     if not bad.any():
         return ""
-    kind = "NaN" if np.isnan(got[bad]).any() else "infinite"
-    where = tuple(int(i) for i in np.argwhere(bad)[0])
-    return f"{kind} in {bad.sum()} of {bad.size} entries, the first at {where}: an overflow, a log or a 0/0?"
+    kind = "NaN" if np.isnan(got[bad]).any() else "inf"
+    return (f"{kind} in {bad.sum()} of {bad.size} entries, first at {index_text(np.argwhere(bad)[0])}: "
+            "an overflow, a log of 0, or 0/0?")
 
 
-def all_zeros(got, expected, tol: float) -> str:
+def index_text(index) -> str:
+    """(1, 0, 3) as "[1, 0, 3]", and () as ""."""
+    return f"[{', '.join(str(int(i)) for i in index)}]" if len(index) else ""
+
+
+def nothing_done(got, expected, tol: float) -> str:
+    """Zeros; or one of the test's other arrays in the place of the result."""
     if not got.any() and expected.any():
         return "everything is zero: was the result never written?"
-    return ""
+    if said := first_equal(got, ((f"it equals {name}", array) for name, array in CONTEXT.items()), tol):
+        return said
+    scaled = ((f"the upstream gradient is missing: got * {name} is right", got * array)
+              for name, array in CONTEXT.items() if "upstream" in name and array.shape == got.shape)
+    return first_equal(expected, scaled, tol)
 
 
-def constant_factor(got, expected, tol: float) -> str:
-    if got.shape != expected.shape:
+def a_factor(got, expected, tol: float) -> str:
+    """got = c * expected, with a name for c."""
+    if got.shape != expected.shape or got.size < 2 or not expected.any():
         return ""
-    factor = float(np.real((got * expected).sum() / (expected * expected).sum()))
-    if factor == 0.0 or not np.isfinite(factor) or not same(got, factor * expected, tol * abs(factor) + tol):
-        return ""
-    if abs(factor - 1.0) < 10 * tol:
+    factor = float(np.real(np.vdot(expected, got) / np.vdot(expected, expected)))
+    if not same(got, factor * expected, tol) or abs(factor - 1.0) < 10 * tol:
         return ""
     if abs(factor + 1.0) < 10 * tol:
         return "the sign is flipped everywhere"
-    name = factor_name(abs(factor), expected.shape, tol)
-    sign = "-" if factor < 0 else ""
-    return (f"a constant factor: got = {factor:.6g} x expected"
-            + (f", which is {sign}{name}" if name else ""))
+    name = factor_name(abs(factor), expected.shape, 10 * tol)
+    said = f"a constant factor: got = {factor:.6g} * expected"
+    return said + (f"; {abs(factor):.6g} is {name}" if name else "")
+
+
+def sizes_of(shape: tuple) -> dict[int, str]:
+    """Sizes that a factor may come from: axes of the result, then of the test's other arrays, and products.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the expected array.
+    """
+    found: dict[int, str] = {}
+    shapes = [("the result", shape)] + [(name, array.shape) for name, array in CONTEXT.items()]
+    for name, own in shapes:
+        for axis, n in enumerate(own):
+            found.setdefault(n, f"the size of axis {axis} of {name}")
+    for name, own in shapes:
+        found.setdefault(prod(own), f"the number of entries of {name}")
+        found.setdefault(prod(own[:-1]), f"the number of rows of {name}")
+    return {n: what for n, what in found.items() if n > 1}
 
 
 def factor_name(factor: float, shape: tuple, tol: float) -> str:
-    """A name for a positive factor, built from the axes' sizes, e.g. "1/sqrt(64), the size of axis 1"."""
-    named = {2.0: "2", 0.5: "1/2", 4.0: "4", 0.25: "1/4", 3.0: "3",
-             np.pi: "pi", 2 * np.pi: "2 pi", np.pi / 180: "pi/180 (degrees for radians)",
-             180 / np.pi: "180/pi (radians for degrees)", np.log(2): "log 2", 1 / np.log(2): "1/log 2 "
-             "(log to base 2)", np.sqrt(2): "sqrt(2)", np.sqrt(0.5): "1/sqrt(2)"}
-    sizes = {}
-    for count in range(1, len(shape) + 1):
-        for axes in combinations(range(len(shape)), count):
-            n = prod(shape[a] for a in axes)
-            axis = f"axis {axes[0]}" if count == 1 else f"axes {', '.join(map(str, axes))}"
-            what = "all entries" if count == len(shape) and count > 1 else f"the size of {axis}"
-            sizes.setdefault(n, f"{n}, {what}")
-    for n, what in sizes.items():
+    """Names for a positive factor, such as "1/sqrt(64), 64 being the size of axis 1 of inputs q"."""
+    names = []
+    for n, what in sizes_of(shape).items():
+        for value, text in ((n**0.5, f"sqrt({n})"), (n**-0.5, f"1/sqrt({n})"), (n, f"{n}"), (1 / n, f"1/{n}"),
+                            (n / (n - 1), f"{n}/{n - 1}"), ((n - 1) / n, f"{n - 1}/{n}")):
+            if abs(value - factor) <= tol * factor:
+                names.append((text, f"{text}, {n} being {what}" if text != str(n) else what))
+    if names:
+        return " or ".join(list(dict(names).values())[:2])
+    plain = {np.pi / 180: "pi/180 (degrees for radians)", 180 / np.pi: "180/pi (radians for degrees)",
+             np.log(2): "log 2", 1 / np.log(2): "1/log 2 (a logarithm to base 2)", np.log(10): "log 10",
+             1 / np.log(10): "1/log 10 (a logarithm to base 10)", 2**0.5: "sqrt(2)", 0.5**0.5: "1/sqrt(2)",
+             np.pi: "pi", 2 * np.pi: "2 pi"}
+    return next((text for value, text in plain.items() if abs(value - factor) <= tol * factor), "")
+
+
+def moved(expected):
+    """(text, array): the right numbers in the wrong places.
+
+    Parameters
+    ----------
+    expected : ndarray of any shape
+    """
+    axes = tuple(range(expected.ndim))
+    orders = list(permutations(axes))[1:] if len(axes) <= 5 else []
+    for order in orders:
+        said = "it is transposed" if len(axes) == 2 else f"axes permuted: got = expected.transpose{order}"
+        yield said, expected.transpose(order)
+    for axis, n in enumerate(expected.shape):
         if n > 1:
-            number, rest = what.split(", ", 1)
-            for value, text in ((n, number), (1 / n, f"1/{number}"), (n**0.5, f"sqrt({number})"),
-                                (n**-0.5, f"1/sqrt({number})"), (n / (n - 1), f"{n}/({n} - 1)"),
-                                ((n - 1) / n, f"({n} - 1)/{n}")):
-                named.setdefault(value, f"{text}: {number} is {rest}")
-                if abs(value - factor) <= 10 * tol * factor and n > 4:
-                    return f"{text} ({number} is {rest})"
-    for value, text in named.items():
-        if abs(value - factor) <= 10 * tol * factor:
-            return text
-    square = factor**2 if factor > 1 else factor**-2
-    if abs(square - round(square)) < 1e-3 * tol * square + 1e-6 and 1 < round(square) < 1e5:
-        n = round(square)
-        root = round(n**0.5)
-        text = str(root) if root * root == n else f"sqrt({n})"
-        return text if factor > 1 else f"1/{text}"
-    return ""
+            yield f"reversed along axis {axis}", np.flip(expected, axis)
+        if n > 2 and n % 2 == 0:
+            halves = np.r_[0:n:2, 1:n:2]
+            yield (f"half-split where interleaved is expected, along axis {axis} (evens first, then odds)",
+                   np.take(expected, halves, axis))
+            yield (f"interleaved where half-split is expected, along axis {axis}",
+                   np.take(expected, np.argsort(halves), axis))
+            yield (f"neighbours are swapped, pair by pair, along axis {axis}",
+                   np.take(expected, np.arange(n).reshape(-1, 2)[:, ::-1].ravel(), axis))
+    for order in orders:
+        yield (f"reshaped where a transpose is needed: the numbers stand as in expected.transpose{order}",
+               expected.transpose(order).reshape(expected.shape))
 
 
-def transposed(got, expected, tol: float) -> str:
-    if expected.ndim < 2 or expected.ndim > 5:
-        return ""
-    identity = tuple(range(expected.ndim))
-    for order in permutations(identity):
-        if order == identity:
-            continue
-        turned = expected.transpose(order)
-        if same(got, turned, tol):
-            if expected.ndim == 2:
-                return "the result is transposed"
-            return f"the axes are permuted: got = expected.transpose{order}"
-    for order in permutations(identity):
-        flat = expected.transpose(order)
-        if same(got.ravel(), flat.ravel(), tol):
-            if order == identity:
-                return "the right numbers in the wrong shape: a reshape is missing"
-            if got.shape == expected.shape:
-                return (f"reshaped where a transpose is needed: the numbers stand in the order of "
-                        f"expected.transpose{order}")
-    return ""
-
-
-def squeezed(got, expected, tol: float) -> str:
-    if got.shape == expected.shape or not same(got.ravel(), expected.ravel(), tol):
-        return ""
-    if tuple(n for n in got.shape if n != 1) == tuple(n for n in expected.shape if n != 1):
-        return "the right numbers, but axes of size one were added or lost (keepdims?)"
-    return "the right numbers in the wrong shape: a reshape is missing"
-
-
-def not_reduced(got, expected, tol: float) -> str:
-    if got.ndim == 0 or got.size <= expected.size:
-        return ""
-    for count in range(1, got.ndim + 1):
-        for axes in combinations(range(got.ndim), count):
-            for keep in (False, True):
-                total = got.sum(axis=axes, keepdims=keep)
-                if total.shape != expected.shape:
-                    continue
-                says = axes[0] if count == 1 else axes
-                where = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
-                first = np.take(got, 0, axis=axes[0])
-                if count == 1 and same(np.broadcast_to(np.expand_dims(first, axes[0]), got.shape), got, tol) \
-                        and same(first.reshape(expected.shape), expected, tol):
-                    return f"broadcast along {where}: the same values are repeated"
-                if same(total, expected, tol):
-                    return f"not summed over {where} (the batch?): got.sum({says}) is right"
-                number = got.size // expected.size
-                if same(total / number, expected, tol):
-                    return f"not averaged over {where}: got.mean({says}) is right"
-    return ""
-
-
-def summed_too_far(got, expected, tol: float) -> str:
-    if got.size >= expected.size or expected.ndim == 0:
-        return ""
-    for count in range(1, expected.ndim + 1):
-        for axes in combinations(range(expected.ndim), count):
-            for keep in (False, True):
-                total = expected.sum(axis=axes, keepdims=keep)
-                if total.shape == got.shape:
-                    where = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
-                    if same(got, total, tol):
-                        return f"summed over {where}, which should stay"
-                    if same(got, total * got.size / expected.size, tol):
-                        return f"averaged over {where}, which should stay"
-    return ""
-
-
-def broadcast_for_sum(got, expected, tol: float) -> str:
+def misplaced(got, expected, tol: float) -> str:
+    """Moved as a whole, shifted, put into another order along an axis, or scattered."""
+    if said := first_equal(got, moved(expected), tol):
+        return said
     if got.shape != expected.shape:
         return ""
-    for axis in range(got.ndim):
-        n = got.shape[axis]
-        if n < 2:
-            continue
-        total = np.broadcast_to(expected.sum(axis, keepdims=True), got.shape)
-        if same(got, total, tol):
-            return f"summed over axis {axis} and broadcast back: every entry along it is the sum"
-        if same(got, total / n, tol):
-            return f"averaged over axis {axis} and broadcast back: every entry along it is the mean"
-        flat = np.ptp(got, axis=axis).max() <= tol * np.abs(got).max()
-        if flat and same(got.sum(axis), expected.sum(axis), tol):
-            return f"constant along axis {axis}, where the values should differ"
+    for axis, n in enumerate(got.shape):
+        if said := shifted(np.moveaxis(got, axis, 0), np.moveaxis(expected, axis, 0), tol):
+            return f"shifted by one along axis {axis}: entry i {said}"
+        order = order_along(got, expected, axis, tol) if 1 < n <= 64 else None
+        if order:
+            return f"in another order along axis {axis}: expected[{', '.join(map(str, order[:8]))}" + \
+                (", ...]" if n > 8 else "]")
+    if np.unique(expected).size > 3 and same(np.sort(got, None), np.sort(expected, None), tol):
+        return "the right numbers in the wrong places"
     return ""
 
 
 def shifted(got, expected, tol: float) -> str:
-    if got.shape != expected.shape:
+    """Shifted along the first axis, whatever was filled in.
+
+    Parameters
+    ----------
+    got, expected : ndarray of shape (n, ...)
+    """
+    if len(got) < 3 or not np.ptp(expected, axis=0).any():
         return ""
-    for axis in range(got.ndim):
-        n = got.shape[axis]
-        for by in (1, -1):
-            if n < 3:
-                continue
-            cut = slice(1, None) if by == 1 else slice(None, -1)
-            g = got[(slice(None),) * axis + (cut,)]
-            e = np.roll(expected, by, axis)[(slice(None),) * axis + (cut,)]
-            if same(g, e, tol) and np.ptp(e, axis=axis).any():
-                word = "later" if by == 1 else "earlier"
-                return f"shifted by one along axis {axis}: entry i stands one place {word}"
-    return ""
+    return first_equal(got[1:], [("holds what belongs at i - 1", expected[:-1])], tol) or \
+        first_equal(got[:-1], [("holds what belongs at i + 1", expected[1:])], tol)
 
 
-def reordered(got, expected, tol: float) -> str:
-    if got.shape != expected.shape:
-        return ""
-    for axis in range(got.ndim):
-        n = got.shape[axis]
-        if n < 2:
-            continue
-        if same(got, np.flip(expected, axis), tol):
-            return f"reversed along axis {axis}"
-        if n % 2 == 0 and n > 2:
-            halves = np.r_[0:n:2, 1:n:2]
-            if same(got, np.take(expected, halves, axis), tol):
-                return f"half-split where interleaved is expected, along axis {axis} (evens, then odds)"
-            if same(got, np.take(expected, np.argsort(halves), axis), tol):
-                return f"interleaved where half-split is expected, along axis {axis}"
-            swap = np.arange(n).reshape(-1, 2)[:, ::-1].ravel()
-            if same(got, np.take(expected, swap, axis), tol):
-                return f"neighbours are swapped in pairs along axis {axis}"
-        order = order_along(got, expected, axis, tol)
-        if order is not None:
-            return f"in another order along axis {axis}: entries {order}"
-    sorted_same = same(np.sort(got, None), np.sort(expected, None), tol)
-    if np.unique(expected).size > 3 and sorted_same:
-        return "the right numbers in other places"
-    return ""
+def order_along(got, expected, axis: int, tol: float) -> list[int]:
+    """The permutation p with got = expected[p] along an axis, or [].
 
-
-def order_along(got, expected, axis: int, tol: float):
-    """The permutation p with got = expected[p] along an axis, or None."""
+    Parameters
+    ----------
+    got, expected : ndarray of one shape
+    """
     n = got.shape[axis]
-    if n > 64:
-        return None
-    rows_g, rows_e = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (got, expected))
-    distance = np.abs(rows_g[:, None] - rows_e[None]).max(-1)              # (n, n)
-    order = distance.argmin(1)
-    if len(set(order.tolist())) < n or (order == np.arange(n)).all():
-        return None
-    if distance[np.arange(n), order].max() > tol * np.abs(expected).max():
-        return None
-    return order.tolist() if n <= 12 else f"{order[:8].tolist()} ..."
+    rows, wanted = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (got, expected))
+    distance = np.array([np.abs(row - wanted).max(1) for row in rows])     # (n, n)
+    order = distance.argmin(1).tolist()
+    far = distance.min(1).max() > tol * np.abs(expected).max()
+    return [] if far or len(set(order)) < n or order == list(range(n)) else order
+
+
+def reductions(a):
+    """(words, axes, array): sums and means of an array over one or more axes, which stay as 1 or go.
+
+    Parameters
+    ----------
+    a : ndarray of any shape
+    """
+    for count in range(1, min(a.ndim, 4) + 1):
+        for axes in combinations(range(a.ndim), count):
+            for keep in (False, True):
+                total = a.sum(axis=axes, keepdims=keep)
+                name = axes[0] if count == 1 else axes
+                yield "sum", name, total
+                yield "mean", name, total * (total.size / a.size)
+
+
+def reduced(got, expected, tol: float) -> str:
+    """Another shape: not summed, summed too far, broadcast, or the same numbers to be reshaped."""
+    if got.shape == expected.shape:
+        return ""
+    if same(got.ravel(), expected.ravel(), tol):
+        dropped = [tuple(n for n in a.shape if n != 1) for a in (got, expected)]
+        what = "an axis of size one was added or lost (keepdims?)" if dropped[0] == dropped[1] else \
+            "a reshape is missing"
+        return f"the right numbers; {what}"
+    if fits(expected.shape, got.shape) and same(got, np.broadcast_to(expected, got.shape), tol):
+        return f"broadcast to {got.shape}: the same numbers are repeated"
+    for word, axes, array in reductions(got):
+        if same(array, expected, tol):
+            done = "summed" if word == "sum" else "averaged"
+            return f"not {done} over axis {axes} (the batch?): got.{word}({axes}) is right"
+    for word, axes, array in reductions(expected):
+        if same(array, got, tol):
+            return f"{'summed' if word == 'sum' else 'averaged'} over axis {axes}, which should stay"
+    return ""
+
+
+def fits(small: tuple, large: tuple) -> bool:
+    """Does a shape broadcast to another?"""
+    try:
+        return np.broadcast_shapes(small, large) == large
+    except ValueError:
+        return False
+
+
+def spread(got, expected, tol: float) -> str:
+    """The sum or mean over an axis in every place along it."""
+    if got.shape != expected.shape:
+        return ""
+    return first_equal(got, ((f"the {word} over axis {axes} stands in every place along it",
+                              np.broadcast_to(array, got.shape))
+                             for word, axes, array in reductions(expected)
+                             if array.ndim == expected.ndim), tol)
 
 
 def signs(got, expected, tol: float) -> str:
+    """Right but for the sign of some entries."""
     if got.shape != expected.shape or not same(np.abs(got), np.abs(expected), tol):
         return ""
-    flipped = (np.sign(got) != np.sign(expected)) & (np.abs(expected) > tol * np.abs(expected).max())
+    flipped = np.abs(got - expected) > tol * np.abs(expected).max()
     return f"the sign is flipped in {flipped.sum()} of {flipped.size} entries{region(flipped)}"
 
 
-def precision(got, expected, tol: float) -> str:
+def rounded(got, expected, tol: float) -> str:
+    """Every value a float32 or float16 number, and close."""
     if got.shape != expected.shape:
         return ""
     error = np.abs(got - expected).max() / np.abs(expected).max()
     for kind, eps in (("float32", 1.2e-7), ("float16", 9.8e-4)):
-        if error < 300 * eps and np.array_equal(got, got.astype(kind)) and not np.array_equal(
-                expected, expected.astype(kind)):
-            return f"computed in {kind}: every value is a {kind} number, and the error is {error:.1g}"
+        coarse = (got == got.astype(kind)).all() and not (expected == expected.astype(kind)).all()
+        if coarse and error < 300 * eps:
+            return f"computed in {kind}: each value is a {kind} number, the error {error:.1g}"
     return ""
 
 
-def constant_offset(got, expected, tol: float) -> str:
+def an_offset(got, expected, tol: float) -> str:
+    """got = expected + c, with one c or one for each slice."""
     if got.shape != expected.shape or got.size < 2:
         return ""
-    difference = got - expected
-    scale = max(np.abs(expected).max(), np.abs(difference).max())
-    if np.ptp(difference) <= tol * scale:
-        return f"off by a constant: got = expected {difference.mean():+.6g}"
+    offset = got - expected
+    small = tol * max(np.abs(expected).max(), np.abs(offset).max())
+    if np.ptp(offset) <= small:
+        return f"off by a constant: got = expected {offset.mean():+.6g}"
     for axis in range(got.ndim):
-        if got.shape[axis] > 2 and np.ptp(difference, axis=axis).max() <= tol * scale:
+        if got.shape[axis] > 2 and np.ptp(offset, axis=axis).max() <= small:
             return f"off by a constant along axis {axis}, one for each slice: something not subtracted?"
     return ""
 
 
-def factor_along(got, expected, tol: float) -> str:
+def a_factor_along(got, expected, tol: float) -> str:
+    """got = c * expected, with another c for each slice: not normalised, or along the wrong axis."""
     if got.shape != expected.shape:
         return ""
-    for axis in range(got.ndim):
-        if got.shape[axis] < 3:
-            continue
+    for axis, n in enumerate(got.shape):
         norm = (expected * expected).sum(axis, keepdims=True)
-        dot = (got * expected).sum(axis, keepdims=True)
-        factor = np.where(norm > 0, dot / np.where(norm > 0, norm, 1.0), 1.0)
-        if same(got, factor * expected, tol) and np.abs(factor).min() > 0:
-            return (f"off by a factor that is constant along axis {axis} (from {factor.min():.4g} to "
-                    f"{factor.max():.4g}): not normalised along axis {axis}, or along another?")
+        factor = (got * expected).sum(axis, keepdims=True) / np.where(norm > 0, norm, 1.0)
+        if n > 2 and np.abs(factor).min() > 0 and same(got, factor * expected, tol):
+            return (f"off by a factor for each slice along axis {axis}, from {factor.min():.4g} to "
+                    f"{factor.max():.4g}: not normalised along it, or along another?")
     return ""
 
 
-RELATIONS = (("the square of what is expected", np.square), ("the square root of what is expected", np.sqrt),
-             ("the logarithm of what is expected", np.log), ("the exponential of what is expected", np.exp),
-             ("one over what is expected", np.reciprocal), ("one minus what is expected", lambda e: 1.0 - e),
-             ("the absolute value of what is expected", np.abs))
+def mapped(got, expected, tol: float) -> str:
+    """A well-known function of the right result."""
+    known = {"the square of": np.square, "the square root of": np.sqrt, "the logarithm of": np.log,
+             "the exponential of": np.exp, "the reciprocal of": np.reciprocal, "one minus": lambda e: 1.0 - e,
+             "the absolute value of": np.abs}
+    return first_equal(got, ((f"it is {name} what is expected", f(expected)) for name, f in known.items()),
+                       tol) if got.size > 1 else ""
 
 
-def related(got, expected, tol: float) -> str:
-    for text, relation in RELATIONS:
-        if got.size > 1 and same(got, relation(expected), tol):
-            return f"got is {text}"
-    return ""
-
-
-def partly_right(got, expected, tol: float) -> str:
+def partly(got, expected, tol: float) -> str:
+    """Right in some region; or nearly right everywhere."""
     if got.shape != expected.shape:
         return ""
-    wrong = np.abs(got - expected) > tol * np.maximum(np.abs(expected), np.abs(expected).max() * 1e-3)
-    where = region(wrong)
-    if where and not wrong.all():
-        return f"wrong{where}; right elsewhere"
-    error = np.abs(got - expected).max() / np.abs(expected).max()
+    largest = np.abs(expected).max()
+    wrong = np.abs(got - expected) > tol * np.maximum(np.abs(expected), 1e-3 * largest)
+    if not wrong.all() and (where := region(wrong)):
+        return f"wrong{where}, right elsewhere"
+    error = np.abs(got - expected).max() / largest
     if error < 0.02:
-        return (f"close, but not equal: off by {error:.1g} of the largest entry "
-                "(an epsilon, or an approximation?)")
+        return f"close: off by {error:.1g} of the largest entry (an epsilon, an approximation?)"
     return ""
 
 
 def region(wrong: np.ndarray) -> str:
-    """Where the True entries lie, as " only at index 0 of axis 1" or " above the diagonal …", or ""."""
-    shape = wrong.shape
-    if wrong.ndim >= 2 and shape[-1] == shape[-2] > 2:
-        upper = np.broadcast_to(np.triu(np.ones(shape[-2:], bool), 1), shape)
-        if not wrong[~upper].any() and wrong[upper].mean() > 0.5:
-            return " only above the diagonal of the last two axes (the mask?)"
-        lower = np.broadcast_to(np.tril(np.ones(shape[-2:], bool), -1), shape)
-        if not wrong[~lower].any() and wrong[lower].mean() > 0.5:
-            return " only below the diagonal of the last two axes"
-        diagonal = np.broadcast_to(np.eye(shape[-1], dtype=bool), shape)
-        if not wrong[~diagonal].any():
-            return " only on the diagonal of the last two axes"
-    for axis in range(wrong.ndim):
-        n = shape[axis]
+    """Where the True entries lie: " only above the diagonal", " only at index 0 of axis 1", or "".
+
+    Parameters
+    ----------
+    wrong : ndarray of bool, of any shape
+    """
+    if wrong.ndim > 1 and wrong.shape[-1] == wrong.shape[-2] > 2:
+        n = wrong.shape[-1]
+        for name, part in (("above", ~np.tri(n, dtype=bool)), ("on", np.eye(n, dtype=bool)),
+                           ("below", np.tri(n, k=-1, dtype=bool))):
+            inside = wrong & part
+            if (inside == wrong).all() and inside.sum() > 0.5 * part.sum() * wrong[..., 0, 0].size:
+                return f" only {name} the diagonal of the last two axes" + " (the mask?)" * (name == "above")
+    for axis, n in enumerate(wrong.shape):
         hit = np.flatnonzero(np.moveaxis(wrong, axis, 0).reshape(n, -1).any(1))
-        if n < 2 or hit.size == 0 or hit.size == n:
-            continue
-        if hit.size == 1:
-            last = ", the last" if hit[0] == n - 1 else ""
-            return f" only at index {hit[0]}{last} of axis {axis}"
-        if hit.size == n - 1 and n > 2:
-            spared = (set(range(n)) - set(hit.tolist())).pop()
-            return f" at every index of axis {axis} but {spared}"
-        if n > 3 and hit.size == n // 2 and (np.diff(hit) == 2).all():
-            return f" only at the {'odd' if hit[0] else 'even'} indices of axis {axis}"
-        if hit.size <= n // 2 and (np.diff(hit) == 1).all():
-            return f" only at indices {hit[0]} to {hit[-1]} of axis {axis} (size {n})"
+        if said := stretch(hit, n):
+            return f" only at {said} of axis {axis}"
     return ""
 
 
-KNOWN = (not_numbers, all_zeros, constant_factor, transposed, squeezed, not_reduced, summed_too_far, shifted,
-         reordered, broadcast_for_sum, signs, precision, constant_offset, factor_along, related, partly_right)
+def stretch(hit: np.ndarray, n: int) -> str:
+    """Words for some of the indices 0 to n - 1, or "" where they are too many or have no pattern.
+
+    Parameters
+    ----------
+    hit : ndarray of int, increasing
+    """
+    if n < 2 or not 0 < hit.size < n:
+        return ""
+    if hit.size == 1:
+        return f"index {hit[0]}" + (", the last," if hit[0] == n - 1 else "")
+    if n > 3 and hit.size == n // 2 and (np.diff(hit) == 2).all():
+        return f"the {'odd' if hit[0] else 'even'} indices"
+    return f"indices {hit[0]} to {hit[-1]}" if np.ptp(hit) == hit.size - 1 else ""
+
+
+RULES = (not_numbers, nothing_done, a_factor, reduced, misplaced, spread, signs, rounded, an_offset,
+         a_factor_along, mapped, partly)

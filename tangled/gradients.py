@@ -1,107 +1,93 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:ceb24054131b9337
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:a1d59794f6f9f707
 """Checking a backward pass against central differences."""
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 
-from tangled.comparing import Mismatch, index_text, rng, wrong_entries
-from tangled.diagnosis import diagnose
+from tangled.comparing import Mismatch, rng
+from tangled.diagnosis import CONTEXT, index_text
 
-STEP = np.finfo(np.float64).eps ** (1 / 3)     # 6.06e-6
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))                   # 6.1e-6, (see the text)
 
 
-def upstream_like(out: np.ndarray, seed: int = 7) -> np.ndarray:
-    """Fixed random weights for an output: the gradient that is sent into its backward pass.
+def upstream_like(out, seed: int = 7):
+    """Fixed random weights for an output, or for each of a tuple: what is sent into its backward pass.
 
     Parameters
     ----------
-    out : ndarray of any shape
+    out : ndarray of shape S, or a tuple of arrays
 
     Returns
     -------
-    ndarray of the same shape
-        Normal numbers, none of them near zero: every entry of `out` counts.
+    ndarray of shape S, or a tuple
+        Normal numbers, pushed away from zero: every entry of `out` counts.
     """
-    weights = rng(seed).standard_normal(out.shape)
+    if isinstance(out, tuple):
+        return tuple(upstream_like(o, seed + i) for i, o in enumerate(out))
+    weights = rng(seed).standard_normal(np.shape(out))
     return weights + np.copysign(0.1, weights)
 
 
 def numeric_gradient(f, x: np.ndarray, dout, step: float = STEP) -> np.ndarray:
-    """Central differences of sum(dout * f()) with respect to every entry of x.
+    """Central differences ((see the text)) of sum(dout * f()) with respect to every entry of x.
 
     Parameters
     ----------
     f : callable
-        Takes no argument, reads `x`, returns an ndarray of the shape of `dout`.
+        Takes no argument, reads `x`, returns an array of the shape of `dout`, or a tuple as `dout` is.
     x : ndarray of shape S, float64
         Changed in place and put back, entry by entry.
-    dout : ndarray
+    dout : ndarray, or a tuple of them
 
     Returns
     -------
     ndarray of shape S
     """
-    grad = np.zeros_like(x)                     # S
+    weights = flat(dout)                               # (K,)
+    grad = np.zeros_like(x)                            # S
     for index in np.ndindex(x.shape):
-        kept = x[index]
+        kept = x[index].copy()
         h = step * max(1.0, abs(kept))
         x[index] = above = kept + h
-        plus = np.array(f(), dtype=np.float64)
+        plus = flat(f())                               # (K,)
         x[index] = below = kept - h
-        minus = np.array(f(), dtype=np.float64)
+        minus = flat(f())                              # (K,)
         x[index] = kept
-        grad[index] = np.sum(dout * (plus - minus)) / (above - below)
+        grad[index] = weights @ (plus - minus) / (above - below)
     return grad
 
 
-def as_float64(value):
-    """A float64 copy of an array of floats; anything else as it is."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value.astype(np.float64)
-    return value
-
-
-def first(out):
-    """The output of a function that returns (out, cache) or out alone."""
-    return out[0] if isinstance(out, tuple) else out
-
-
-def check_gradients(f, f_backward, inputs, wrt=None, rtol: float = 1e-6, names=None, may_change=()) -> None:
-    """Compare every entry of every gradient with central differences in float64.
+def flat(out) -> np.ndarray:
+    """An output, or a tuple of them, as one float64 vector: a copy.
 
     Parameters
     ----------
-    f : callable
-        `f(*inputs) -> (out, cache)`; out an ndarray, or a tuple of them.
-    f_backward : callable
-        `f_backward(dout, cache) -> grads`: a tuple in the order of the inputs, or one array.
-    inputs : sequence
-        Arrays of floats are differentiated; anything else is passed on.
-    wrt : sequence of int, optional
-        Which inputs the gradients belong to, in their order. Default: every array of floats.
-    rtol : float
-        Relative error allowed in each entry (entries far smaller than the largest: see the text).
-    names : sequence of str, optional
-        Names of the inputs for messages. Default: those of f's parameters.
-    may_change : sequence of int
-        Inputs that f is allowed to change.
+    out : ndarray, or a tuple of them
+
+    Returns
+    -------
+    ndarray of shape (K,)
     """
-    inputs = [as_float64(value) for value in inputs]
-    wrt = [i for i, v in enumerate(inputs) if is_floats(v)] if wrt is None else list(wrt)
-    names = list(names or parameter_names(f, len(inputs)))
-    kept = [np.copy(v) if isinstance(v, np.ndarray) else v for v in inputs]
-    result = f(*inputs)
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise Mismatch("out", "the forward pass should return (out, cache)"
-                       + (", got None: is a return missing?" if result is None else ""))
-    out, cache = result
-    refuse_changed(kept, inputs, names, may_change, "the forward pass")
-    dout = upstream_of(out)
-    grads = as_tuple(f_backward(copy_of(dout), cache), len(wrt))
-    refuse_changed(kept, inputs, names, may_change, "the backward pass")
-    for place, grad in zip(wrt, grads):
-        compare_gradient(lambda: f(*inputs)[0], inputs[place], dout, grad, f"d{names[place]}", rtol)
-    return None
+    parts = out if isinstance(out, tuple) else (out,)
+    return np.concatenate([np.array(part, dtype=np.float64).ravel() for part in parts])
+
+
+def wrong_gradient(grad: np.ndarray, numeric: np.ndarray, rtol: float) -> np.ndarray:
+    """Entries further off than (see the text) allows.
+
+    Parameters
+    ----------
+    grad, numeric : ndarray of shape S
+
+    Returns
+    -------
+    ndarray of bool, of shape S
+    """
+    size = np.abs(numeric)
+    with np.errstate(invalid="ignore"):
+        return ~(np.abs(grad - numeric) <= rtol * np.maximum(size, 0.01 * size.max(initial=0.0)) + 1e-10)
 
 
 def compare_gradient(f, x, dout, grad, what: str, rtol: float) -> None:
@@ -110,57 +96,25 @@ def compare_gradient(f, x, dout, grad, what: str, rtol: float) -> None:
     Parameters
     ----------
     x, grad : ndarray of shape S
+    dout : ndarray, or a tuple of them
     """
-    if not isinstance(grad, np.ndarray) and x.ndim:
-        raise Mismatch(what, f"{what} is {'None' if grad is None else 'a ' + type(grad).__name__}, "
-                       f"expected an array of shape {x.shape}", None, x)
+    if not isinstance(grad, (np.ndarray, np.generic)):
+        found = "None" if grad is None else f"a {type(grad).__name__}"
+        raise Mismatch(what, f"{what} is {found}, expected an array of shape {x.shape}", None, x)
     grad = np.asarray(grad)
-    numeric = numeric_of(f, x, dout)                           # S
+    numeric = numeric_gradient(f, x, dout)                                             # S
     if grad.shape != x.shape:
-        hint = diagnose(grad, numeric, 1e-5)
-        raise Mismatch(what, f"{what} has shape {grad.shape}, expected {x.shape}"
-                       + (f"\n{hint}" if hint else ""), grad, numeric)
+        raise Mismatch.of(what, f"{what} has shape {grad.shape}, expected {x.shape}", grad, numeric)
     wrong = wrong_gradient(grad, numeric, rtol)
-    if wrong.any():
-        wrong &= wrong_gradient(grad, numeric_of(f, x, dout, richardson=True), rtol)
+    if wrong.any():                                    # once more, without the h^2 term ((see the text))
+        coarse, fine = (numeric_gradient(f, x, dout, h) for h in (1e-3, 5e-4))
+        wrong &= wrong_gradient(grad, (4.0 * fine - coarse) / 3.0, rtol)
     if wrong.any():
         raise gradient_mismatch(f, x, dout, grad, numeric, wrong, what, rtol)
 
 
-def wrong_gradient(grad: np.ndarray, numeric: np.ndarray, rtol: float) -> np.ndarray:
-    """Entries further off than rtol, relative; entries below 1 % of the largest count as 1 % of it.
-
-    Parameters
-    ----------
-    grad, numeric : ndarray of one shape
-    """
-    largest = np.abs(numeric).max() if numeric.size else 0.0
-    size = np.maximum(np.abs(numeric), 0.01 * largest)
-    with np.errstate(invalid="ignore"):
-        return ~(np.abs(grad - numeric) <= rtol * size + 1e-10)
-
-
-def numeric_of(f, x, dout, richardson: bool = False):
-    """`numeric_gradient` for one output or a tuple of them; richardson removes the h^2 term as well.
-
-    Parameters
-    ----------
-    x : ndarray of shape S
-    """
-    def weighted():
-        out = f()
-        if isinstance(out, tuple):
-            return np.concatenate([np.ravel(o) for o in out])
-        return out
-    flat = np.concatenate([np.ravel(d) for d in dout]) if isinstance(dout, tuple) else dout
-    if not richardson:
-        return numeric_gradient(weighted, x, flat)
-    coarse = numeric_gradient(weighted, x, flat, 1e-3)
-    return (4.0 * numeric_gradient(weighted, x, flat, 5e-4) - coarse) / 3.0
-
-
 def gradient_mismatch(f, x, dout, grad, numeric, wrong, what: str, rtol: float) -> Mismatch:
-    """The message: input, index, analytic, numeric, and the diagnosis.
+    """The message: name, index, analytic, numeric; then the diagnosis.
 
     Parameters
     ----------
@@ -168,53 +122,126 @@ def gradient_mismatch(f, x, dout, grad, numeric, wrong, what: str, rtol: float) 
     wrong : ndarray of bool, of shape S
     """
     error = np.where(wrong, np.nan_to_num(np.abs(grad - numeric), nan=np.inf), -1.0)
-    worst = tuple(np.unravel_index(np.argmax(error), error.shape))
-    place = f"[{index_text(worst)}]" if worst else ""
-    text = (f"{what}: {wrong.sum()} of {wrong.size} entries are wrong (relative {rtol:g}); "
-            f"worst {what}{place}: analytic {grad[worst]:.8g}, numeric {numeric[worst]:.8g}")
-    hint = diagnose(grad, numeric, max(rtol, 1e-7)) if wrong_entries(grad, numeric, rtol).any() else ""
-    return Mismatch(what, text + (f"\n{hint}" if hint else ""), grad, numeric)
+    worst = np.unravel_index(np.argmax(error), error.shape)
+    text = (f"{what}: {wrong.sum()} of {wrong.size} entries are wrong (relative {rtol:g}); worst "
+            f"{what}{index_text(worst)}: analytic {grad[worst]:.8g}, numeric {numeric[worst]:.8g}")
+    kink = kink_at(f, x, dout, worst)
+    if kink:
+        return Mismatch(what, f"{text}\n{kink}", grad, numeric)
+    return Mismatch.of(what, text, grad, numeric, max(rtol, 1e-7))
+
+
+def kink_at(f, x, dout, index) -> str:
+    """A sentence where the slopes to the left and right of an entry differ: a test must not stand on a kink.
+
+    Parameters
+    ----------
+    x : ndarray of shape S
+    dout : ndarray, or a tuple of them
+    """
+    weights, kept, values = flat(dout), x[index].copy(), []
+    for move in (-1e-4, 0.0, 1e-4):
+        x[index] = kept + move
+        values.append(flat(f()))
+    x[index] = kept
+    left, right = (weights @ (values[i + 1] - values[i]) / 1e-4 for i in (0, 1))
+    if abs(left - right) <= 0.05 * max(abs(left), abs(right), 1e-3):
+        return ""
+    return f"f has a kink there: its slope is {left:.4g} to the left and {right:.4g} to the right"
+
+
+def check_gradients(f, f_backward, inputs, wrt=None, rtol: float = 1e-6, names=None, may_change=()) -> None:
+    """Compare every entry of every gradient with central differences in float64.
+
+    Parameters
+    ----------
+    f : callable
+        `f(*inputs) -> (out, cache)`; out an array, or a tuple of them.
+    f_backward : callable
+        `f_backward(dout, cache) -> grads`: a tuple in the order of the inputs, or one array.
+    inputs : sequence
+        Arrays of floats are differentiated; anything else is passed on.
+    wrt : sequence of int, optional
+        The inputs that the gradients belong to, in their order. Default: every array of floats.
+    rtol : float
+        Relative error allowed in each entry ((see the text)).
+    names : sequence of str, optional
+        Names of the inputs for messages. Default: those of f's parameters.
+    may_change : sequence of int
+        Inputs that f is allowed to change.
+    """
+    inputs = [as_float64(value) for value in inputs]
+    wrt = [i for i, value in enumerate(inputs) if is_floats(value)] if wrt is None else list(wrt)
+    names = list(names or parameter_names(f, len(inputs)))
+    kept = [np.copy(value) if is_floats(value) else value for value in inputs]
+    out, cache = pair(f(*inputs))
+    refuse_changed(kept, inputs, names, may_change, "the forward pass")
+    dout = upstream_like(out)
+    CONTEXT.update({f"input {names[i]}": kept[i] for i in wrt} | {"the upstream gradient": flat(dout)})
+    grads = as_tuple(f_backward(copy_of(dout), cache), len(wrt))
+    refuse_changed(kept, inputs, names, may_change, "the backward pass")
+    try:
+        for place, grad in zip(wrt, grads):
+            compare_gradient(lambda: pair(f(*inputs))[0], inputs[place], dout, grad, f"d{names[place]}", rtol)
+    except Mismatch as mistake:
+        if said := ignored_upstream(f_backward, lambda: pair(f(*inputs))[1], dout, grads):
+            raise Mismatch(mistake.what, f"{mistake.text.splitlines()[0]}\n{said}", mistake.got,
+                           mistake.expected) from None
+        raise
+
+
+def ignored_upstream(f_backward, cache, dout, grads: tuple) -> str:
+    """A sentence where the gradients stay the same for another upstream gradient."""
+    parts = dout if isinstance(dout, tuple) else (dout,)
+    for i in range(len(parts)):
+        other = tuple(-2.0 * part if j == i else part for j, part in enumerate(parts))
+        again = as_tuple(f_backward(other if isinstance(dout, tuple) else other[0], cache()), len(grads))
+        if all(np.array_equal(a, b) for a, b in zip(again, grads)):
+            which = f" of output {i}" if len(parts) > 1 else ""
+            return f"the upstream gradient{which} is ignored: the result is the same for another one"
+    return ""
 
 
 def check_module_gradients(module, inputs, rtol: float = 1e-6, call=None) -> None:
     """The same for an object with `.forward(*inputs)`, `.backward(dout)` and parameters.
 
-    Every parameter must receive a gradient, and gradients must add up over two backward passes or be
-    set afresh by `zero_grad`.
-
     Parameters
     ----------
     module : object
-        `forward(*inputs) -> out`; `backward(dout) -> gradients of the inputs`; `parameters()` yields
-        objects with `.data` and `.grad` (or is a dict or list of them, or (name, parameter) pairs).
-    inputs : sequence of ndarray
+        `forward(*inputs) -> out`; `backward(dout)` -> the gradients of the inputs, in order (or None);
+        `parameters()` gives objects with `.data` and `.grad`: a list, a dict, or (name, parameter) pairs.
+    inputs : sequence
+    rtol : float
     call : callable, optional
         Used in place of `module.forward`.
     """
     forward = call or module.forward
     inputs = [as_float64(value) for value in inputs]
+    names = parameter_names(forward, len(inputs))
     parameters = named_parameters(module)
     for _, parameter in parameters:
-        parameter.data = as_float64(parameter.data)
+        parameter.data, parameter.grad = as_float64(parameter.data), None
     if hasattr(module, "zero_grad"):
         module.zero_grad()
-    kept = [np.copy(v) if isinstance(v, np.ndarray) else v for v in inputs]
-    names = parameter_names(forward, len(inputs))
-    out = first(forward(*inputs))
-    dout = upstream_of(out)
+    run = lambda: module_output(forward(*inputs))
+    kept = [np.copy(value) if is_floats(value) else value for value in inputs]
+    dout = upstream_like(run())
     grads = module.backward(copy_of(dout))
     refuse_changed(kept, inputs, names, (), "the module")
-    analytic = [(name, parameter.data, np.copy(parameter.grad) if parameter.grad is not None else None)
-                for name, parameter in parameters]
-    run = lambda: first(forward(*inputs))
-    for name, data, grad in analytic:
+    received = [(name, p, None if p.grad is None else np.copy(p.grad)) for name, p in parameters]
+    for name, parameter, grad in received:
         if grad is None:
-            raise Mismatch(name, f"parameter {name} received no gradient (.grad is None)", None, data)
-        compare_gradient(run, data, dout, grad, f"grad of {name}", rtol)
+            raise Mismatch(name, f"parameter {name} received no gradient", None, parameter.data)
+        compare_gradient(run, parameter.data, dout, grad, f"the gradient of {name}", rtol)
     wrt = [i for i, value in enumerate(inputs) if is_floats(value)]
-    if grads is not None:
-        for place, grad in zip(wrt, as_tuple(grads, len(wrt))):
-            compare_gradient(run, inputs[place], dout, grad, f"d{names[place]}", rtol)
+    for place, grad in zip(wrt, () if grads is None else as_tuple(grads, len(wrt))):
+        compare_gradient(run, inputs[place], dout, grad, f"d{names[place]}", rtol)
+
+
+def module_output(out):
+    """The output of a module that returns (out, cache) or out alone; a tensor's `.data`."""
+    out = out[0] if isinstance(out, tuple) else out
+    return out.data if not isinstance(out, np.ndarray) and hasattr(out, "data") else out
 
 
 def named_parameters(module) -> list:
@@ -230,11 +257,9 @@ def is_floats(value) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
-def upstream_of(out):
-    """Upstream weights for an output or a tuple of them."""
-    if isinstance(out, tuple):
-        return tuple(upstream_like(np.asarray(o), 7 + i) for i, o in enumerate(out))
-    return upstream_like(np.asarray(out))
+def as_float64(value):
+    """A float64 copy of an array of floats; anything else as it is."""
+    return value.astype(np.float64) if is_floats(value) else value
 
 
 def copy_of(dout):
@@ -242,26 +267,34 @@ def copy_of(dout):
     return tuple(map(np.copy, dout)) if isinstance(dout, tuple) else np.copy(dout)
 
 
+def pair(result) -> tuple:
+    """(out, cache), or a Mismatch."""
+    if isinstance(result, tuple) and len(result) == 2:
+        return result
+    raise Mismatch("out", "the forward pass should return (out, cache)"
+                   + ("; it returned None: is a return missing?" if result is None else ""))
+
+
 def as_tuple(grads, number: int) -> tuple:
     """The gradients as a tuple of the right length, or a Mismatch."""
     grads = tuple(grads) if isinstance(grads, (tuple, list)) else (grads,)
-    if len(grads) != number:
-        raise Mismatch("gradients", f"the backward pass returned {len(grads)} gradients, expected {number}: "
-                       "one for each input, in their order")
-    return grads
+    if len(grads) == number:
+        return grads
+    if grads == (None,):
+        raise Mismatch("gradients", "the backward pass returned None: is a return missing?")
+    raise Mismatch("gradients", f"the backward pass returned {len(grads)} gradients, expected {number}: "
+                   "one for each input, in their order")
 
 
 def refuse_changed(kept, inputs, names, may_change, who: str) -> None:
     """Fail when an input is no longer what it was."""
     for i, (before, now) in enumerate(zip(kept, inputs)):
-        if isinstance(now, np.ndarray) and i not in may_change and not np.array_equal(
-                before, now, equal_nan=now.dtype.kind in "fc"):
+        if is_floats(now) and i not in may_change and not np.array_equal(before, now, equal_nan=True):
             raise AssertionError(f"{who} changed its input {names[i]!r} in place")
 
 
 def parameter_names(f, number: int) -> list[str]:
-    """The names of f's positional parameters."""
-    import inspect
+    """The names of f's first positional parameters."""
     try:
         names = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (0, 1)]
     except (TypeError, ValueError):

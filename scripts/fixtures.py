@@ -1,4 +1,3 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:c8573aeb2fd58c77
 """The pytest plugin of the chapters' tests: the fixtures `level` and `golden`, the options, the markers."""
 # ruff: noqa: E402
 from __future__ import annotations
@@ -13,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tangled.levels import INSTALL_TORCH, ROOT, Unusable, load_file, load_level, topic_number, torch_available
-from tangled.testing import PARTS, load_case
+from scripts.golden_file import PARTS, arrays_in, load_case
+from scripts.levels import INSTALL_TORCH, ROOT, Unusable, load_file, load_level, topic_number, torch_available
+from tangled.diagnosis import CONTEXT
 
 CATEGORIES = ("shape", "value", "gradient", "edge", "performance")
 MEANS = {"shape": "shapes and types", "value": "values", "gradient": "gradients", "edge": "edge cases",
@@ -122,20 +122,30 @@ def golden(request):
         case = load_case(topic, name)
         for part in PARTS:
             for key, value in getattr(case, part).items():
-                if isinstance(value, np.ndarray) and key not in may_change:
-                    handed.append((part, key, value, value.copy()))
+                for text, array in arrays_in(value, f"{WORDS[part]} {key}"):
+                    CONTEXT[text] = array.copy()
+                    if key not in may_change:
+                        handed.append((text, array, CONTEXT[text]))
         return case
     return get
 
 
+WORDS = {"inputs": "input", "outputs": "the expected output", "upstream": "the upstream gradient of",
+         "grads": "the expected gradient of"}
+
+
 def changed_inputs(item) -> str:
     """A sentence about golden arrays that are no longer what they were, or ""."""
-    for part, key, now, before in item.stash.get(HANDED_OUT, []):
+    for name, now, before in item.stash.get(HANDED_OUT, []):
         if not np.array_equal(now, before, equal_nan=now.dtype.kind in "fc"):
-            what = {"inputs": "input", "outputs": "expected output", "upstream": "upstream gradient",
-                    "grads": "expected gradient"}[part]
-            return f"the {what} {key!r} was changed in place"
+            return f"{name} was changed in place"
     return ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item) -> None:
+    """Each test begins without the arrays of the last."""
+    CONTEXT.clear()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,18 +1,22 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:0888105699baa6c1
 """Finding the module under test: a level of a topic, or the learner's file."""
+
 from __future__ import annotations
 
 import ast
 import importlib
 import importlib.util
+import linecache
+import os
 import sys
 from pathlib import Path
+
+from scripts.guard import TimeLimit
 
 ROOT = Path(__file__).resolve().parent.parent
 STEMS = {1: "level1_naive", 2: "level2_vectorized", 3: "level3_memory_efficient",
          4: "level4_pytorch_reference"}
-FRAMEWORKS = ("torch", "jax", "flax", "tensorflow", "keras", "sklearn", "autograd", "cupy", "mxnet", "paddle",
-              "tinygrad")
+FRAMEWORKS = ("torch", "torchvision", "jax", "jaxlib", "flax", "tensorflow", "keras", "sklearn", "autograd",
+              "cupy", "mxnet", "paddle", "tinygrad", "mlx", "theano", "chainer")
 INSTALL_TORCH = "make setup"
 
 
@@ -31,49 +35,68 @@ def torch_available() -> bool:
 
 
 def load_level(package: str, number: int):
-    """The module of one level of a topic.
-
-    Raises Unusable where the file is missing: a level that is not there is a failure.
-    """
-    name = f"tangled.{package}.{STEMS[number]}"
-    path = ROOT / "tangled" / package / f"{STEMS[number]}.py"
-    if not path.is_file():
-        raise Unusable(f"tangled/{package}/{STEMS[number]}.py is missing: no chunk of the chapter writes it")
-    return importlib.import_module(name)
+    """The module of one level. A level that is not there is a failure, never skipped."""
+    name = f"{package}/{STEMS[number]}.py"
+    if not (ROOT / "tangled" / name).is_file():
+        raise Unusable(f"tangled/{name} is missing: no chunk of the chapter writes it")
+    return importlib.import_module(f"tangled.{package}.{STEMS[number]}")
 
 
 def load_file(path: Path, package: str):
     """A Python file as a module: the learner's, or a variant of level 2.
 
-    Raises Unusable, with one line, for a file that is missing, does not parse, or imports a framework
-    or the solution.
+    Whatever goes wrong with it is an `Unusable` in one line: it is missing, does not parse, imports a
+    framework or the solution, or fails, leaves or hangs while it is imported.
     """
+    path = Path(path).resolve()
     shown = shown_path(path)
-    if not path.is_file():
-        raise Unusable(f"{shown} is missing; run: make start TOPIC={topic_number(package)}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        tree = ast.parse(text, filename=str(path))
-    except SyntaxError as error:
-        raise Unusable(f"{shown}:{error.lineno or 0}: {error.msg}") from None
-    except (UnicodeDecodeError, ValueError) as error:
-        raise Unusable(f"{shown}: not a Python file in UTF-8 ({error})") from None
-    refuse_imports(tree, shown, package)
+    refuse_imports(parsed(path, shown, package), shown, package)
     name = "workspace_" + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    linecache.checkcache(str(path))
     try:
         spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(name, None)
+    except KeyboardInterrupt:
         raise
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        raise Unusable(failed_import(error, path, shown)) from error
     return module
+
+
+def parsed(path: Path, shown: str, package: str) -> ast.Module:
+    """The file's syntax tree."""
+    if not path.is_file():
+        raise Unusable(f"{shown} is missing; run: make start TOPIC={topic_number(package)}")
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as error:
+        raise Unusable(f"{shown}:{error.lineno or 1}: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Unusable(f"{shown}: cannot be read as Python ({error})") from None
+
+
+def failed_import(error: BaseException, path: Path, shown: str) -> str:
+    """One line about an exception that importing the file raised, with the file's own line."""
+    line, trace = 1, error.__traceback__
+    while trace is not None:
+        if os.path.realpath(trace.tb_frame.f_code.co_filename) == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, TimeLimit):
+        what = f"importing it takes longer than {error.args[0]:g} s: a loop without an end?"
+    elif isinstance(error, SystemExit):
+        what = f"importing it calls sys.exit({error.code!r})"
+    else:
+        text = str(error).split("\n")[0]
+        what = f"importing it fails: {type(error).__name__}" + (f": {text}" if text else "")
+    return f"{shown}:{line}: {what}"
 
 
 def shown_path(path: Path) -> str:
     """A path relative to the root, with forward slashes, where it lies inside."""
-    path = Path(path).resolve()
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
@@ -84,7 +107,8 @@ def refuse_imports(tree: ast.AST, shown: str, package: str) -> None:
             if module.split(".")[0] in FRAMEWORKS:
                 raise Unusable(f"{shown}:{node.lineno}: imports {module}; only NumPy, the standard library "
                                "and earlier topics are allowed here")
-            if module == f"tangled.{package}" or module.startswith(f"tangled.{package}."):
+            own = f"tangled.{package}"                          # its checks.py is given to the learner
+            if module == own or module.startswith(own + ".") and f"{module}.".split(".")[2] != "checks":
                 raise Unusable(f"{shown}:{node.lineno}: imports {module}, which is the solution")
 
 
