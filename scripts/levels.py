@@ -108,7 +108,7 @@ def refuse_imports(tree: ast.AST, shown: str, package: str) -> None:
                 raise Unusable(f"{shown}:{node.lineno}: imports {module}; only NumPy, the standard library "
                                "and earlier topics are allowed here")
             own = f"tangled.{package}"                          # its checks.py is given to the learner
-            if module == own or module.startswith(own + ".") and f"{module}.".split(".")[2] != "checks":
+            if module == own or (module.startswith(own + ".") and module.split(".")[2] != "checks"):
                 raise Unusable(f"{shown}:{node.lineno}: imports {module}, which is the solution")
 
 

@@ -1,96 +1,25 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:7811db5d7f6b6cfc
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:2f94d36a1ad72d68
 """Positional encodings, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
-import numbers
 
 import numpy as np
 
-
-def _check_count(name, value, least):
-    """Refuse a size that is not an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} = {value!r}; expected an integer of at least {least}")
-
-
-def _check_dim(dim):
-    """Refuse a number of features that does not split into pairs."""
-    _check_count("dim", dim, 2)
-    if dim % 2:
-        raise ValueError(f"dim = {dim}; expected an even number, for features turn in pairs")
-
-
-def _check_table(length, dim, base, dtype):
-    """Refuse what cannot be the size, the base or the dtype of a table."""
-    _check_count("length", length, 0)
-    _check_dim(dim)
-    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
-        raise ValueError(f"base = {base!r}; expected a positive finite number")
-    if np.dtype(dtype).kind != "f":
-        raise ValueError(f"dtype = {np.dtype(dtype)}; expected a floating-point type")
-
-
-def _check_floats(name, x, shape):
-    """`x` as an array of floats of that shape, in which letters stand for any size."""
-    x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
-    sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
-    if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
-    return x
-
-
-def _shown(shape):
-    """("L", 2) as (L, 2)."""
-    return str(tuple(shape)).replace("'", "")
-
-
-def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given)."""
-    positions = np.asarray(positions)
-    if positions.dtype.kind not in "iu":
-        raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
-    if shapes and positions.shape not in shapes:
-        expected = " or ".join(map(str, shapes))
-        raise ValueError(f"positions has shape {positions.shape}; expected {expected}")
-    if positions.size and not 0 <= positions.min() <= positions.max() < rows:
-        raise ValueError(f"positions run from {positions.min()} to {positions.max()}; "
-                         f"expected 0 to {rows - 1}, the rows of the table")
-    return positions.astype(np.intp)
-
-
-def _check_sum(x, encoding):
-    """x (B, T, D) and an encoding (T, D) or (B, T, D), the latter in the dtype of x."""
-    x = _check_floats("x", x, ("B", "T", "D"))
-    shape = x.shape if np.ndim(encoding) == 3 else x.shape[1:]
-    return x, _check_floats("encoding", encoding, shape).astype(x.dtype, copy=False)
-
-
-def _check_rope(x, cos, sin, positions, layout):
-    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
-    x = _check_floats("x", x, ("B", "H", "T", "D"))
-    batch, _, steps, dim = x.shape
-    if dim == 0 or dim % 2:
-        raise ValueError(f"x has {dim} features; expected an even number, at least 2")
-    cos = _check_floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
-    sin = _check_floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
-    if layout not in ("interleaved", "half"):
-        raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
-    positions = np.arange(steps) if positions is None else positions
-    return x, cos, sin, _check_positions(positions, len(cos), (steps,), (batch, steps))
-
-
-def _check_bias(slopes, length, past):
-    """The slopes as an array (H,); sizes that are no sizes are refused."""
-    _check_count("length", length, 0)
-    _check_count("past", past, 0)
-    return _check_floats("slopes", slopes, ("H",))
+from tangled.t27_positional_encodings.checks import (
+    check_bias,
+    check_count,
+    check_dim,
+    check_floats,
+    check_positions,
+    check_rope,
+    check_sum,
+    check_table,
+)
 
 
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosine and sine of every pair's angle at every position: two arrays (L, D/2)."""
-    _check_table(length, dim, base, dtype)
+    check_table(length, dim, base, dtype)
     cos = np.empty((length, dim // 2), dtype)
     sin = np.empty((length, dim // 2), dtype)
     for p in range(length):
@@ -112,8 +41,8 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
 
 def learned_positions(table, positions):
     """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    table = _check_floats("table", table, ("L", "D"))
-    positions = _check_positions(positions, len(table))
+    table = check_floats("table", table, ("L", "D"))
+    positions = check_positions(positions, len(table))
     out = np.empty((*positions.shape, table.shape[1]), table.dtype)
     for where in np.ndindex(positions.shape):
         out[where] = table[positions[where]]                    # eq. 27.8
@@ -123,7 +52,7 @@ def learned_positions(table, positions):
 def learned_positions_backward(dout, cache):
     """Gradient (L, D) of the table: each row sums over the tokens that read it."""
     positions, shape = cache
-    dout = _check_floats("dout", dout, (*positions.shape, shape[1]))
+    dout = check_floats("dout", dout, (*positions.shape, shape[1]))
     dtable = np.zeros(shape, dout.dtype)
     for where in np.ndindex(positions.shape):
         dtable[positions[where]] += dout[where]                 # eq. 27.9
@@ -132,7 +61,7 @@ def learned_positions_backward(dout, cache):
 
 def add_positions(x, encoding):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
-    x, encoding = _check_sum(x, encoding)
+    x, encoding = check_sum(x, encoding)
     out = np.empty_like(x)
     for b, t in np.ndindex(x.shape[:2]):
         out[b, t] = x[b, t] + (encoding[t] if encoding.ndim == 2 else encoding[b, t])
@@ -142,7 +71,7 @@ def add_positions(x, encoding):
 def add_positions_backward(dout, cache):
     """Gradients (dx (B, T, D), dencoding) in the shapes of the inputs."""
     shape, encoding_shape = cache
-    dout = _check_floats("dout", dout, shape)
+    dout = check_floats("dout", dout, shape)
     dencoding = np.zeros(encoding_shape, dout.dtype)
     for b, t in np.ndindex(shape[:2]):
         dencoding[t if len(encoding_shape) == 2 else (b, t)] += dout[b, t]   # eq. 27.10
@@ -162,7 +91,7 @@ def _turn(vector, cos, sin, layout):
 
 def rope(x, cos, sin, positions=None, layout="interleaved"):
     """Turn each pair of `x` (B, H, T, D) by its position's angle: out (B, H, T, D)."""
-    x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
     positions = np.broadcast_to(positions, (len(x), x.shape[2]))          # (B, T)
     out = np.empty_like(x)
     for b, h, t in np.ndindex(x.shape[:3]):
@@ -174,19 +103,19 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
 def rope_backward(dout, cache):
     """Gradient dx (B, H, T, D): the opposite rotation."""
     cos, sin, positions, layout, shape = cache
-    dout = _check_floats("dout", dout, shape)
+    dout = check_floats("dout", dout, shape)
     return rope(dout, cos, -sin, positions, layout)[0]          # eq. 27.16
 
 
 def interleaved_to_half(dim):
     """Permutation (D,): half-split feature j is interleaved feature perm[j]."""
-    _check_dim(dim)
+    check_dim(dim)
     return np.array([2 * j if j < dim // 2 else 2 * (j - dim // 2) + 1 for j in range(dim)])
 
 
 def alibi_slopes(heads):
     """Slopes (H,) of ALiBi's heads."""
-    _check_count("heads", heads, 1)
+    check_count("heads", heads, 1)
     power = 1
     while 2 * power <= heads:
         power *= 2
@@ -197,7 +126,7 @@ def alibi_slopes(heads):
 
 def alibi_bias(slopes, length, past=0):
     """Bias (H, T, past + T) to add to the scores; -inf where a key is later than the query."""
-    slopes = _check_bias(slopes, length, past)
+    slopes = check_bias(slopes, length, past)
     bias = np.full((len(slopes), length, past + length), -np.inf, slopes.dtype)
     for h, i in np.ndindex(len(slopes), length):
         for j in range(past + i + 1):

@@ -1,96 +1,23 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:0f5f6f9bde895937
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:7c7982e80b28fa23
 """Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
 """
 
-import math
-import numbers
-
 import numpy as np
 
+from tangled.t27_positional_encodings.checks import (
+    check_bias,
+    check_count,
+    check_dim,
+    check_floats,
+    check_positions,
+    check_rope,
+    check_sum,
+    check_table,
+)
+
 BLOCK = 1 << 16     # numbers that a block of the rotation holds: a buffer that stays in the cache
-
-
-def _check_count(name, value, least):
-    """Refuse a size that is not an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} = {value!r}; expected an integer of at least {least}")
-
-
-def _check_dim(dim):
-    """Refuse a number of features that does not split into pairs."""
-    _check_count("dim", dim, 2)
-    if dim % 2:
-        raise ValueError(f"dim = {dim}; expected an even number, for features turn in pairs")
-
-
-def _check_table(length, dim, base, dtype):
-    """Refuse what cannot be the size, the base or the dtype of a table."""
-    _check_count("length", length, 0)
-    _check_dim(dim)
-    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
-        raise ValueError(f"base = {base!r}; expected a positive finite number")
-    if np.dtype(dtype).kind != "f":
-        raise ValueError(f"dtype = {np.dtype(dtype)}; expected a floating-point type")
-
-
-def _check_floats(name, x, shape):
-    """`x` as an array of floats of that shape, in which letters stand for any size."""
-    x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
-    sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
-    if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
-    return x
-
-
-def _shown(shape):
-    """("L", 2) as (L, 2)."""
-    return str(tuple(shape)).replace("'", "")
-
-
-def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given)."""
-    positions = np.asarray(positions)
-    if positions.dtype.kind not in "iu":
-        raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
-    if shapes and positions.shape not in shapes:
-        expected = " or ".join(map(str, shapes))
-        raise ValueError(f"positions has shape {positions.shape}; expected {expected}")
-    if positions.size and not 0 <= positions.min() <= positions.max() < rows:
-        raise ValueError(f"positions run from {positions.min()} to {positions.max()}; "
-                         f"expected 0 to {rows - 1}, the rows of the table")
-    return positions.astype(np.intp)
-
-
-def _check_sum(x, encoding):
-    """x (B, T, D) and an encoding (T, D) or (B, T, D), the latter in the dtype of x."""
-    x = _check_floats("x", x, ("B", "T", "D"))
-    shape = x.shape if np.ndim(encoding) == 3 else x.shape[1:]
-    return x, _check_floats("encoding", encoding, shape).astype(x.dtype, copy=False)
-
-
-def _check_rope(x, cos, sin, positions, layout):
-    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
-    x = _check_floats("x", x, ("B", "H", "T", "D"))
-    batch, _, steps, dim = x.shape
-    if dim == 0 or dim % 2:
-        raise ValueError(f"x has {dim} features; expected an even number, at least 2")
-    cos = _check_floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
-    sin = _check_floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
-    if layout not in ("interleaved", "half"):
-        raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
-    positions = np.arange(steps) if positions is None else positions
-    return x, cos, sin, _check_positions(positions, len(cos), (steps,), (batch, steps))
-
-
-def _check_bias(slopes, length, past):
-    """The slopes as an array (H,); sizes that are no sizes are refused."""
-    _check_count("length", length, 0)
-    _check_count("past", past, 0)
-    return _check_floats("slopes", slopes, ("H",))
 
 
 def _turns(length, dim, base, start, sense):
@@ -109,28 +36,28 @@ def _turns(length, dim, base, start, sense):
 
 def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
     """Table (L, D) of sines and cosines, by doubling."""
-    _check_table(length, dim, base, dtype)
+    check_table(length, dim, base, dtype)
     return _turns(length, dim, base, 1j, -1j).view(np.float64).astype(dtype, copy=False)
 
 
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosines and sines (L, D/2), by doubling."""
-    _check_table(length, dim, base, dtype)
+    check_table(length, dim, base, dtype)
     turns = _turns(length, dim, base, 1.0, 1j)
     return turns.real.astype(dtype, order="C"), turns.imag.astype(dtype, order="C")
 
 
 def learned_positions(table, positions):
     """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    table = _check_floats("table", table, ("L", "D"))
-    positions = _check_positions(positions, len(table))
+    table = check_floats("table", table, ("L", "D"))
+    positions = check_positions(positions, len(table))
     return table.take(positions, axis=0), (positions, table.shape)
 
 
 def learned_positions_backward(dout, cache):
     """Gradient (L, D) of the table, one sum for each run of equal positions."""
     positions, shape = cache
-    dout = _check_floats("dout", dout, (*positions.shape, shape[1]))
+    dout = check_floats("dout", dout, (*positions.shape, shape[1]))
     flat, rows = positions.reshape(-1), dout.reshape(positions.size, shape[1])
     dtable = np.zeros(shape, dout.dtype)
     order = np.argsort(flat, kind="stable")
@@ -145,14 +72,14 @@ def learned_positions_backward(dout, cache):
 
 def add_positions(x, encoding, out=None):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D), into `out`."""
-    x, encoding = _check_sum(x, encoding)
+    x, encoding = check_sum(x, encoding)
     return np.add(x, encoding, out=_check_out(out, x)), (x.shape, encoding.ndim)
 
 
 def add_positions_backward(dout, cache):
     """dx is `dout` itself, and so is dencoding unless the batch shared it."""
     shape, axes = cache
-    dout = _check_floats("dout", dout, shape)
+    dout = check_floats("dout", dout, shape)
     return dout, dout.sum(axis=0) if axes == 2 else dout        # eq. 27.10
 
 
@@ -208,7 +135,7 @@ def _rotate_blocks(x, cos, sin, layout, out):
 
 def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
     """Turn each pair of `x` (B, H, T, D) by its position's angle, into `out`."""
-    x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
     rows = positions if positions.ndim == 2 else positions[None]
     cos, sin = cos[rows][:, None], sin[rows][:, None]           # (1 or B, 1, T, D/2)
     return _rotate(x, cos, sin, layout, _check_out(out, x)), (cos, sin, layout, x.shape)
@@ -217,19 +144,19 @@ def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
 def rope_backward(dout, cache, out=None):
     """Gradient dx (B, H, T, D): the opposite rotation; `out` may be `dout`."""
     cos, sin, layout, shape = cache
-    dout = _check_floats("dout", dout, shape)
+    dout = check_floats("dout", dout, shape)
     return _rotate(dout, cos, -sin, layout, _check_out(out, dout))        # eq. 27.16
 
 
 def interleaved_to_half(dim):
     """Permutation (D,) from the interleaved layout to the half-split one."""
-    _check_dim(dim)
+    check_dim(dim)
     return np.arange(dim).reshape(-1, 2).T.reshape(-1)          # eq. 27.17
 
 
 def alibi_slopes(heads):
     """Slopes (H,) of ALiBi's heads."""
-    _check_count("heads", heads, 1)
+    check_count("heads", heads, 1)
     power = 1 << (int(heads).bit_length() - 1)
     exponents = np.concatenate([np.arange(1, power + 1) / power,
                                 np.arange(1, 2 * power, 2)[:heads - power] / (2 * power)])
@@ -238,7 +165,7 @@ def alibi_slopes(heads):
 
 def alibi_bias(slopes, length, past=0):
     """Read-only view (H, T, S), S = past + T, of H (T + S - 1) numbers."""
-    slopes = _check_bias(slopes, length, past)
+    slopes = check_bias(slopes, length, past)
     keys = past + length
     if length == 0:
         return np.empty((len(slopes), 0, keys), slopes.dtype)

@@ -1,95 +1,23 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:50cfd1d504eba173
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fcd8002699e49ad5
 """Positional encodings, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 import math
-import numbers
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from tangled.t27_positional_encodings.checks import (
+    check_bias,
+    check_count,
+    check_dim,
+    check_floats,
+    check_positions,
+    check_rope,
+    check_sum,
+    check_table,
+)
 from tangled.testing import Case
-
-
-def _check_count(name, value, least):
-    """Refuse a size that is not an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} = {value!r}; expected an integer of at least {least}")
-
-
-def _check_dim(dim):
-    """Refuse a number of features that does not split into pairs."""
-    _check_count("dim", dim, 2)
-    if dim % 2:
-        raise ValueError(f"dim = {dim}; expected an even number, for features turn in pairs")
-
-
-def _check_table(length, dim, base, dtype):
-    """Refuse what cannot be the size, the base or the dtype of a table."""
-    _check_count("length", length, 0)
-    _check_dim(dim)
-    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
-        raise ValueError(f"base = {base!r}; expected a positive finite number")
-    if np.dtype(dtype).kind != "f":
-        raise ValueError(f"dtype = {np.dtype(dtype)}; expected a floating-point type")
-
-
-def _check_floats(name, x, shape):
-    """`x` as an array of floats of that shape, in which letters stand for any size."""
-    x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
-    sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
-    if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
-    return x
-
-
-def _shown(shape):
-    """("L", 2) as (L, 2)."""
-    return str(tuple(shape)).replace("'", "")
-
-
-def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given)."""
-    positions = np.asarray(positions)
-    if positions.dtype.kind not in "iu":
-        raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
-    if shapes and positions.shape not in shapes:
-        expected = " or ".join(map(str, shapes))
-        raise ValueError(f"positions has shape {positions.shape}; expected {expected}")
-    if positions.size and not 0 <= positions.min() <= positions.max() < rows:
-        raise ValueError(f"positions run from {positions.min()} to {positions.max()}; "
-                         f"expected 0 to {rows - 1}, the rows of the table")
-    return positions.astype(np.intp)
-
-
-def _check_sum(x, encoding):
-    """x (B, T, D) and an encoding (T, D) or (B, T, D), the latter in the dtype of x."""
-    x = _check_floats("x", x, ("B", "T", "D"))
-    shape = x.shape if np.ndim(encoding) == 3 else x.shape[1:]
-    return x, _check_floats("encoding", encoding, shape).astype(x.dtype, copy=False)
-
-
-def _check_rope(x, cos, sin, positions, layout):
-    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
-    x = _check_floats("x", x, ("B", "H", "T", "D"))
-    batch, _, steps, dim = x.shape
-    if dim == 0 or dim % 2:
-        raise ValueError(f"x has {dim} features; expected an even number, at least 2")
-    cos = _check_floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
-    sin = _check_floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
-    if layout not in ("interleaved", "half"):
-        raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
-    positions = np.arange(steps) if positions is None else positions
-    return x, cos, sin, _check_positions(positions, len(cos), (steps,), (batch, steps))
-
-
-def _check_bias(slopes, length, past):
-    """The slopes as an array (H,); sizes that are no sizes are refused."""
-    _check_count("length", length, 0)
-    _check_count("past", past, 0)
-    return _check_floats("slopes", slopes, ("H",))
 
 
 def _tensor(x):
@@ -99,13 +27,13 @@ def _tensor(x):
 def _gradients(dout, cache):
     """Gradients of the leaves (in their shapes) for `dout` in the output's shape."""
     out, *leaves = cache
-    dout = _check_floats("dout", dout, tuple(out.shape))
+    dout = check_floats("dout", dout, tuple(out.shape))
     return [g.numpy() for g in torch.autograd.grad(out, leaves, _tensor(dout), retain_graph=True)]
 
 
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosines and sines (L, D/2)."""
-    _check_table(length, dim, base, dtype)
+    check_table(length, dim, base, dtype)
     exponents = torch.arange(0, dim, 2, dtype=torch.float64) / dim
     positions = torch.arange(length, dtype=torch.float64)
     angles = torch.outer(positions, torch.exp(-math.log(base) * exponents))
@@ -121,8 +49,8 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
 
 def learned_positions(table, positions):
     """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    leaf = _tensor(_check_floats("table", table, ("L", "D"))).requires_grad_()
-    out = functional.embedding(_tensor(_check_positions(positions, len(table))), leaf)
+    leaf = _tensor(check_floats("table", table, ("L", "D"))).requires_grad_()
+    out = functional.embedding(_tensor(check_positions(positions, len(table))), leaf)
     return out.detach().numpy(), (out, leaf)
 
 
@@ -133,7 +61,7 @@ def learned_positions_backward(dout, cache):
 
 def add_positions(x, encoding):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
-    leaves = [_tensor(a).requires_grad_() for a in _check_sum(x, encoding)]
+    leaves = [_tensor(a).requires_grad_() for a in check_sum(x, encoding)]
     out = leaves[0] + leaves[1]
     return out.detach().numpy(), (out, *leaves)
 
@@ -145,7 +73,7 @@ def add_positions_backward(dout, cache):
 
 def rope(x, cos, sin, positions=None, layout="interleaved"):
     """Turn each pair of `x` (B, H, T, D) by its position's angle: out (B, H, T, D)."""
-    x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
     leaf = _tensor(x).requires_grad_()
     rows = _tensor(positions if positions.ndim == 2 else positions[None])
     cos, sin = (_tensor(table)[rows].unsqueeze(1) for table in (cos, sin))
@@ -166,13 +94,13 @@ def rope_backward(dout, cache):
 
 def interleaved_to_half(dim):
     """Permutation (D,) from the interleaved layout to the half-split one."""
-    _check_dim(dim)
+    check_dim(dim)
     return torch.arange(dim).unflatten(0, (dim // 2, 2)).mT.flatten().numpy()
 
 
 def alibi_slopes(heads):
     """Slopes (H,), by the recursion of the authors' code."""
-    _check_count("heads", heads, 1)
+    check_count("heads", heads, 1)
     power = 2 ** int(math.log2(heads))
     slopes = torch.exp2(torch.linspace(-8.0 / power, -8.0, power, dtype=torch.float64)).numpy()
     if power == heads:
@@ -182,7 +110,7 @@ def alibi_slopes(heads):
 
 def alibi_bias(slopes, length, past=0):
     """Bias (H, T, past + T), by counting the visible keys from the right."""
-    slopes = _tensor(_check_bias(slopes, length, past))
+    slopes = _tensor(check_bias(slopes, length, past))
     visible = torch.ones(length, past + length, dtype=slopes.dtype).tril(past)
     ahead = 1 - visible.flip(-1).cumsum(-1).flip(-1)            # j - i where visible
     return (slopes[:, None, None] * ahead).masked_fill(visible == 0, -math.inf).numpy()

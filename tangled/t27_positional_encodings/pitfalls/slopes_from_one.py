@@ -1,92 +1,19 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:5cb28f479174682a
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:d33ef5eb7def3eb7
 # Pitfall 27.8: slopes from one
 """Positional encodings, level 2: expressions over whole arrays."""
 
-import math
-import numbers
-
 import numpy as np
 
-
-def _check_count(name, value, least):
-    """Refuse a size that is not an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} = {value!r}; expected an integer of at least {least}")
-
-
-def _check_dim(dim):
-    """Refuse a number of features that does not split into pairs."""
-    _check_count("dim", dim, 2)
-    if dim % 2:
-        raise ValueError(f"dim = {dim}; expected an even number, for features turn in pairs")
-
-
-def _check_table(length, dim, base, dtype):
-    """Refuse what cannot be the size, the base or the dtype of a table."""
-    _check_count("length", length, 0)
-    _check_dim(dim)
-    if not isinstance(base, numbers.Real) or not 0 < base < math.inf:
-        raise ValueError(f"base = {base!r}; expected a positive finite number")
-    if np.dtype(dtype).kind != "f":
-        raise ValueError(f"dtype = {np.dtype(dtype)}; expected a floating-point type")
-
-
-def _check_floats(name, x, shape):
-    """`x` as an array of floats of that shape, in which letters stand for any size."""
-    x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
-    sizes_fit = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
-    if x.ndim != len(shape) or not sizes_fit:
-        raise ValueError(f"{name} has shape {x.shape}; expected {_shown(shape)}")
-    return x
-
-
-def _shown(shape):
-    """("L", 2) as (L, 2)."""
-    return str(tuple(shape)).replace("'", "")
-
-
-def _check_positions(positions, rows, *shapes):
-    """`positions` as integers of one of the shapes (of any, if none is given)."""
-    positions = np.asarray(positions)
-    if positions.dtype.kind not in "iu":
-        raise ValueError(f"positions has dtype {positions.dtype}; expected integers")
-    if shapes and positions.shape not in shapes:
-        expected = " or ".join(map(str, shapes))
-        raise ValueError(f"positions has shape {positions.shape}; expected {expected}")
-    if positions.size and not 0 <= positions.min() <= positions.max() < rows:
-        raise ValueError(f"positions run from {positions.min()} to {positions.max()}; "
-                         f"expected 0 to {rows - 1}, the rows of the table")
-    return positions.astype(np.intp)
-
-
-def _check_sum(x, encoding):
-    """x (B, T, D) and an encoding (T, D) or (B, T, D), the latter in the dtype of x."""
-    x = _check_floats("x", x, ("B", "T", "D"))
-    shape = x.shape if np.ndim(encoding) == 3 else x.shape[1:]
-    return x, _check_floats("encoding", encoding, shape).astype(x.dtype, copy=False)
-
-
-def _check_rope(x, cos, sin, positions, layout):
-    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
-    x = _check_floats("x", x, ("B", "H", "T", "D"))
-    batch, _, steps, dim = x.shape
-    if dim == 0 or dim % 2:
-        raise ValueError(f"x has {dim} features; expected an even number, at least 2")
-    cos = _check_floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
-    sin = _check_floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
-    if layout not in ("interleaved", "half"):
-        raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
-    positions = np.arange(steps) if positions is None else positions
-    return x, cos, sin, _check_positions(positions, len(cos), (steps,), (batch, steps))
-
-
-def _check_bias(slopes, length, past):
-    """The slopes as an array (H,); sizes that are no sizes are refused."""
-    _check_count("length", length, 0)
-    _check_count("past", past, 0)
-    return _check_floats("slopes", slopes, ("H",))
+from tangled.t27_positional_encodings.checks import (
+    check_bias,
+    check_count,
+    check_dim,
+    check_floats,
+    check_positions,
+    check_rope,
+    check_sum,
+    check_table,
+)
 
 
 def _angles(length, dim, base):
@@ -115,7 +42,7 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
     ------
     ValueError : if length, dim, base or dtype is not as above
     """
-    _check_table(length, dim, base, dtype)
+    check_table(length, dim, base, dtype)
     angles = _angles(length, dim, base)
     table = np.empty((length, dim), dtype)
     table[:, 0::2] = np.sin(angles)                             # eq. 27.4
@@ -143,7 +70,7 @@ def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     ------
     ValueError : if length, dim, base or dtype is not as above
     """
-    _check_table(length, dim, base, dtype)
+    check_table(length, dim, base, dtype)
     angles = _angles(length, dim, base)
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
@@ -167,8 +94,8 @@ def learned_positions(table, positions):
     ------
     ValueError : if table is not 2-D and floating, or a position is no row of it
     """
-    table = _check_floats("table", table, ("L", "D"))
-    positions = _check_positions(positions, len(table))
+    table = check_floats("table", table, ("L", "D"))
+    positions = check_positions(positions, len(table))
     return table[positions], (positions, table.shape)           # eq. 27.8
 
 
@@ -185,7 +112,7 @@ def learned_positions_backward(dout, cache):
     dtable : ndarray of shape (L, D); rows that nobody read are 0
     """
     positions, shape = cache
-    dout = _check_floats("dout", dout, (*positions.shape, shape[1]))
+    dout = check_floats("dout", dout, (*positions.shape, shape[1]))
     dtable = np.zeros(shape, dout.dtype)
     np.add.at(dtable, positions, dout)                          # eq. 27.9
     return dtable
@@ -208,7 +135,7 @@ def add_positions(x, encoding):
     ------
     ValueError : if a shape is not as above or an array is not floating
     """
-    x, encoding = _check_sum(x, encoding)
+    x, encoding = check_sum(x, encoding)
     out = x + encoding                                          # (B, T, D) + (T, D)
     return out, (x.shape, encoding.ndim)
 
@@ -227,7 +154,7 @@ def add_positions_backward(dout, cache):
     dencoding : ndarray in the encoding's shape, (T, D) or (B, T, D); a constant table ignores it
     """
     shape, axes = cache
-    dout = _check_floats("dout", dout, shape)
+    dout = check_floats("dout", dout, shape)
     dencoding = dout.sum(axis=0) if axes == 2 else dout.copy()  # eq. 27.10
     return dout, dencoding
 
@@ -271,7 +198,7 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
     ------
     ValueError : if a shape, a dtype, the layout or a position is not as above
     """
-    x, cos, sin, positions = _check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
     cos, sin = cos[positions], sin[positions]                   # (T, D/2) or (B, T, D/2)
     if positions.ndim == 2:
         cos, sin = cos[:, None], sin[:, None]                   # (B, 1, T, D/2), for all heads
@@ -291,7 +218,7 @@ def rope_backward(dout, cache):
     dx : ndarray of shape (B, H, T, D)
     """
     cos, sin, layout, shape = cache
-    dout = _check_floats("dout", dout, shape)
+    dout = check_floats("dout", dout, shape)
     return _rotate(dout, cos, -sin, layout)                     # eq. 27.16
 
 
@@ -309,7 +236,7 @@ def interleaved_to_half(dim):
     -------
     perm : integer ndarray of shape (D,)
     """
-    _check_dim(dim)
+    check_dim(dim)
     return np.concatenate([np.arange(0, dim, 2), np.arange(1, dim, 2)])    # eq. 27.17
 
 
@@ -329,7 +256,7 @@ def alibi_slopes(heads):
     -------
     slopes : ndarray of shape (H,), float64, positive; falling, if H is a power of two
     """
-    _check_count("heads", heads, 1)
+    check_count("heads", heads, 1)
     power = 1 << (int(heads).bit_length() - 1)                  # the largest power of two in it
     return np.concatenate([_geometric(power), _geometric(2 * power)[0::2][:heads - power]])
 
@@ -352,7 +279,7 @@ def alibi_bias(slopes, length, past=0):
     ------
     ValueError : if slopes is not 1-D and floating, or length or past is no size
     """
-    slopes = _check_bias(slopes, length, past)
+    slopes = check_bias(slopes, length, past)
     queries, keys = np.arange(past, past + length)[:, None], np.arange(past + length)
     ahead = (keys - queries).astype(slopes.dtype)               # j - i, (T, S)
     bias = slopes[:, None, None] * ahead                        # (H, T, S)
