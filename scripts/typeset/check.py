@@ -80,7 +80,7 @@ class Checker:
             except TexError as fault:
                 shown = " ".join(tex.split())
                 shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-                self.problem(tex.strip(), f"formula not in the checked subset: {fault} (in {shown})")
+                self.problem(tex.strip(), f"formula: {fault} (in {shown})")
                 return
 
     def check_RawInline(self, node: dict) -> None:

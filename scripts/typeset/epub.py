@@ -1,4 +1,4 @@
-"""The EPUB: the same pages as XHTML with MathML, packed by hand so that the same book gives the same bytes."""
+"""The EPUB: the same pages as XHTML with MathML, packed so that the same book gives the same bytes."""
 
 from __future__ import annotations
 
@@ -76,10 +76,11 @@ def navigation(book: Book) -> str:
 
 
 def navigation_entry(chapter: Chapter) -> str:
-    sections = "".join(
-        f'<li><a href="{page_of(chapter)}#{html.escape(heading["id"])}">{_numbered(heading["number"], heading["title"])}'
-        f"</a></li>\n" for heading in chapter.headings
-        if heading["level"] == 2 and chapter.has(heading["id"], "epub"))
+    sections = ""
+    for heading in chapter.headings:
+        if heading["level"] == 2 and chapter.has(heading["id"], "epub"):
+            name = _numbered(heading["number"], heading["title"])
+            sections += f'<li><a href="{page_of(chapter)}#{html.escape(heading["id"])}">{name}</a></li>\n'
     name = _numbered(chapter.number if chapter.numbered else None, chapter.title)
     inner = f"\n<ol>\n{sections}</ol>" if sections else ""
     return f'<li><a href="{page_of(chapter)}">{name}</a>{inner}</li>\n'
@@ -92,7 +93,8 @@ def _numbered(number: str | None, title: list) -> str:
 def package(book: Book, parts: dict[str, bytes], timestamp: int) -> str:
     """The package document: metadata, manifest and reading order."""
     project = book.project
-    digest = hashlib.sha256(b"".join(name.encode() + data for name, data in sorted(parts.items()))).hexdigest()
+    whole = b"".join(name.encode() + data for name, data in sorted(parts.items()))
+    digest = hashlib.sha256(whole).hexdigest()
     manifest = "".join(manifest_item(name, data) for name, data in sorted(parts.items()))
     spine = "".join(f'<itemref idref="{_id(page_of(chapter))}"/>\n' for chapter in book.written)
     values = {

@@ -45,10 +45,16 @@ def render(tex: str, display: bool, memo: Memo) -> str:
     known = memo.get(key)
     answer = json.loads(known or _engine().eval(f"render({json.dumps(tex)}, {json.dumps(display)})"))
     if "error" in answer:
-        raise TexError(re.sub(r"^KaTeX parse error: ", "", answer["error"]))
+        raise TexError(_shortened(answer["error"]))
     if known is None:
         memo.put(key, json.dumps(answer))
     return answer["html"]
+
+
+def _shortened(message: str) -> str:
+    """KaTeX's message without its picture of the place, which is underlined letter by letter."""
+    message = re.sub(r"^KaTeX parse error: ", "", message)
+    return re.sub(r" at (?:position \d+|end of input):.*$", "", message, flags=re.S)
 
 
 def mathml(html: str) -> str:

@@ -25,6 +25,8 @@ class Parser(Commands, Environments, Tokens):
             parts = self.sequence({"}"})
             self.at += 1
             return joined(parts)
+        if (self.peek() or "").isdigit():           # x^12 is x^1 followed by 2
+            return self.next()
         return self.atom()
 
     def sequence(self, stop: set) -> list[str]:

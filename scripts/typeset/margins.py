@@ -63,7 +63,8 @@ class _File:
         for number in _references(re.search(rb"/Kids ?\[(.*?)\]", catalogue, re.S)[1]):
             page = self.objects[number]
             box = [float(value) for value in re.search(rb"/MediaBox ?\[(.*?)\]", page)[1].split()]
-            yield box[2], list(_Reader(self, self.resources(page)).items(self.stream(_value(page, b"Contents"))))
+            content = self.stream(_value(page, b"Contents"))
+            yield box[2], list(_Reader(self, self.resources(page)).items(content))
 
     def stream(self, number: int) -> bytes:
         body = self.objects[number]
@@ -187,7 +188,7 @@ def _widths(text: bytes) -> dict[int, float]:
                 widths[first + k] = float(value)
         else:
             last, width = int(tokens.pop(0)), float(tokens.pop(0))
-            widths |= {code: width for code in range(first, last + 1)}
+            widths |= dict.fromkeys(range(first, last + 1), width)
     return widths
 
 
