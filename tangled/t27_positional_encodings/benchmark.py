@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:a541bc122c7075df
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:e84b01efa5be1a2f
 """Chapter 27: what the levels cost."""
 
 import numpy as np
@@ -10,7 +10,7 @@ from tangled.t27_positional_encodings import (
     level3_memory_efficient,
 )
 
-SHAPE = (4, 8, 128, 64)                                         # B, H, T, D
+SHAPE = (4, 4, 128, 64)                                         # B, H, T, D
 
 
 def _levels():

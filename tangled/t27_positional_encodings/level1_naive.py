@@ -1,25 +1,16 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:2f94d36a1ad72d68
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f4a0986e07f159bb
 """Positional encodings, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
 
 import numpy as np
 
-from tangled.t27_positional_encodings.checks import (
-    check_bias,
-    check_count,
-    check_dim,
-    check_floats,
-    check_positions,
-    check_rope,
-    check_sum,
-    check_table,
-)
+import tangled.t27_positional_encodings.checks as check
 
 
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosine and sine of every pair's angle at every position: two arrays (L, D/2)."""
-    check_table(length, dim, base, dtype)
+    check.tabulation(length, dim, base, dtype)
     cos = np.empty((length, dim // 2), dtype)
     sin = np.empty((length, dim // 2), dtype)
     for p in range(length):
@@ -41,8 +32,8 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
 
 def learned_positions(table, positions):
     """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    table = check_floats("table", table, ("L", "D"))
-    positions = check_positions(positions, len(table))
+    table = check.floats("table", table, ("L", "D"))
+    positions = check.rows(positions, len(table))
     out = np.empty((*positions.shape, table.shape[1]), table.dtype)
     for where in np.ndindex(positions.shape):
         out[where] = table[positions[where]]                    # eq. 27.8
@@ -52,7 +43,7 @@ def learned_positions(table, positions):
 def learned_positions_backward(dout, cache):
     """Gradient (L, D) of the table: each row sums over the tokens that read it."""
     positions, shape = cache
-    dout = check_floats("dout", dout, (*positions.shape, shape[1]))
+    dout = check.floats("dout", dout, (*positions.shape, shape[1]))
     dtable = np.zeros(shape, dout.dtype)
     for where in np.ndindex(positions.shape):
         dtable[positions[where]] += dout[where]                 # eq. 27.9
@@ -61,7 +52,7 @@ def learned_positions_backward(dout, cache):
 
 def add_positions(x, encoding):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
-    x, encoding = check_sum(x, encoding)
+    x, encoding = check.summands(x, encoding)
     out = np.empty_like(x)
     for b, t in np.ndindex(x.shape[:2]):
         out[b, t] = x[b, t] + (encoding[t] if encoding.ndim == 2 else encoding[b, t])
@@ -71,7 +62,7 @@ def add_positions(x, encoding):
 def add_positions_backward(dout, cache):
     """Gradients (dx (B, T, D), dencoding) in the shapes of the inputs."""
     shape, encoding_shape = cache
-    dout = check_floats("dout", dout, shape)
+    dout = check.floats("dout", dout, shape)
     dencoding = np.zeros(encoding_shape, dout.dtype)
     for b, t in np.ndindex(shape[:2]):
         dencoding[t if len(encoding_shape) == 2 else (b, t)] += dout[b, t]   # eq. 27.10
@@ -91,7 +82,7 @@ def _turn(vector, cos, sin, layout):
 
 def rope(x, cos, sin, positions=None, layout="interleaved"):
     """Turn each pair of `x` (B, H, T, D) by its position's angle: out (B, H, T, D)."""
-    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
     positions = np.broadcast_to(positions, (len(x), x.shape[2]))          # (B, T)
     out = np.empty_like(x)
     for b, h, t in np.ndindex(x.shape[:3]):
@@ -103,19 +94,19 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
 def rope_backward(dout, cache):
     """Gradient dx (B, H, T, D): the opposite rotation."""
     cos, sin, positions, layout, shape = cache
-    dout = check_floats("dout", dout, shape)
+    dout = check.floats("dout", dout, shape)
     return rope(dout, cos, -sin, positions, layout)[0]          # eq. 27.16
 
 
 def interleaved_to_half(dim):
     """Permutation (D,): half-split feature j is interleaved feature perm[j]."""
-    check_dim(dim)
+    check.even(dim)
     return np.array([2 * j if j < dim // 2 else 2 * (j - dim // 2) + 1 for j in range(dim)])
 
 
 def alibi_slopes(heads):
     """Slopes (H,) of ALiBi's heads."""
-    check_count("heads", heads, 1)
+    check.size("heads", heads, 1)
     power = 1
     while 2 * power <= heads:
         power *= 2
@@ -126,7 +117,7 @@ def alibi_slopes(heads):
 
 def alibi_bias(slopes, length, past=0):
     """Bias (H, T, past + T) to add to the scores; -inf where a key is later than the query."""
-    slopes = check_bias(slopes, length, past)
+    slopes = check.ramp(slopes, length, past)
     bias = np.full((len(slopes), length, past + length), -np.inf, slopes.dtype)
     for h, i in np.ndindex(len(slopes), length):
         for j in range(past + i + 1):

@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:7c7982e80b28fa23
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:0cae7ddf2e7582fe
 """Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
@@ -6,16 +6,7 @@
 
 import numpy as np
 
-from tangled.t27_positional_encodings.checks import (
-    check_bias,
-    check_count,
-    check_dim,
-    check_floats,
-    check_positions,
-    check_rope,
-    check_sum,
-    check_table,
-)
+import tangled.t27_positional_encodings.checks as check
 
 BLOCK = 1 << 16     # numbers that a block of the rotation holds: a buffer that stays in the cache
 
@@ -36,28 +27,28 @@ def _turns(length, dim, base, start, sense):
 
 def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
     """Table (L, D) of sines and cosines, by doubling."""
-    check_table(length, dim, base, dtype)
+    check.tabulation(length, dim, base, dtype)
     return _turns(length, dim, base, 1j, -1j).view(np.float64).astype(dtype, copy=False)
 
 
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosines and sines (L, D/2), by doubling."""
-    check_table(length, dim, base, dtype)
+    check.tabulation(length, dim, base, dtype)
     turns = _turns(length, dim, base, 1.0, 1j)
     return turns.real.astype(dtype, order="C"), turns.imag.astype(dtype, order="C")
 
 
 def learned_positions(table, positions):
     """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    table = check_floats("table", table, ("L", "D"))
-    positions = check_positions(positions, len(table))
+    table = check.floats("table", table, ("L", "D"))
+    positions = check.rows(positions, len(table))
     return table.take(positions, axis=0), (positions, table.shape)
 
 
 def learned_positions_backward(dout, cache):
     """Gradient (L, D) of the table, one sum for each run of equal positions."""
     positions, shape = cache
-    dout = check_floats("dout", dout, (*positions.shape, shape[1]))
+    dout = check.floats("dout", dout, (*positions.shape, shape[1]))
     flat, rows = positions.reshape(-1), dout.reshape(positions.size, shape[1])
     dtable = np.zeros(shape, dout.dtype)
     order = np.argsort(flat, kind="stable")
@@ -72,14 +63,14 @@ def learned_positions_backward(dout, cache):
 
 def add_positions(x, encoding, out=None):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D), into `out`."""
-    x, encoding = check_sum(x, encoding)
+    x, encoding = check.summands(x, encoding)
     return np.add(x, encoding, out=_check_out(out, x)), (x.shape, encoding.ndim)
 
 
 def add_positions_backward(dout, cache):
     """dx is `dout` itself, and so is dencoding unless the batch shared it."""
     shape, axes = cache
-    dout = check_floats("dout", dout, shape)
+    dout = check.floats("dout", dout, shape)
     return dout, dout.sum(axis=0) if axes == 2 else dout        # eq. 27.10
 
 
@@ -135,7 +126,7 @@ def _rotate_blocks(x, cos, sin, layout, out):
 
 def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
     """Turn each pair of `x` (B, H, T, D) by its position's angle, into `out`."""
-    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
     rows = positions if positions.ndim == 2 else positions[None]
     cos, sin = cos[rows][:, None], sin[rows][:, None]           # (1 or B, 1, T, D/2)
     return _rotate(x, cos, sin, layout, _check_out(out, x)), (cos, sin, layout, x.shape)
@@ -144,19 +135,19 @@ def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
 def rope_backward(dout, cache, out=None):
     """Gradient dx (B, H, T, D): the opposite rotation; `out` may be `dout`."""
     cos, sin, layout, shape = cache
-    dout = check_floats("dout", dout, shape)
+    dout = check.floats("dout", dout, shape)
     return _rotate(dout, cos, -sin, layout, _check_out(out, dout))        # eq. 27.16
 
 
 def interleaved_to_half(dim):
     """Permutation (D,) from the interleaved layout to the half-split one."""
-    check_dim(dim)
+    check.even(dim)
     return np.arange(dim).reshape(-1, 2).T.reshape(-1)          # eq. 27.17
 
 
 def alibi_slopes(heads):
     """Slopes (H,) of ALiBi's heads."""
-    check_count("heads", heads, 1)
+    check.size("heads", heads, 1)
     power = 1 << (int(heads).bit_length() - 1)
     exponents = np.concatenate([np.arange(1, power + 1) / power,
                                 np.arange(1, 2 * power, 2)[:heads - power] / (2 * power)])
@@ -165,7 +156,7 @@ def alibi_slopes(heads):
 
 def alibi_bias(slopes, length, past=0):
     """Read-only view (H, T, S), S = past + T, of H (T + S - 1) numbers."""
-    slopes = check_bias(slopes, length, past)
+    slopes = check.ramp(slopes, length, past)
     keys = past + length
     if length == 0:
         return np.empty((len(slopes), 0, keys), slopes.dtype)

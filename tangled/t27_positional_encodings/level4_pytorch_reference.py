@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fcd8002699e49ad5
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:c7da7d7b7da40386
 """Positional encodings, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 import math
@@ -7,16 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tangled.t27_positional_encodings.checks import (
-    check_bias,
-    check_count,
-    check_dim,
-    check_floats,
-    check_positions,
-    check_rope,
-    check_sum,
-    check_table,
-)
+import tangled.t27_positional_encodings.checks as check
 from tangled.testing import Case
 
 
@@ -27,13 +18,13 @@ def _tensor(x):
 def _gradients(dout, cache):
     """Gradients of the leaves (in their shapes) for `dout` in the output's shape."""
     out, *leaves = cache
-    dout = check_floats("dout", dout, tuple(out.shape))
+    dout = check.floats("dout", dout, tuple(out.shape))
     return [g.numpy() for g in torch.autograd.grad(out, leaves, _tensor(dout), retain_graph=True)]
 
 
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosines and sines (L, D/2)."""
-    check_table(length, dim, base, dtype)
+    check.tabulation(length, dim, base, dtype)
     exponents = torch.arange(0, dim, 2, dtype=torch.float64) / dim
     positions = torch.arange(length, dtype=torch.float64)
     angles = torch.outer(positions, torch.exp(-math.log(base) * exponents))
@@ -49,8 +40,8 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
 
 def learned_positions(table, positions):
     """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    leaf = _tensor(check_floats("table", table, ("L", "D"))).requires_grad_()
-    out = functional.embedding(_tensor(check_positions(positions, len(table))), leaf)
+    leaf = _tensor(check.floats("table", table, ("L", "D"))).requires_grad_()
+    out = functional.embedding(_tensor(check.rows(positions, len(table))), leaf)
     return out.detach().numpy(), (out, leaf)
 
 
@@ -61,7 +52,7 @@ def learned_positions_backward(dout, cache):
 
 def add_positions(x, encoding):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
-    leaves = [_tensor(a).requires_grad_() for a in check_sum(x, encoding)]
+    leaves = [_tensor(a).requires_grad_() for a in check.summands(x, encoding)]
     out = leaves[0] + leaves[1]
     return out.detach().numpy(), (out, *leaves)
 
@@ -73,7 +64,7 @@ def add_positions_backward(dout, cache):
 
 def rope(x, cos, sin, positions=None, layout="interleaved"):
     """Turn each pair of `x` (B, H, T, D) by its position's angle: out (B, H, T, D)."""
-    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
     leaf = _tensor(x).requires_grad_()
     rows = _tensor(positions if positions.ndim == 2 else positions[None])
     cos, sin = (_tensor(table)[rows].unsqueeze(1) for table in (cos, sin))
@@ -94,13 +85,13 @@ def rope_backward(dout, cache):
 
 def interleaved_to_half(dim):
     """Permutation (D,) from the interleaved layout to the half-split one."""
-    check_dim(dim)
+    check.even(dim)
     return torch.arange(dim).unflatten(0, (dim // 2, 2)).mT.flatten().numpy()
 
 
 def alibi_slopes(heads):
     """Slopes (H,), by the recursion of the authors' code."""
-    check_count("heads", heads, 1)
+    check.size("heads", heads, 1)
     power = 2 ** int(math.log2(heads))
     slopes = torch.exp2(torch.linspace(-8.0 / power, -8.0, power, dtype=torch.float64)).numpy()
     if power == heads:
@@ -110,7 +101,7 @@ def alibi_slopes(heads):
 
 def alibi_bias(slopes, length, past=0):
     """Bias (H, T, past + T), by counting the visible keys from the right."""
-    slopes = _tensor(check_bias(slopes, length, past))
+    slopes = _tensor(check.ramp(slopes, length, past))
     visible = torch.ones(length, past + length, dtype=slopes.dtype).tril(past)
     ahead = 1 - visible.flip(-1).cumsum(-1).flip(-1)            # j - i where visible
     return (slopes[:, None, None] * ahead).masked_fill(visible == 0, -math.inf).numpy()

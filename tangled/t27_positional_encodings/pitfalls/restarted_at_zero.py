@@ -1,19 +1,10 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:b07df292e7f4cfa3
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:3efd28f61fff46f6
 # Pitfall 27.3: restarted at zero
 """Positional encodings, level 2: expressions over whole arrays."""
 
 import numpy as np
 
-from tangled.t27_positional_encodings.checks import (
-    check_bias,
-    check_count,
-    check_dim,
-    check_floats,
-    check_positions,
-    check_rope,
-    check_sum,
-    check_table,
-)
+import tangled.t27_positional_encodings.checks as check
 
 
 def _angles(length, dim, base):
@@ -42,7 +33,7 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
     ------
     ValueError : if length, dim, base or dtype is not as above
     """
-    check_table(length, dim, base, dtype)
+    check.tabulation(length, dim, base, dtype)
     angles = _angles(length, dim, base)
     table = np.empty((length, dim), dtype)
     table[:, 0::2] = np.sin(angles)                             # eq. 27.4
@@ -53,7 +44,7 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosines and sines for `rope`, to be built once and used in every layer.
 
-    Su et al. (2021), eq. 13 and section 3.2.2; eq. 27.3.
+    Su et al. (2021), section 3.2.2; eq. 27.3.
 
     Parameters
     ----------
@@ -70,7 +61,7 @@ def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     ------
     ValueError : if length, dim, base or dtype is not as above
     """
-    check_table(length, dim, base, dtype)
+    check.tabulation(length, dim, base, dtype)
     angles = _angles(length, dim, base)
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
@@ -94,8 +85,8 @@ def learned_positions(table, positions):
     ------
     ValueError : if table is not 2-D and floating, or a position is no row of it
     """
-    table = check_floats("table", table, ("L", "D"))
-    positions = check_positions(positions, len(table))
+    table = check.floats("table", table, ("L", "D"))
+    positions = check.rows(positions, len(table))
     return table[positions], (positions, table.shape)           # eq. 27.8
 
 
@@ -112,7 +103,7 @@ def learned_positions_backward(dout, cache):
     dtable : ndarray of shape (L, D); rows that nobody read are 0
     """
     positions, shape = cache
-    dout = check_floats("dout", dout, (*positions.shape, shape[1]))
+    dout = check.floats("dout", dout, (*positions.shape, shape[1]))
     dtable = np.zeros(shape, dout.dtype)
     np.add.at(dtable, positions, dout)                          # eq. 27.9
     return dtable
@@ -135,7 +126,7 @@ def add_positions(x, encoding):
     ------
     ValueError : if a shape is not as above or an array is not floating
     """
-    x, encoding = check_sum(x, encoding)
+    x, encoding = check.summands(x, encoding)
     out = x + encoding                                          # (B, T, D) + (T, D)
     return out, (x.shape, encoding.ndim)
 
@@ -154,7 +145,7 @@ def add_positions_backward(dout, cache):
     dencoding : ndarray in the encoding's shape, (T, D) or (B, T, D); a constant table ignores it
     """
     shape, axes = cache
-    dout = check_floats("dout", dout, shape)
+    dout = check.floats("dout", dout, shape)
     dencoding = dout.sum(axis=0) if axes == 2 else dout.copy()  # eq. 27.10
     return dout, dencoding
 
@@ -198,7 +189,7 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
     ------
     ValueError : if a shape, a dtype, the layout or a position is not as above
     """
-    x, cos, sin, positions = check_rope(x, cos, sin, positions, layout)
+    x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
     cos, sin = cos[:x.shape[2]], sin[:x.shape[2]]
     return _rotate(x, cos, sin, layout), (cos, sin, layout, x.shape)
 
@@ -216,7 +207,7 @@ def rope_backward(dout, cache):
     dx : ndarray of shape (B, H, T, D)
     """
     cos, sin, layout, shape = cache
-    dout = check_floats("dout", dout, shape)
+    dout = check.floats("dout", dout, shape)
     return _rotate(dout, cos, -sin, layout)                     # eq. 27.16
 
 
@@ -234,7 +225,7 @@ def interleaved_to_half(dim):
     -------
     perm : integer ndarray of shape (D,)
     """
-    check_dim(dim)
+    check.even(dim)
     return np.concatenate([np.arange(0, dim, 2), np.arange(1, dim, 2)])    # eq. 27.17
 
 
@@ -254,7 +245,7 @@ def alibi_slopes(heads):
     -------
     slopes : ndarray of shape (H,), float64, positive; falling, if H is a power of two
     """
-    check_count("heads", heads, 1)
+    check.size("heads", heads, 1)
     power = 1 << (int(heads).bit_length() - 1)                  # the largest power of two in it
     return np.concatenate([_geometric(power), _geometric(2 * power)[0::2][:heads - power]])
 
@@ -277,7 +268,7 @@ def alibi_bias(slopes, length, past=0):
     ------
     ValueError : if slopes is not 1-D and floating, or length or past is no size
     """
-    slopes = check_bias(slopes, length, past)
+    slopes = check.ramp(slopes, length, past)
     queries, keys = np.arange(past, past + length)[:, None], np.arange(past + length)
     ahead = (keys - queries).astype(slopes.dtype)               # j - i, (T, S)
     bias = slopes[:, None, None] * ahead                        # (H, T, S)
