@@ -52,7 +52,9 @@ def _failure(shell, kind, value, tb, tb_offset=None):
     text = traceback.format_exception(kind, value, tb)
     inner = frames[-1] if frames else None
     place = {"line": cell, "file": inner.filename if inner else "", "inner": inner.lineno if inner else 0}
-    return [MARK + json.dumps(place), "".join(text)]
+    shown = [MARK + json.dumps(place), "".join(text)]
+    shell._showtraceback(kind, value, shown)
+    return shown
 
 
 def show_inline(value) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -17,6 +19,10 @@ ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUM
               "VECLIB_MAXIMUM_THREADS")
 STYLE = "__import__('scripts.figure_style').figure_style"
 PRELUDE = f"{STYLE}.set_up(get_ipython())"
+ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}")
+QUIET = logging.getLogger("book.cells")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False                                 # failures are told as Problems, once
 STARTS = 0                                              # kernels started by this process (the tests count)
 
 
@@ -82,11 +88,11 @@ async def run(path: str, units: list[Unit], root: Path, limit: int, details: boo
     book = nbformat.v4.new_notebook(cells=cells)
     client = NotebookClient(book, km=_manager(root), timeout=limit, startup_timeout=120,
                             resources={"metadata": {"path": str(root)}}, shutdown_kernel="immediate",
-                            coalesce_streams=True)
+                            coalesce_streams=True, log=QUIET)
     STARTS += 1
     (root / ".cache" / "ipython").mkdir(parents=True, exist_ok=True)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    async with client.async_setup_kernel(env=environment(root), **quiet):
+    async with client.async_setup_kernel(cleanup_kc=True, env=environment(root), **quiet):
         for n, cell in enumerate(cells):
             await _run_cell(client, cell, n, path, units[n - 1] if n else None, root, limit, details)
     return Run([_plain(c.outputs) for c in cells[1:]], time.perf_counter() - start)
@@ -149,11 +155,13 @@ def _in_chapter(inner: str, line: int, root: Path) -> str:
 
 
 def _plain(outputs) -> list[dict]:
-    """Outputs as plain JSON, whatever the run was: no counts, no metadata."""
+    """Outputs as plain JSON, whatever the run was: no counts, no metadata, no addresses in memory."""
     kept = []
     for output in json.loads(json.dumps(outputs)):
         output = {k: v for k, v in output.items() if k not in ("metadata", "execution_count", "transient")}
         if output["output_type"] == "error":
             output["traceback"] = []
+        if "text/plain" in output.get("data", {}):
+            output["data"]["text/plain"] = ADDRESS.sub("0x...", "".join(output["data"]["text/plain"]))
         kept.append(output)
     return kept

@@ -20,7 +20,7 @@ from scripts.execute import inline, units
 from scripts.identifiers import PAGE, Identifiers, link_paragraph
 from scripts.prose import classify, replace_inline_cells
 from scripts.woven_cells import Woven, fence, quoted, weave_cell
-from scripts.woven_chunks import CITATION, Chunks, Piece, caption, cited, links
+from scripts.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
 from scripts.woven_front import facts, front_matter, project
 
 HINT = re.compile(r"^:{3,}\s*\{[^}]*\.hint\b[^}]*\}\s*$")
@@ -74,9 +74,8 @@ class ChapterWeaver:
         rows = [(row, 1) for row in front_matter(self.chapter)]
         rows += self.lines(self.chapter.front_lines + 1, len(self.chapter.lines))
         if self.hints:
-            number = self.chapter.number.lower()
             rows += [(row, 0) for row in ("", PRINT, "",
-                                          f"## Hints {{#sec-{number}-hints .unnumbered}}", "")]
+                                          f"## Hints {{#hints-{key(self.chapter)} .unnumbered}}", "")]
             rows += [*self.hints, ("", 0), (":::", 0), ("", 0)]
         return rows
 
@@ -168,7 +167,7 @@ class ChapterWeaver:
         rows = [("", n), (WEB, n), ("", n), (self.chapter.lines[n - 1], n), *body,
                 (self.chapter.lines[last - 1], last), ("", last), (":::", last)]
         if self.last_hint(last):
-            link = f"[end of the chapter](#sec-{self.chapter.number.lower()}-hints){{.pageref}}"
+            link = f"[end of the chapter](#hints-{key(self.chapter)}){{.pageref}}"
             rows += [(row, last) for row in ("", PRINT, "", f"The hints stand at the {link}.", "", ":::")]
         return [*rows, ("", last)], last + 1
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 FALSE = (False, "false")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}")
 DULL = re.compile(r"[\[(]*(?:<Figure|<Axes|<matplotlib|<BarContainer|array\(\[.*<(?:Axes|matplotlib)|Text\()")
 MARKS = {"code-fold", "code-summary", "lst-cap", "code-line-numbers"}
 
@@ -114,7 +113,7 @@ def _join(text) -> str:
 
 
 def _block(text: str) -> str:
-    text = ADDRESS.sub("0x...", ANSI.sub("", text)).rstrip()
+    text = ANSI.sub("", text).rstrip()
     text = "\n".join(line.rsplit("\r", 1)[-1] for line in text.split("\n"))    # a progress bar's last state
     run = fence(text)
     return f"{run}\n{text}\n{run}"

@@ -61,6 +61,13 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "piece"
 
 
+def key(chapter: Chapter) -> str:
+    """`27`, `01`, `a`: what the ids of a chapter's chunks begin with."""
+    if chapter.topic is not None:
+        return f"{chapter.topic:02d}"
+    return (chapter.letter or posixpath.basename(chapter.path).removesuffix(".qmd")).lower()
+
+
 def href(here: str, there: str, id: str) -> str:
     """A link from one file of the book to a place in another."""
     page = "" if here == there else posixpath.relpath(there, posixpath.dirname(here) or ".")
@@ -92,7 +99,7 @@ class Chunks:
         return next((p for p in self.pieces.get(path, []) if p.chunk.line <= line <= p.chunk.end), None)
 
     def _chapter(self, chapter: Chapter) -> list[Piece]:
-        number = (chapter.number or posixpath.basename(chapter.path).removesuffix(".qmd")).lower()
+        number = key(chapter)
         pieces, ids = [], defaultdict(int)
         named: dict[str, list[Piece]] = defaultdict(list)
         for chunk in chapter.chunks:

@@ -43,9 +43,10 @@ def time(minutes: int) -> str:
     hours, rest = divmod(int(minutes), 60)
     if not hours:
         return f"{rest} minutes"
-    half = " and a half" if rest >= 15 and rest < 45 else ""
-    hours += rest >= 45
-    return f"{hours}{half} hours" if hours > 1 or half else "an hour"
+    hours, half = hours + (rest >= 45), 15 <= rest < 45
+    if hours == 1:
+        return "an hour and a half" if half else "an hour"
+    return f"{hours} and a half hours" if half else f"{hours} hours"
 
 
 def targets(rows: list[dict]) -> list[str]:
