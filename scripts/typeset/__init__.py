@@ -10,7 +10,8 @@ It needs what PyPI has (pandoc, Typst, Pygments and a JavaScript engine, all as 
 
 from __future__ import annotations
 
-from scripts.typeset.embedded import FORMATS, PDF, typeset
+from scripts.typeset.book import PDF
+from scripts.typeset.embedded import FORMATS, typeset
 from scripts.typeset.margins import overfull
 from scripts.typeset.mathematics.formulas import check_formula, formula_problems
 

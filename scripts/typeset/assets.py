@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scripts.typeset.book import Book
 from scripts.typeset.check import image_file
+from scripts.typeset.project import Chapter
 from scripts.typeset.tree import find
 
 HERE = Path(__file__).parent
@@ -56,17 +57,22 @@ def copy_assets(folder: Path) -> None:
 
 def images(book: Book) -> list[tuple[Path, str]]:
     """(file, path in the book) of every picture in the written chapters."""
-    found = {}
-    for chapter in book.written:
-        for image in find(chapter.blocks, "Image"):
-            source = image["c"][2][0]
-            inside = (
-                source[1:]
-                if source.startswith("/")
-                else posixpath.normpath(posixpath.join(posixpath.dirname(chapter.path), source))
-            )
-            found[inside] = image_file(book, chapter, source)
-    return [(file, inside) for inside, file in sorted(found.items())]
+    if "images" not in book.cache:
+        found = {inside_of(chapter, source): image_file(book, chapter, source) for chapter in book.written
+                 for source in sources(chapter)}
+        book.cache["images"] = [(file, inside) for inside, file in sorted(found.items())]
+    return book.cache["images"]
+
+
+def sources(chapter: Chapter) -> list[str]:
+    return [image["c"][2][0] for image in find(chapter.blocks, "Image")]
+
+
+def inside_of(chapter: Chapter, source: str) -> str:
+    """A picture's path in the book, whether it is given from the chapter or from the root."""
+    if source.startswith("/"):
+        return source[1:]
+    return posixpath.normpath(posixpath.join(posixpath.dirname(chapter.path), source))
 
 
 def copy_images(book: Book, out: Path) -> None:

@@ -9,6 +9,8 @@ from scripts.errors import Problem
 from scripts.typeset.memo import Memo
 from scripts.typeset.project import Chapter, Project
 
+PDF = "deep-learning-from-scratch.pdf"
+EPUB = "deep-learning-from-scratch.epub"
 KINDS = {
     "fig": "Figure",
     "tbl": "Table",
@@ -53,6 +55,7 @@ class Book:
     labels: dict[str, Label] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     citations: dict[str, list] = field(default_factory=dict)  # what a citation reads like
+    cited: set[str] = field(default_factory=set)                # keys of what the written chapters cite
     references: list = field(default_factory=list)  # the entries of the bibliography
     references_chapter: Chapter | None = None
     cache: dict = field(default_factory=dict)

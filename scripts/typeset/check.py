@@ -97,6 +97,5 @@ class Checker:
 
 def image_file(book: Book, chapter: Chapter, source: str):
     """Where an image lies: relative to its chapter, or from the project's root with a leading slash."""
-    if source.startswith("/"):
-        return book.project.folder / source[1:]
-    return book.project.folder / posixpath.normpath(posixpath.join(posixpath.dirname(chapter.path), source))
+    base = "" if source.startswith("/") else posixpath.dirname(chapter.path)
+    return book.project.folder / posixpath.normpath(posixpath.join(base, source.lstrip("/")))

@@ -43,6 +43,8 @@ def resolve(book: Book) -> None:
                 f"; did you mean @{near[0]}?" if near else "; expected an entry of references.bib or a label"
             )
             book.problem(chapter, f"@{id}", f"@{id} is not known{hint}")
+        if chapter.written:
+            book.cited |= {item["citationId"] for item in cite["c"][0]}
         if not missing:
             good.setdefault(key_of(cite), cite)
     if good:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from dataclasses import dataclass
 
 from scripts.typeset.book import Book
+from scripts.typeset.memo import Memo
 from scripts.typeset.normalise import MARK
 from scripts.typeset.project import Chapter
 from scripts.typeset.references import Place
@@ -39,6 +41,13 @@ class Piece:
 
 def code_lines(book: Book, chapter: Chapter, node: dict) -> list[list[Piece]]:
     """The lines of a Program node."""
+    key = ("code", id(node))                # the node lives as long as the book
+    if key not in book.cache:
+        book.cache[key] = _code_lines(book, chapter, node)
+    return book.cache[key]
+
+
+def _code_lines(book: Book, chapter: Chapter, node: dict) -> list[list[Piece]]:
     if node["role"] in ("output", "error"):
         return [[Piece("", line)] for line in node["source"].rstrip("\n").split("\n")]
     names: list[str] = []
@@ -53,27 +62,43 @@ def code_lines(book: Book, chapter: Chapter, node: dict) -> list[list[Piece]]:
         lines = source.split("\n")
         marks = {k: match[1] for k, line in enumerate(lines) if (match := MARK.search(line))}
         source = "\n".join(MARK.sub("", line).rstrip() for line in lines)
-    out = [_linked(book, chapter, line, names) for line in coloured(source, node["language"])]
+    out = [_linked(book, chapter, line, names) for line in coloured(source, node["language"], book.memo)]
     for k, mark in marks.items():
         out[k] += [Piece("", "  "), Piece("mark", mark)]
     return out
 
 
-@functools.lru_cache(maxsize=4096)
-def coloured(source: str, language: str) -> list[list[tuple[str, str]]]:
-    """(style, text) pairs, line by line."""
+def coloured(source: str, language: str, memo: Memo) -> list[list[list[str]]]:
+    """[style, text] pairs, line by line; neighbours of the same style are one."""
+    import pygments
+
+    key = memo.key("pygments", pygments.__version__, STYLES, language, source)
+    known = memo.get(key)
+    return json.loads(known or memo.put(key, json.dumps(_colour(source, language))))
+
+
+def _colour(source: str, language: str) -> list[list[list[str]]]:
     lexer = _lexer(language)
     if lexer is None:
-        return [[("", line)] for line in source.split("\n")]
-    lines: list[list[tuple[str, str]]] = [[]]
+        return [[["", line]] for line in source.split("\n")]
+    lines: list[list[list[str]]] = [[]]
     for kind, text in lexer.get_tokens(source):
+        style = _style(kind)
         for k, part in enumerate(text.split("\n")):
             if k:
                 lines.append([])
-            if part:
-                lines[-1].append((_style(kind), part))
-    count = source.count("\n") + 1  # Pygments ends its output with a newline of its own
+            if part and lines[-1] and _joins(lines[-1][-1], style, part):
+                lines[-1][-1][1] += part
+            elif part:
+                lines[-1].append([style, part])
+    count = source.count("\n") + 1              # Pygments ends its output with a newline of its own
     return (lines + [[]] * count)[:count]
+
+
+def _joins(before: list[str], style: str, text: str) -> bool:
+    """White space takes any style; the stand-in for a chunk's name stays alone."""
+    hidden = PLACEHOLDER.fullmatch(text) or PLACEHOLDER.fullmatch(before[1])
+    return not hidden and (before[0] == style or (style == "" and text.isspace()))
 
 
 @functools.cache
@@ -93,7 +118,7 @@ def _style(kind) -> str:
     return next((letter for letter, kinds in STYLES if name.startswith(kinds)), "")
 
 
-def _linked(book: Book, chapter: Chapter, line: list[tuple[str, str]], names: list[str]) -> list[Piece]:
+def _linked(book: Book, chapter: Chapter, line: list[list[str]], names: list[str]) -> list[Piece]:
     out = []
     for style, text in line:
         hidden = PLACEHOLDER.fullmatch(text)

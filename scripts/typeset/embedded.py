@@ -7,14 +7,12 @@ from pathlib import Path
 
 from scripts.errors import Problem, Problems
 from scripts.typeset import check, citations
-from scripts.typeset.book import Book
+from scripts.typeset.book import EPUB, PDF, Book
 from scripts.typeset.memo import Memo
 from scripts.typeset.normalise import normalise
 from scripts.typeset.project import read_project
 
 FORMATS = ("html", "pdf", "epub")
-PDF = "deep-learning-from-scratch.pdf"
-EPUB = "deep-learning-from-scratch.epub"
 
 
 def typeset(

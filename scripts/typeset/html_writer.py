@@ -188,6 +188,8 @@ class HtmlWriter(Tables, Writer):
         return f"<dl>\n{out}</dl>\n"
 
     def block_Div(self, node: dict) -> str:
+        if self.is_uncited(node):
+            return ""
         id, classes, _ = attributes(node["c"][0])
         role = "list" if id == "refs" else "listitem" if "csl-entry" in classes else None
         return f"<div{attr(id=id, class_=' '.join(classes), role=role)}>\n{self.blocks(node['c'][1])}</div>\n"

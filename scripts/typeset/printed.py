@@ -12,6 +12,7 @@ from scripts.typeset.assets import FONTS, copy, images, write
 from scripts.typeset.book import Book
 from scripts.typeset.mathematics.tokens import quoted
 from scripts.typeset.site import TEMPLATES
+from scripts.typeset.tree import text_of
 from scripts.typeset.typst_writer import TypstWriter
 
 PAPERS = {"a4": "a4", "us-letter": "us-letter", "letter": "us-letter"}
@@ -22,20 +23,9 @@ def write_sources(book: Book, folder: Path, paper: str) -> Path:
     copy(TEMPLATES / "book.typ", folder / "book.typ")
     for file, inside in images(book):
         copy(file, folder / inside)
-    project = book.project
-    values = {
-        "title": project.title,
-        "subtitle": project.subtitle,
-        "author": project.author,
-        "date": project.date,
-        "paper": PAPERS[paper],
-        "language": project.language,
-    }
-    pairs = ", ".join(f"{name}: {quoted(value)}" for name, value in values.items())
-    main = f'#import "book.typ": *\n#show: book.with({pairs})\n'
-    part = None
+    main, part = f'#import "book.typ": *\n#show: book.with({settings(book, paper)})\n', None
     for chapter in book.written:
-        if chapter.part and chapter.part != part:
+        if chapter.part and chapter.part != part and not is_single(book):
             main += f"#bookpart({quoted(chapter.part)})\n"
         part = chapter.part
         source = '#import "/book.typ": *\n' + TypstWriter(book, chapter).chapter_body()
@@ -43,6 +33,21 @@ def write_sources(book: Book, folder: Path, paper: str) -> Path:
         main += f'#include "{chapter.key}.typ"\n'
     write(folder / "main.typ", main)
     return folder / "main.typ"
+
+
+def settings(book: Book, paper: str) -> str:
+    """The arguments of the template."""
+    project = book.project
+    values = {"title": project.title, "subtitle": project.subtitle, "author": project.author,
+              "date": project.date, "paper": PAPERS[paper], "language": project.language}
+    if is_single(book):
+        values["single"] = text_of(book.written[0].title).strip()
+    return ", ".join(f"{name}: {quoted(value)}" for name, value in values.items())
+
+
+def is_single(book: Book) -> bool:
+    """One chapter alone has no title page and no contents."""
+    return any(not chapter.written for chapter in book.chapters)
 
 
 def compile_pdf(main: Path, pdf: Path) -> None:

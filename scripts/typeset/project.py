@@ -26,7 +26,8 @@ class Chapter:
     ids: set[str] = field(default_factory=set)
     formats: dict[str, set[str]] = field(default_factory=dict)  # of ids that are not in every format
     headings: list = field(default_factory=list)
-    written: bool = True  # False: only known, so that references to it have a number
+    written: bool = True                    # False: only known, so that references to it have a number
+    on_site: bool = False                   # not written now, and a page of the site nevertheless
 
     @property
     def stem(self) -> str:

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from scripts.errors import Problem
-from scripts.typeset.embedded import EPUB, PDF
+from scripts.typeset.book import EPUB, PDF
 
 TARGETS = {"html": "html", "pdf": "typst", "epub": "epub"}
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 
-from scripts.typeset.book import Book
 from scripts.typeset.project import Chapter
-from scripts.typeset.tree import rewrite, text_of
+from scripts.typeset.tree import text_of
 
 LONGEST_FORMULA = 24
 
 
-def entries(book: Book, chapter: Chapter, first: int) -> list[dict]:
+def entries(chapter: Chapter, first: int) -> list[dict]:
     """Entries {id, url, chapter, title, text}; ids count from `first`."""
     name = (f"{chapter.number} " if chapter.numbered else "") + text_of(chapter.title).strip()
     out: list[dict] = []
@@ -39,14 +38,4 @@ def entries(book: Book, chapter: Chapter, first: int) -> list[dict]:
 
 
 def plain(block: dict) -> str:
-    if block["t"] == "Program":
-        return re.sub(r"\s+", " ", block["source"])
-    text = text_of(rewrite([block], _short)[0] if block["t"] != "Equation" else [])
-    return re.sub(r"\s+", " ", text).strip()
-
-
-def _short(node: dict) -> list | None:
-    """Leave long formulas and numbers of our own out."""
-    if (node["t"] == "Math" and len(node["c"][1]) > LONGEST_FORMULA) or node["t"] == "Equation":
-        return []
-    return None
+    return re.sub(r"\s+", " ", text_of(block, LONGEST_FORMULA)).strip()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import posixpath
 import re
 from pathlib import Path
 
 from scripts.typeset.assets import copy_assets, copy_images, write
-from scripts.typeset.book import Book
+from scripts.typeset.book import PDF, Book
 from scripts.typeset.html_writer import HtmlWriter, escape
 from scripts.typeset.project import Chapter
 from scripts.typeset.search import entries
@@ -19,23 +20,33 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_site(book: Book, out: Path, pdf: str | None) -> None:
-    """Write `out`/index.html, the chapters and the assets."""
+    """Write `out`/index.html, the chapters and the assets. Pages of an earlier run stay, and are linked."""
     out.mkdir(parents=True, exist_ok=True)
     copy_assets(out / "assets")
-    index = []
+    for chapter in book.chapters:
+        chapter.on_site = not chapter.written and (out / chapter.page).is_file()
+    pdf = PDF if (out / PDF).is_file() else pdf
     for chapter in book.written:
         body = HtmlWriter(book, chapter).chapter_body()
         write(out / chapter.page, fill("page.html", page_values(book, chapter, body, pdf)))
-        index += entries(book, chapter, len(index))
+    write_search_index(pages_of(book), out)
+    copy_images(book, out)
+    if not (out / "index.html").is_file():
+        values = {"language": book.project.language, "target": book.written[0].page}
+        write(out / "index.html", fill("redirect.html", values))
+
+
+def pages_of(book: Book) -> list[Chapter]:
+    """The chapters that the site has, in order."""
+    return [chapter for chapter in book.chapters if chapter.written or chapter.on_site]
+
+
+def write_search_index(chapters: list[Chapter], out: Path) -> None:
+    index: list[dict] = []
+    for chapter in chapters:
+        index += entries(chapter, len(index))
     data = json.dumps(index, ensure_ascii=False, separators=(",", ":"))
     write(out / "assets" / "search-index.js", f"window.BOOK_INDEX={data};\n")
-    copy_images(book, out)
-    if (
-        not any(chapter.page == "index.html" for chapter in book.written)
-        and not (out / "index.html").exists()
-    ):
-        first = book.written[0].page
-        write(out / "index.html", fill("redirect.html", {"language": book.project.language, "target": first}))
 
 
 def fill(template: str, values: dict[str, str]) -> str:
@@ -78,30 +89,33 @@ def _description(chapter: Chapter) -> str:
 
 
 def name_of(book: Book, chapter: Chapter) -> str:
-    number = f'<span class="no">{chapter.number}</span>' if chapter.numbered else '<span class="no"></span>'
-    return f'{number}<span class="name">{HtmlWriter(book, chapter).inlines(chapter.title)}</span>'
+    """Number and title, for navigation."""
+    key = ("name", chapter.path)
+    if key not in book.cache:
+        number = chapter.number if chapter.numbered else ""
+        title = HtmlWriter(book, chapter).inlines(chapter.title)
+        book.cache[key] = f'<span class="no">{number}</span><span class="name">{title}</span>'
+    return book.cache[key]
 
 
 def sidebar(book: Book, here: Chapter) -> str:
-    """All chapters by part; those that are not written (yet) are names without a link."""
-    out, part, open_list = "", None, False
-    folder = posixpath.dirname(here.page) or "."
-    for chapter in book.chapters:
-        if chapter.part != part or not open_list:
-            out += "</ul>\n" if open_list else ""
-            title = escape(chapter.part or "")
-            out += f'<p class="part">{title}</p>\n' if title else ""
-            out += f"<ul{f' aria-label={chr(34)}{html.escape(title)}{chr(34)}' if title else ''}>\n"
-            part, open_list = chapter.part, True
-        current = ' aria-current="page"' if chapter is here else ""
-        name = name_of(book, chapter)
-        address = posixpath.relpath(chapter.page, folder)
-        out += (
-            f'<li><a href="{address}"{current}>{name}</a></li>\n'
-            if chapter.written
-            else f"<li><span>{name}</span></li>\n"
-        )
-    return out + ("</ul>\n" if open_list else "")
+    """All chapters by part; those that the site does not have are names without a link."""
+    out = ""
+    for part, chapters in itertools.groupby(book.chapters, lambda chapter: chapter.part):
+        title = html.escape(part or "")
+        items = "".join(sidebar_item(book, chapter, here) for chapter in chapters)
+        out += f'<p class="part">{title}</p>\n<ul aria-label="{title}">\n' if title else "<ul>\n"
+        out += f"{items}</ul>\n"
+    return out
+
+
+def sidebar_item(book: Book, chapter: Chapter, here: Chapter) -> str:
+    name = name_of(book, chapter)
+    if not (chapter.written or chapter.on_site):
+        return f"<li><span>{name}</span></li>\n"
+    current = ' aria-current="page"' if chapter is here else ""
+    address = posixpath.relpath(chapter.page, posixpath.dirname(here.page) or ".")
+    return f'<li><a href="{address}"{current}>{name}</a></li>\n'
 
 
 def contents(book: Book, chapter: Chapter) -> str:
@@ -120,7 +134,7 @@ def contents(book: Book, chapter: Chapter) -> str:
 
 
 def neighbours(book: Book, here: Chapter) -> str:
-    pages = book.written
+    pages = pages_of(book)
     k = pages.index(here)
     folder = posixpath.dirname(here.page) or "."
     out = ""

@@ -198,6 +198,8 @@ class TypstWriter(Tables, Writer):
         return f"#terms({items})\n\n"
 
     def block_Div(self, node: dict) -> str:
+        if self.is_uncited(node):
+            return ""
         id, classes, _ = attributes(node["c"][0])
         before, self.in_index = self.in_index, self.in_index or "index" in classes
         body = self.blocks(node["c"][1])

@@ -6,6 +6,7 @@ from scripts.typeset import citations
 from scripts.typeset.book import Book
 from scripts.typeset.project import Chapter
 from scripts.typeset.references import Place, Reference, is_external, is_reference, place_of, references_in
+from scripts.typeset.tree import attributes
 
 
 class Writer:
@@ -35,7 +36,9 @@ class Writer:
     # -- shared
     def reaches(self, place: Place) -> bool:
         """Whether this output has the place at all."""
-        return place.chapter.written and place.chapter.has(place.id, self.format)
+        chapter = place.chapter
+        there = chapter.written or (chapter.on_site and self.format == "html")
+        return there and chapter.has(place.id, self.format)
 
     def inline_Cite(self, node: dict) -> str:
         if is_reference(node):
@@ -54,6 +57,11 @@ class Writer:
             return self.to_url(url, text)
         place = place_of(self.book, self.chapter, url)
         return text if place is None else self.to_place(place, text, classes)
+
+    def is_uncited(self, node: dict) -> bool:
+        """An entry of the bibliography that only chapters cite which are not in this output."""
+        id, classes, _ = attributes(node["c"][0])
+        return "csl-entry" in classes and self.format != "html" and id[len("ref-"):] not in self.book.cited
 
     def block_Visible(self, node: dict) -> str:
         return self.blocks(node["body"]) if self.format in node["formats"] else ""
