@@ -257,7 +257,8 @@ def made(tmp_path):
         (tmp_path / f".venv/ready-{extra}").touch()
 
     def make(*arguments):
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        given = ("TOPIC", "IMPL", "LEVEL", "N", "ENGINE", "PAPER", "FORCE", "ONLY", "ARGS", "PYTHON")
+        clean = {k: v for k, v in os.environ.items() if k not in given and not k.startswith(("MAKE", "MFL"))}
         done = subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, env=clean)
         assert done.returncode == 0, done.stderr
         return done.stdout
