@@ -31,7 +31,7 @@ def phrase(text: str) -> str:
 
 @dataclass
 class Chunk:
-    """One block of program text. `line` is its fence, `first` its first line of code, `end` the closing fence."""
+    """One block of program text: `line` is its fence, `first` its first code line, `end` the its end."""
 
     path: str
     name: str | None
@@ -70,7 +70,8 @@ class Cell:
     def options(self) -> dict:
         options = front.load_yaml("\n".join(self.option_lines), self.path, self.line + 1)
         if options is not None and not isinstance(options, dict):
-            raise Problem(self.path, self.line + 1, "cell options are no list of keys; expected `#| key: value`")
+            raise Problem(self.path, self.line + 1, "cell options are no list of keys; "
+                                                    "expected `#| key: value`")
         return options or {}
 
 
@@ -98,7 +99,7 @@ class Chapter:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            self.problems.append(Problem(self.path, line, f"byte 0x{data[error.start]:02x} is not UTF-8; expected UTF-8"))
+            self.wrong(line, f"byte 0x{data[error.start]:02x} is not UTF-8; expected UTF-8")
             return ""
         if "\0" in text:
             line = text.count("\n", 0, text.index("\0")) + 1
@@ -216,18 +217,23 @@ class Chapter:
                                    'pitfall="forgot-the-scale" replaces="Scale the scores"')
         elif chunk.pitfall is not None:
             if chunk.name or chunk.file or chunk.extend:
-                self.wrong(chunk.line, "a pitfall takes no other attribute; expected pitfall= and replaces= alone")
+                self.wrong(chunk.line, "a pitfall takes no other attribute; "
+                                       "expected pitfall= and replaces= alone")
             if not SLUG.fullmatch(chunk.pitfall):
-                self.wrong(chunk.line, f"pitfall={chunk.pitfall!r}; expected words in small letters joined by hyphens, "
+                self.wrong(chunk.line, f"pitfall={chunk.pitfall!r}; "
+                                       "expected words in small letters joined by hyphens, "
                                        "such as forgot-the-scale")
             if self.package is None:
-                self.wrong(chunk.line, "a pitfall in a chapter without a package; expected `package:` in the front matter")
+                self.wrong(chunk.line, "a pitfall in a chapter without a package; "
+                                       "expected `package:` in the front matter")
         if chunk.extend is not None and (chunk.name or chunk.file):
-            self.wrong(chunk.line, "extend= adds to a chunk where that chunk stands; expected it without file= and chunk=")
+            self.wrong(chunk.line, "extend= adds to a chunk where that chunk stands; "
+                                   "expected it without file= and chunk=")
         for key in ("name", "extend", "replaces"):
             value = getattr(chunk, key)
             if value is not None and not PHRASE.fullmatch(value):
-                self.wrong(chunk.line, f"{'chunk' if key == 'name' else key}={value!r}; expected a phrase without < > and quotes")
+                self.wrong(chunk.line, f"{'chunk' if key == 'name' else key}={value!r}; "
+                                       "expected a phrase without < > and quotes")
 
     def target(self, name: str, line: int) -> str | None:
         """Where `file="name"` goes: the package, or tangled/ itself if `shared:` lists it."""
@@ -237,7 +243,8 @@ class Chapter:
         elif self.package:
             where = f"tangled/{self.package}"
         else:
-            self.wrong(line, f"file={name!r}, but the chapter has no package; expected a name listed in `shared:`"
+            self.wrong(line, f"file={name!r}, but the chapter has no package; "
+                             "expected a name listed in `shared:`"
                              + front.near(name, shared))
             return None
         if not front.module_path(name):
@@ -257,7 +264,7 @@ class Book:
 
     def __init__(self, root: Path, chapters: list[Chapter], selected: list[Chapter], missing=(), listing=b""):
         self.root, self.chapters, self.selected = root, chapters, selected
-        self.missing, self.listing = list(missing), listing      # problems of absent files; `_quarto.yml`'s bytes
+        self.missing, self.listing = list(missing), listing      # problems of absent files; `_quarto.yml`
 
     @cached_property
     def equations(self) -> dict[str, str]:
@@ -271,22 +278,9 @@ def read_book(root: Path | str = Path("."), only=None, texts: dict[str, bytes] |
     `only`: a topic's number, a chapter's path, or several of them. Other chapters are in `book.chapters` too,
     with their own `problems`. `texts` (path -> bytes) stands in for files on disk.
     """
-    root = Path(root)
-    entries, problems, listing = front.order(root)
-    chapters, missing = [], []
-    for path, letter, line in entries:
-        try:
-            data = texts[path] if texts and path in texts else (root / path).read_bytes()
-        except FileNotFoundError:
-            missing.append(Problem("_quarto.yml", line, f"{path} is listed, but there is no such file; expected it to exist"))
-            continue
-        except OSError as error:
-            missing.append(Problem("_quarto.yml", line, f"{path}: {error.strerror}; expected a readable file"))
-            continue
-        chapters.append(Chapter(path, data, letter))
-    book = Book(root, chapters, chapters, missing, listing)
+    book, problems = _load(Path(root), texts or {})
     if only is None:
-        problems += missing
+        problems += book.missing
     else:
         book.selected = _select(book, only)
     for chapter in book.selected:
@@ -296,6 +290,22 @@ def read_book(root: Path | str = Path("."), only=None, texts: dict[str, bytes] |
     if problems:
         raise Problems(problems)
     return book
+
+
+def _load(root: Path, texts: dict[str, bytes]) -> tuple[Book, list[Problem]]:
+    entries, problems, listing = front.order(root)
+    chapters, missing = [], []
+    for path, letter, line in entries:
+        try:
+            data = texts[path] if path in texts else (root / path).read_bytes()
+            chapters.append(Chapter(path, data, letter))
+        except FileNotFoundError:
+            missing.append(Problem("_quarto.yml", line, f"{path} is listed, but there is no such file; "
+                                                        "expected it to exist"))
+        except OSError as error:
+            missing.append(Problem("_quarto.yml", line, f"{path}: {error.strerror}; "
+                                                        "expected a readable file"))
+    return Book(root, chapters, chapters, missing, listing), problems
 
 
 def _select(book: Book, only) -> list[Chapter]:
@@ -334,7 +344,8 @@ def _claims(book: Book, partly: bool) -> list[Problem]:
         for need in c.meta.get("needs", []) if c in book.selected else []:
             if need not in topics or (c.topic is not None and need >= c.topic):
                 have = sorted(t for t in topics if t is not None and (c.topic is None or t < c.topic))
-                problems.append(Problem(c.path, c.front_line("needs"), f"needs topic {need}; expected earlier topics "
+                problems.append(Problem(c.path, c.front_line("needs"), f"needs topic {need}; "
+                                                                       "expected earlier topics "
                                         f"that are written: {', '.join(map(str, have)) or 'none'}"))
     return problems
 

@@ -1,8 +1,8 @@
-"""Puts the chunks of one chapter together: `<<names>>` resolved, each line with the chapter line it comes from.
+"""Puts the chunks of one chapter together: `<<names>>` resolved, each line with its chapter line.
 
-A reference stands alone on its line; what it names is indented as the reference is. Two kinds of line are left as
-they are: a lone `<<…>>` inside a multi-line string is text, and the lines of a multi-line string keep their
-indentation, docstrings excepted (those move with the code around them).
+A reference stands alone on its line; what it names is indented as the reference is. Two kinds of line are
+left as they are: a lone `<<…>>` inside a multi-line string is text, and the lines of a multi-line string keep
+their indentation, docstrings excepted (those move with the code around them).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ REFERENCE = re.compile(r"([ \t]*)<<([^<>\n]+)>>[ \t]*$")
 STARTS = ("def ", "class ", "@", "async def ")
 LONGEST = 50_000
 DEEPEST = 200
-LEX = re.compile(r"""#[^\n]*|(?:\b[rRbBuUfFtT]{1,2})?(?P<q>\"{3}|'{3}|"|')|(?P<open>[\[({])|(?P<close>[\])}])|\\\n|\n""")
-ENDS = {'"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*"""', re.S), "'''": re.compile(r"(?:[^'\\]|\\.|'(?!''))*'''", re.S),
+LEX = re.compile(r"""#[^\n]*|(?:\b[rRbBuUfFtT]{1,2})?(?P<q>\"{3}|'{3}|"|')"""
+                 r"""|(?P<open>[\[({])|(?P<close>[\])}])|\\\n|\n""")
+ENDS = {'"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*"""', re.S),
+        "'''": re.compile(r"(?:[^'\\]|\\.|'(?!''))*'''", re.S),
         '"': re.compile(r'(?:[^"\\\n]|\\.)*"?', re.S), "'": re.compile(r"(?:[^'\\\n]|\\.)*'?", re.S)}
 
 
@@ -32,7 +34,7 @@ class Row(NamedTuple):
 
 
 class Strings(NamedTuple):
-    """Of a chunk's lines (from 0): those that begin in a string, those of docstrings, those within brackets."""
+    """Of a chunk's lines (from 0): those that begin in a string, in a docstring, within brackets."""
 
     inside: set[int]
     docs: set[int]
@@ -43,7 +45,8 @@ def strings(lines: list[str]) -> Strings:
     """Where the multi-line strings and brackets of a piece of Python are, even of one that is not whole."""
     text = "\n".join(lines)
     inside, docs, bracketed = set(), set(), set()
-    position, line, depth, fresh = 0, 0, 0, True
+    position = line = depth = 0
+    fresh = True                                      # nothing of this statement yet
     while match := LEX.search(text, position):
         token, between = match[0], text[position:match.start()]
         fresh = fresh and not between.strip()
@@ -85,7 +88,8 @@ class Program:
         self.problems.append(Problem(self.chapter.path, line, message))
 
     def _near(self, name: str) -> str:
-        return near(name, self.names, lambda hit: f" (line {self.names[hit][0].line})") or "; expected a chunk= of this chapter"
+        place = lambda hit: f" (line {self.names[hit][0].line})"
+        return near(name, self.names, place) or "; expected a chunk= of this chapter"
 
     def _register(self, chunk: Chunk) -> None:
         if chunk.pitfall is not None and chunk.replaces is not None:
@@ -94,17 +98,25 @@ class Program:
             if chunk.extend in self.names:
                 self.names[chunk.extend].append(chunk)
             else:
-                later = next((c.line for c in self.chapter.chunks if c.name == chunk.extend), 0)
-                self.wrong(chunk.line, f"extend={chunk.extend!r} stands before its chunk (line {later}); expected it after"
-                           if later else f"extend={chunk.extend!r}, but there is no such chunk" + self._near(chunk.extend))
+                self._extends_nothing(chunk)
         elif chunk.name is not None:
             if chunk.name in self.names:
-                self.wrong(chunk.line, f"chunk {chunk.name!r} is already defined at {self.names[chunk.name][0].place}; "
+                first = self.names[chunk.name][0].place
+                self.wrong(chunk.line, f"chunk {chunk.name!r} is already defined at {first}; "
                                        "expected another name, or extend= to add to it")
                 return
             self.names[chunk.name] = [chunk]
         if chunk.target is not None:
             self.roots.setdefault(chunk.target, []).append(chunk)
+
+    def _extends_nothing(self, chunk: Chunk) -> None:
+        later = next((c.line for c in self.chapter.chunks if c.name == chunk.extend), 0)
+        if later:
+            self.wrong(chunk.line, f"extend={chunk.extend!r} stands before its chunk (line {later}); "
+                                   "expected it after")
+        else:
+            self.wrong(chunk.line, f"extend={chunk.extend!r}, but there is no such chunk"
+                       + self._near(chunk.extend))
 
     def lexed(self, chunk: Chunk) -> Strings:
         if id(chunk) not in self._lexed:
@@ -124,7 +136,7 @@ class Program:
             self._refs[id(chunk)] = found
         return self._refs[id(chunk)]
 
-    # -- mistakes in the web of names --------------------------------------------------------------------------
+    # -- mistakes in the web of names
 
     def _check(self) -> None:
         used = set()
@@ -135,7 +147,8 @@ class Program:
                     self.wrong(chunk.first + i, f"no chunk named {name!r}" + self._near(name))
         for name, pieces in self.names.items():
             if name not in used and pieces[0].file is None:
-                self.wrong(pieces[0].line, f"chunk {name!r} is never used; expected <<{name}>> somewhere, or file=")
+                self.wrong(pieces[0].line, f"chunk {name!r} is never used; "
+                                           f"expected <<{name}>> somewhere, or file=")
         self._cycles(self.names)
         for slug, chunks in self.pitfalls.items():
             self._pitfall(slug, chunks)
@@ -144,8 +157,8 @@ class Program:
         replaced = {}
         for chunk in chunks:
             if chunk.replaces not in self.names:
-                self.wrong(chunk.line, f"pitfall {slug!r} replaces {chunk.replaces!r}, but there is no such chunk"
-                           + self._near(chunk.replaces))
+                self.wrong(chunk.line, f"pitfall {slug!r} replaces {chunk.replaces!r}, "
+                                       "but there is no such chunk" + self._near(chunk.replaces))
             elif chunk.replaces in replaced:
                 self.wrong(chunk.line, f"pitfall {slug!r} replaces {chunk.replaces!r} twice, first at "
                                        f"{replaced[chunk.replaces][0].place}; expected once")
@@ -154,7 +167,7 @@ class Program:
         self._cycles({**self.names, **replaced}, list(replaced))
 
     def _cycles(self, names: dict[str, list[Chunk]], starts=None) -> None:
-        """Report each cycle of chunks once, with every hop."""
+        """Report each cycle of chunks once, with every hop; given `starts`, only those through them."""
         done: set[str] = set()
         for start in starts or names:
             path: list[tuple[str, int]] = []                 # (name, line of the reference that leads on)
@@ -165,28 +178,28 @@ class Program:
                 if step is None:
                     done.add(name)
                     walk.pop()
-                    if path:
-                        path.pop()
-                    continue
-                onto, line = step
-                path.append((name, line))
-                on_way = [n for n, _ in path]
-                if onto in on_way:
-                    hops = path[on_way.index(onto):]
-                    chain = " -> ".join(f"{n!r} (line {at})" for n, at in hops)
-                    if not starts or set(starts) & {n for n, _ in hops}:
-                        self.wrong(hops[0][1], f"chunks include each other: {chain} -> {onto!r}; expected no cycle")
-                    path.pop()
+                    del path[-1:]
                 elif len(walk) > DEEPEST:
-                    self.wrong(line, f"chunks nested more than {DEEPEST} deep; expected fewer")
+                    self.wrong(step[1], f"chunks nested more than {DEEPEST} deep; expected fewer")
                     return
+                elif step[0] in [name, *(n for n, _ in path)]:
+                    self._cycle([*path, (name, step[1])], step[0], starts)
                 else:
-                    walk.append((onto, iter(self._steps(names, onto))))
+                    path.append((name, step[1]))
+                    walk.append((step[0], iter(self._steps(names, step[0]))))
+
+    def _cycle(self, path: list[tuple[str, int]], onto: str, starts) -> None:
+        names = [name for name, _ in path]
+        hops = path[names.index(onto):]
+        if not starts or set(starts) & set(names[names.index(onto):]):
+            chain = " -> ".join(f"{n!r} (line {at})" for n, at in hops)
+            self.wrong(hops[0][1], f"chunks include each other: {chain} -> {onto!r}; expected no cycle")
 
     def _steps(self, names, name) -> list[tuple[str, int]]:
-        return [(to, c.first + i) for c in names.get(name, []) for i, to, _ in self.references(c) if to in names]
+        pieces = names.get(name, [])
+        return [(to, c.first + i) for c in pieces for i, to, _ in self.references(c) if to in names]
 
-    # -- text ---------------------------------------------------------------------------------------------------
+    # -- text
 
     def uses(self, target: str) -> set[str]:
         """Names of the chunks that go into a file."""
@@ -226,7 +239,8 @@ class Program:
                 out += [Row("", 0, "")] * ((1 if indent else 2) - blank)
             out += fresh
             if len(out) > LONGEST:
-                raise Problem(self.chapter.path, chunk.line, f"a file of more than {LONGEST} lines; expected fewer inclusions")
+                raise Problem(self.chapter.path, chunk.line, f"a file of more than {LONGEST} lines; "
+                                                             "expected fewer inclusions")
 
     def _chunk(self, chunk, indent, bracketed, names, out) -> None:
         refs = {i: (name, more) for i, name, more in self.references(chunk)}

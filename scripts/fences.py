@@ -9,12 +9,14 @@ from scripts.errors import Problem
 from scripts.front import near
 
 TANGLING = ("file", "chunk", "extend", "pitfall", "replaces")
-SHOWING = ("lst-cap", "lst-label", "filename", "code-fold", "code-summary", "code-line-numbers", "code-overflow",
-           "startFrom", "start-from", "fig-alt", "style")
-ATTRIBUTE = re.compile(r"""\s*(?:\#(?P<id>[^\s{}="']+)|\.(?P<cls>[^\s{}="']+)|(?P<key>[A-Za-z_][\w:.-]*)\s*=\s*"""
+SHOWING = ("lst-cap", "lst-label", "filename", "code-fold", "code-summary", "code-line-numbers",
+           "code-overflow", "startFrom", "start-from", "fig-alt", "style")
+ATTRIBUTE = re.compile(r"""\s*(?:\#(?P<id>[^\s{}="']+)|\.(?P<cls>[^\s{}="']+)"""
+                       r"""|(?P<key>[A-Za-z_][\w:.-]*)\s*=\s*"""
                        r"""(?:"(?P<dq>(?:\\.|[^"\\])*)"|'(?P<sq>(?:\\.|[^'\\])*)'|(?P<bare>[^\s{}"']+)))(?=\s|$)""")
 UNBRACED = re.compile(r"""(?:^|\s)(file|chunk|extend|pitfall|replaces)\s*=""")
-BACKTICK = re.compile(r"^[ \t>]*`{3,}[ \t]*\{[^\n]*\b(?:file|chunk|extend|pitfall|replaces)=[^\n]*`[^\n]*\}", re.M)
+BACKTICK = re.compile(r"^[ \t>]*`{3,}[ \t]*\{[^\n]*\b(?:file|chunk|extend|pitfall|replaces)=[^\n]*`[^\n]*\}",
+                      re.M)
 _PARSER = None
 
 
@@ -64,7 +66,8 @@ def parser():
         md = MarkdownIt("commonmark")
         md.core.ruler.enableOnly(["normalize", "block"])
         md.block.ruler.before("html_block", "comment", _comment, {"alt": ["paragraph", "blockquote"]})
-        md.block.ruler.enableOnly(["fence", "code", "blockquote", "list", "comment", "paragraph", "hr", "heading"])
+        md.block.ruler.enableOnly(["fence", "code", "blockquote", "list", "comment", "paragraph", "hr",
+                                   "heading"])
         _PARSER = md
     return _PARSER
 
@@ -80,14 +83,16 @@ def find(text: str, path: str) -> tuple[list[Fence], list[tuple[int, int]], list
             fences.append(fence := Fence(start + 1, stop, token.info.strip(), body, closed))
             hidden.append((start + 1, stop))
             if not closed:
-                problems.append(Problem(path, fence.line, f"fence opened here is never closed; expected {token.markup}"))
+                problems.append(Problem(path, fence.line, f"fence opened here is never closed; "
+                                                          f"expected {token.markup}"))
             attributes(fence, path, problems)
         elif token.type == "code_block":
             hidden.append((token.map[0] + 1, token.map[1]))
         elif token.type == "comment":
             hidden.append((token.map[0] + 1, token.map[1]))
             if not token.hidden:
-                problems.append(Problem(path, token.map[0] + 1, "comment opened here is never closed; expected -->"))
+                problems.append(Problem(path, token.map[0] + 1, "comment opened here is never closed; "
+                                                                "expected -->"))
     _strays(text, path, fences, hidden, problems)
     return fences, hidden, problems
 
@@ -95,46 +100,50 @@ def find(text: str, path: str) -> tuple[list[Fence], list[tuple[int, int]], list
 def _strays(text, path, fences, hidden, problems) -> None:
     """Blocks that look like chunks and are none: they would be left out without a word."""
     inside = lambda n: any(a <= n <= b for a, b in hidden)
+    wrong = lambda line, message: problems.append(Problem(path, line, message))
     for match in BACKTICK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         if not inside(line):
-            problems.append(Problem(path, line, "a backtick in a chunk's attributes, so this is no code block; "
-                                                "expected the name without backticks"))
+            wrong(line, "a backtick in a chunk's attributes, so this is no code block; "
+                        "expected the name without backticks")
     position = text.find("<!--")
     while position >= 0:
         start, stop = position, text.find("-->", position)
         first = text.count("\n", 0, start) + 1
         last = first + text.count("\n", start, stop) if stop >= 0 else first
         if first != last and not inside(first) and any(first < f.line <= last for f in fences):
-            problems.append(Problem(path, first, "a comment that holds code blocks begins within a paragraph; "
-                                                 "expected <!-- at the start of its own line"))
+            wrong(first, "a comment that holds code blocks begins within a paragraph; "
+                         "expected <!-- at the start of its own line")
         position = text.find("<!--", max(stop, start + 4))
 
 
 def attributes(fence: Fence, path: str, problems: list[Problem]) -> None:
     """Fill in `classes`, `keys`, `id` of a fence from its info string, strictly where it is ours."""
     info = fence.info
+    wrong = lambda message: problems.append(Problem(path, fence.line, message))
+    ours = UNBRACED.search(info.replace("{", " ")) is not None
     if not info.startswith("{"):
-        if UNBRACED.search(info):
-            problems.append(Problem(path, fence.line, f"attributes without braces: {info!r}; "
-                                                      "expected {.python file=\"…\" chunk=\"…\"}"))
-        return
-    ours = UNBRACED.search(info) is not None
-    if not info.endswith("}"):
         if ours:
-            problems.append(Problem(path, fence.line, f"attributes not closed: {info!r}; expected a closing brace"))
-        return
-    inner = info[1:-1].strip()
-    if ours and re.match(r"=?\w", inner) and not ATTRIBUTE.match(inner):
-        problems.append(Problem(path, fence.line, "a cell {python …} is run, not tangled; expected {.python …}"))
-        return
+            wrong(f"attributes without braces: {info!r}; expected {{.python file=\"…\" chunk=\"…\"}}")
+    elif not info.endswith("}"):
+        if ours:
+            wrong(f"attributes not closed: {info!r}; expected a closing brace")
+    elif ours and re.match(r"=?\w", info[1:].strip()) and not ATTRIBUTE.match(info[1:-1].strip()):
+        wrong("a cell {python …} is run, not tangled; expected {.python …}")
+    else:
+        _read(fence, info[1:-1].strip(), ours, wrong)
+        _known(fence, wrong)
+
+
+def _read(fence: Fence, inner: str, ours: bool, wrong) -> None:
+    """The attributes between the braces."""
     position = 0
     while position < len(inner):
         match = ATTRIBUTE.match(inner, position)
         if not match:
             if ours:
-                problems.append(Problem(path, fence.line, f"cannot read {inner[position:].strip()!r} in the attributes; "
-                                                          "expected key=\"value\", .class or #id"))
+                wrong(f"cannot read {inner[position:].strip()!r} in the attributes; "
+                      "expected key=\"value\", .class or #id")
             elif position == 0:
                 fence.classes = [inner]                       # a cell: {python}, {mermaid}
             return
@@ -146,18 +155,16 @@ def attributes(fence: Fence, path: str, problems: list[Problem]) -> None:
         else:
             value = next(v for v in (match["dq"], match["sq"], match["bare"]) if v is not None)
             if match["key"] in fence.keys:
-                problems.append(Problem(path, fence.line, f"attribute {match['key']!r} given twice; expected once"))
+                wrong(f"attribute {match['key']!r} given twice; expected once")
             fence.keys[match["key"]] = re.sub(r"\\(.)", r"\1", value)
-    _known(fence, path, problems)
 
 
-def _known(fence: Fence, path: str, problems: list[Problem]) -> None:
+def _known(fence: Fence, wrong) -> None:
     ours = [k for k in fence.keys if k in TANGLING]
     if ours and ".python" not in fence.classes:
-        problems.append(Problem(path, fence.line, f"{ours[0]}= on a block that is not Python; expected "
-                                                  "{.python " + ours[0] + "=\"…\"}"))
+        wrong(f"{ours[0]}= on a block that is not Python; expected {{.python {ours[0]}=\"…\"}}")
     if ".python" in fence.classes:
         for key in fence.keys:
             if key not in TANGLING + SHOWING and not key.startswith("data-"):
-                problems.append(Problem(path, fence.line, f"unknown attribute {key!r}" + (
-                    near(key, TANGLING + SHOWING) or f"; expected one of {', '.join(TANGLING)}")))
+                wrong(f"unknown attribute {key!r}" + (
+                    near(key, TANGLING + SHOWING) or f"; expected one of {', '.join(TANGLING)}"))

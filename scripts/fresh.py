@@ -1,7 +1,7 @@
 """Tells in a few milliseconds that nothing has changed since the last `make tangle`.
 
-`.cache/tangle.json` holds each file's stat, and for a file younger than the clock is fine the hash it ought to
-have. It only ever saves work: without it, the result is the same.
+`.cache/tangle.json` holds each file's stat, and for a file younger than the clock is fine the hash it ought
+to have. It only ever saves work: without it, the result is the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 CACHE = ".cache/tangle.json"
 STAGE = "tangled/.staging"
-TICK = 50_000_000                                     # ns; a younger file may change without its stat showing it
+TICK = 50_000_000                                     # ns; a younger file may change and its stat not show it
 TOOLS = Path(__file__).resolve().parent
 
 
@@ -83,9 +83,10 @@ def unchanged(root: Path) -> bool:
     return True
 
 
-def remember(root: Path, before: dict | None, start: int, contents: dict[str, bytes], sources: list[str]) -> None:
-    """Store that all is in order. `before`: the snapshot at time `start` (ns), taken before anything was read;
-    `contents`: what each source and generated file holds, as far as this run knows."""
+def remember(root: Path, before: dict | None, start: int, contents: dict[str, bytes], sources: list[str]):
+    """Store that all is in order. `before`: the snapshot at time `start` (ns), before anything was read;
+    `contents`: what each source and generated file holds, as far as this run knows.
+    """
     marks = snapshot(root, sources)
     if before is None or marks is None:
         return

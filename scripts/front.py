@@ -9,7 +9,8 @@ from scripts.errors import Problem
 
 PACKAGE = re.compile(r"t(\d\d)_[a-z0-9]+(?:_[a-z0-9]+)*")
 PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-OURS = ("topic", "package", "module", "needs", "difficulty", "minutes", "exports", "targets", "shared", "train")
+OURS = ("topic", "package", "module", "needs", "difficulty", "minutes", "exports", "targets", "shared",
+        "train")
 QUARTO = ("author", "date", "description", "subtitle", "abstract", "keywords", "format", "execute", "jupyter",
           "engine", "lang", "toc", "number-sections", "bibliography", "aliases", "code-fold", "toc-depth",
           "citation-location", "reference-location", "categories", "image", "image-alt")
@@ -37,7 +38,8 @@ def load_yaml(text: str, path: str, first: int):
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or "cannot be read"
-        raise Problem(path, first + (mark.line if mark else 0), f"YAML: {what}; expected `key: value`") from None
+        raise Problem(path, first + (mark.line if mark else 0), f"YAML: {what}; "
+                                                                "expected `key: value`") from None
     except (ValueError, RecursionError, OverflowError) as error:
         raise Problem(path, first, f"YAML: {error}; expected `key: value`") from None
 
@@ -77,12 +79,14 @@ class Meta:
             self.problems.append(problem)
             return
         if not isinstance(values, dict):
-            self.problems.append(Problem(self.path, 2, "front matter is not a list of keys; expected `key: value`"))
+            self.problems.append(Problem(self.path, 2, "front matter is not a list of keys; "
+                                                       "expected `key: value`"))
             return
         self.values = values
         for key in values:
             if key == "title" and ("topic" in values or "shared" in values):
-                self.wrong(key, "`title:` in the front matter; expected the title as the first heading, `# Title {#sec-…}`")
+                self.wrong(key, "`title:` in the front matter; "
+                                "expected the title as the first heading, `# Title {#sec-…}`")
             elif key not in OURS and key not in QUARTO and key != "title":
                 self.wrong(key, f"unknown key {key!r} in the front matter" + (
                     near(key, OURS + QUARTO) or f"; expected one of {', '.join(OURS)}"))
@@ -145,7 +149,7 @@ class Meta:
     def is_shared(self, value) -> bool:
         if not self.listed("shared", value, str, lambda s: True, "a list of files, such as [testing.py]"):
             return False
-        bad = [s for s in value if not module_path(s) or (s.split("/")[0][:1] == "t" and PACKAGE.fullmatch(s.split("/")[0]))]
+        bad = [s for s in value if not module_path(s) or PACKAGE.fullmatch(s.split("/")[0])]
         for s in bad:
             self.wrong("shared", f"shared: {s!r} is not a module under tangled/; expected such as testing.py")
         return not bad
@@ -163,26 +167,31 @@ def order(root: Path) -> tuple[list[tuple[str, str | None, int]], list[Problem],
         data = (root / name).read_bytes()
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise Problem(name, 0, f"not found in {root.resolve()}; expected the book's list of chapters") from None
+        raise Problem(name, 0, f"not found in {root.resolve()}; "
+                               "expected the book's list of chapters") from None
     except UnicodeDecodeError as error:
         raise Problem(name, 0, f"{error.reason}; expected UTF-8") from None
     config = load_yaml(text, name, 1)
     book = config.get("book") if isinstance(config, dict) else None
     if not isinstance(book, dict):
         raise Problem(name, 0, "no `book:`; expected `book:` with `chapters:`")
-    lines = text.split("\n")
+    found, problems = _ordered(book, text.split("\n"))
+    return found, problems, data
+
+
+def _ordered(book: dict, lines: list[str]) -> tuple[list[tuple[str, str | None, int]], list[Problem]]:
     found, problems, letters = [], [], iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     for key in ("chapters", "appendices"):
         for path in _files(book.get(key) or []):
             places = [n for n, s in enumerate(lines, 1) if path in s] or [0]
-            line = places[0]
+            wrong = lambda what, line: problems.append(Problem("_quarto.yml", line, what))
             if path in (p for p, _, _ in found):
-                problems.append(Problem(name, places[-1], f"{path} is listed twice; expected once"))
+                wrong(f"{path} is listed twice; expected once", places[-1])
             elif PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-                problems.append(Problem(name, line, f"{path} leaves the repository; expected a path below it"))
+                wrong(f"{path} leaves the repository; expected a path below it", places[0])
             else:
-                found.append((path, next(letters, "Z") if key == "appendices" else None, line))
-    return found, problems, data
+                found.append((path, next(letters, "Z") if key == "appendices" else None, places[0]))
+    return found, problems
 
 
 def _files(entries):

@@ -20,7 +20,7 @@ class Hunk(NamedTuple):
 
 
 def comparable(text: str) -> list[str]:
-    """Lines without the first one, blanks on empty lines (except within strings) and blank lines at the end."""
+    """Lines without the first, blanks on empty lines (except within strings) and blank lines at the end."""
     lines = text.split("\n")[1:]
     found = strings(lines)
     kept = found.inside - found.docs
@@ -34,8 +34,8 @@ def by_hand(output: Output, disk: str) -> list[Hunk] | None:
     """What was changed by hand. None if that cannot be told.
 
     The first line on disk carries the digest of what tangle wrote. If the chapter is the same since, every
-    difference is by hand. If not, each difference came either with the chapter or by hand, and the digest shows
-    which: only one choice gives back the text that tangle wrote.
+    difference is by hand. If not, each difference came either with the chapter or by hand, and the digest
+    shows which: only one choice gives back the text that tangle wrote.
     """
     match = HEADING.match(disk.partition("\n")[0])
     if not match:
@@ -83,15 +83,16 @@ def _joined(hunks: list[Hunk]) -> list[Hunk]:
 
 
 def slides(hunk: Hunk, want: list[str]) -> list[Hunk]:
-    """The same change said in other ways: a block of lines that may as well begin some lines higher or lower."""
+    """The same change said in other ways: a block that may as well begin some lines higher or lower."""
     found = [hunk]
     if hunk.lines and hunk.first != hunk.last:
         return found
+    block = lambda h: h.lines or want[h.first:h.last]
     up = down = hunk
-    while len(found) < 40 and up.first > 0 and want[up.first - 1] == (up.lines or want[up.first:up.last])[-1]:
+    while len(found) < 40 and up.first > 0 and want[up.first - 1] == block(up)[-1]:
         up = Hunk(up.first - 1, up.last - 1, up.lines[-1:] + up.lines[:-1])
         found.append(up)
-    while len(found) < 80 and down.last < len(want) and want[down.last] == (down.lines or want[down.first:down.last])[0]:
+    while len(found) < 80 and down.last < len(want) and want[down.last] == block(down)[0]:
         down = Hunk(down.first + 1, down.last + 1, down.lines[1:] + down.lines[:1])
         found.append(down)
     return found

@@ -1,4 +1,4 @@
-"""What the chapters make: `outputs(book)` gives every generated file's text and where each line comes from."""
+"""What the chapters make: `outputs(book)` gives every generated file's text and its lines' origins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import sys
 
 
 def _show(kind, error, trace, plain=sys.excepthook):
-    """Print an uncaught exception with the chapter's file, line and text; plainly where that cannot be done."""
+    """Print an uncaught exception with the chapter's file, line and text; plainly if that cannot be done."""
     try:
         from scripts.provenance import show
 
@@ -86,7 +86,8 @@ def cite(rows: list[Row], chapter: Chapter, book: Book, problems: list[Problem])
                 found = chapter.equations.get(label) or book.equations.get(label)
                 if found is None:
                     problems.append(Problem(chapter.path, line, f"no equation labelled {label!r}" + (
-                        near(label, {**chapter.equations, **book.equations}) or "; expected a label $$ … $$ {#eq-…}")))
+                        near(label, {**chapter.equations, **book.equations}) or "; "
+                                                                         "expected a label $$ … $$ {#eq-…}")))
                     return match[0]
                 return f"eq. {found}" + match[1][len(label):]
             row = row._replace(text=CITATION.sub(number, row.text))
@@ -142,7 +143,8 @@ def _tabs(chapter: Chapter, output: Output):
             continue
         style = style or blank[0]
         if blank.strip(style):
-            yield Problem(chapter.path, output.rows[i][1], "tabs mixed with spaces in the indentation; expected spaces")
+            yield Problem(chapter.path, output.rows[i][1], "tabs mixed with spaces in the indentation; "
+                                                           "expected spaces")
             return
 
 
@@ -153,9 +155,10 @@ def _pitfall(program: Program, book: Book, found: dict[str, Output], slug: str, 
     base = next((m for m in reversed(modules) if m in found and wanted <= program.uses(m)), None)
     if base is None:
         names = ", ".join(m.rpartition("/")[2] for m in modules)
-        missing = next((c for c in chunks if not any(c.replaces in program.uses(m) for m in modules)), chunks[0])
-        program.wrong(missing.line, f"pitfall {slug!r} replaces nothing: {missing.replaces!r} is no part of {names}; "
-                                    "expected a chunk of that file")
+        absent = lambda c: not any(c.replaces in program.uses(m) for m in modules)
+        missing = next(filter(absent, chunks), chunks[0])
+        program.wrong(missing.line, f"pitfall {slug!r} replaces nothing: {missing.replaces!r} is no part of "
+                                    f"{names}; expected a chunk of that file")
         return
     rows = cite(program.rows(base, {c.replaces: [c] for c in chunks}), chapter, book, program.problems)
     if "\n".join(r.text for r in rows) + "\n" == found[base].body:
@@ -170,25 +173,32 @@ def _pitfall(program: Program, book: Book, found: dict[str, Output], slug: str, 
 def _init(chapter: Chapter, found: dict[str, Output], problems: list[Problem]) -> None:
     """The package's `__init__.py`: public names of the exported modules; and those of its folders."""
     folder = f"tangled/{chapter.package}"
+    wrong = lambda message: problems.append(Problem(chapter.path, chapter.front_line("exports"), message))
     lines, owners = [f'"""{chapter.title or chapter.package}."""'.replace("\\", "")], {}
     for stem in chapter.exports:
         module = f"{folder}/{stem}.py"
         if module not in found:
             if "exports" in chapter.meta:
                 have = [t[len(folder) + 1:-3] for t in found if t.startswith(folder + "/")]
-                problems.append(Problem(chapter.path, chapter.front_line("exports"), f"exports {stem!r}, but no chunk has "
-                                        f"file=\"{stem}.py\"" + (near(stem, have) or "; expected one")))
+                wrong(f"exports {stem!r}, but no chunk has file=\"{stem}.py\""
+                      + (near(stem, have) or "; expected one"))
             continue
         names = public_names(found[module].text)
         for name in names:
             if owners.setdefault(name, stem) != stem:
-                problems.append(Problem(chapter.path, chapter.front_line("exports"), f"{owners[name]} and {stem} both "
-                                        f"define {name!r}; expected exported modules to differ in their names"))
+                wrong(f"{owners[name]} and {stem} both define {name!r}; "
+                      "expected exported modules to differ in their names")
         if names:
-            lines += ["", f"from tangled.{chapter.package}.{stem} import (", *(f"    {n}," for n in sorted(names)), ")"]
+            listed = [f"    {name}," for name in sorted(names)]
+            lines += ["", f"from tangled.{chapter.package}.{stem} import (", *listed, ")"]
     if owners:
         lines += ["", "__all__ = [", *(f'    "{n}",' for n in sorted(owners)), "]"]
     found[f"{folder}/__init__.py"] = derive(chapter.path, "\n".join(lines) + "\n")
+    _folders(chapter, folder, found)
+
+
+def _folders(chapter: Chapter, folder: str, found: dict[str, Output]) -> None:
+    """An `__init__.py` for each folder within the package."""
     for inner in {t.rpartition("/")[0] for t in found if t.startswith(folder + "/")} - {folder}:
         while inner != folder:
             found[f"{inner}/__init__.py"] = derive(chapter.path, "")
@@ -232,7 +242,8 @@ def syntax(target: str, output: Output) -> Problem | None:
         return Problem(target, n, f"Python does not compile: {what}: {text[:80]!r}; expected valid Python")
     line = next((at for _, at in reversed(output.rows[:n]) if at), 0)
     if re.search(r"<<[^<>]+>>", text):
-        return Problem(output.chapter, line, f"a reference beside code: {text!r}; expected <<…>> alone on its line")
+        return Problem(output.chapter, line, f"a reference beside code: {text!r}; "
+                                             "expected <<…>> alone on its line")
     return Problem(output.chapter, line, f"Python does not compile: {what}: {text[:80]!r} ({target}:{n}); "
                                          "expected valid Python")
 
@@ -252,15 +263,22 @@ def outputs(book: Book) -> dict[str, Output]:
             init = "/".join(parts[:i]) + "/__init__.py"
             if init not in found:
                 found[init] = derive("chapters/", "")
-    lower: dict[str, str] = {}
-    for target in found:
-        other = lower.setdefault(target.lower(), target)
-        if other != target:
-            problems.append(Problem(found[target].chapter, 0, f"{target} and {other} differ in capitals alone; expected "
-                                                              "other names"))
-        if target[:-3] + "/__init__.py" in found:
-            problems.append(Problem(found[target].chapter, 0, f"{target} stands beside a folder of the same name; "
-                                                              "expected another name"))
+    problems += _collisions(found)
     if problems:
         raise Problems(problems)
     return dict(sorted(found.items()))
+
+
+def _collisions(found: dict[str, Output]) -> list[Problem]:
+    """Files that cannot stand beside each other, on every system or for Python."""
+    problems, lower = [], {}
+    for target, output in found.items():
+        line = next((at for _, at in output.rows if at), 0)
+        other = lower.setdefault(target.lower(), target)
+        if other != target:
+            problems.append(Problem(output.chapter, line, f"{target} and {other} differ in capitals alone; "
+                                                          "expected other names"))
+        if target[:-3] + "/__init__.py" in found:
+            problems.append(Problem(output.chapter, line, f"{target} stands beside a folder of that name; "
+                                                          "expected another name"))
+    return problems

@@ -1,7 +1,8 @@
-"""Tracebacks that name the chapter: an uncaught exception in tangled code is shown with the chapter's file, line
-and text. The code itself is left alone, so coverage and debuggers see tangled/ as it is.
+"""Tracebacks that name the chapter: an uncaught exception in tangled code is shown with the chapter's file,
+line and text. The code itself is left alone, so coverage and debuggers see tangled/ as it is.
 
-`tangled/__init__.py` installs `show` as `sys.excepthook`. Whatever goes wrong here, the plain traceback is shown.
+`tangled/__init__.py` installs `show` as `sys.excepthook`. Whatever goes wrong here, the plain traceback is
+shown.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def chapter_text(path: str, line: int) -> str:
 
 
 def is_tangled(filename: str) -> bool:
-    return os.path.realpath(filename).startswith(os.path.join(os.path.realpath(origin.ROOT), "tangled") + os.sep)
+    folder = os.path.join(os.path.realpath(origin.ROOT), "tangled", "")
+    return os.path.realpath(filename).startswith(folder)
 
 
 def rewrite(report: traceback.TracebackException, seen: set[int] | None = None) -> bool:

@@ -1,8 +1,8 @@
 """`make stitch`: takes hand edits in tangled/ back into the chapters.
 
-An edit goes home if it lies in one chunk that is used once. Whatever is placed is tangled again in memory and must
-give the edited file to the letter; else nothing of that file is taken, and both places are named. So an edit is
-either in the chapter afterwards or where it was.
+An edit goes home if it lies in one chunk that is used once. Whatever is placed is tangled again in memory and
+must give the edited file to the letter; else nothing of that file is taken, and both places are named. So an
+edit is either in the chapter afterwards or where it was.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ def _write(root: Path, book: Book, taken: dict[str, Stitcher], whole: bool) -> N
     for target, one in taken.items():
         made = after.outputs[target]
         if comparable(made.text) != one.expected:
-            raise one.refuse(0, "the edits of several files cannot be taken together; expected one file at a time")
+            raise one.refuse(0, "the edits of several files cannot be taken together; "
+                                "expected one file at a time")
         changes[target] = Change(target, one.raw, made.text.encode())
-    chapters = [Change(path, chapter.raw, texts[path]) for path, chapter in _by_path(book).items() if path in texts]
+    chapters = [Change(c.path, c.raw, texts[c.path]) for c in book.chapters if c.path in texts]
     commit(root, chapters + list(changes.values()))
 
 
@@ -94,14 +95,16 @@ def with_texts(book: Book, texts: dict[str, bytes]) -> Book:
     """The book as it would be with these chapters."""
     if not texts:
         return book
-    fresh = {c.path: Chapter(c.path, texts[c.path], c.letter) if c.path in texts else c for c in book.chapters}
+    fresh = _by_path(book)
     problems = []
-    for path in texts:
+    for path, data in texts.items():
+        fresh[path] = Chapter(path, data, fresh[path].letter)
         _ = fresh[path].chunks
         problems += fresh[path].problems
     if problems:
         raise Problems(problems)
-    return Book(book.root, list(fresh.values()), [fresh[c.path] for c in book.selected], book.missing, book.listing)
+    selected = [fresh[c.path] for c in book.selected]
+    return Book(book.root, list(fresh.values()), selected, book.missing, book.listing)
 
 
 def rewritten(book: Book, edits: list[Edit]) -> dict[str, bytes]:
@@ -137,20 +140,21 @@ class Stitcher:
 
     def refuse(self, row: int, why: str):
         """A Problem that names the place in the file and the one in the chapter."""
-        line = next((n for _, n in self.rows[row:] if n), 0) or next((n for _, n in reversed(self.rows) if n), 0)
+        line = next((n for _, n in [*self.rows[row:], *reversed(self.rows)] if n), 0)
         place = f" (from {self.output.chapter}:{line})" if line else f" (from {self.output.chapter})"
         return Problem(self.target, row + 2, f"{why}{place}; nothing of this file was taken")
 
     def find(self) -> None:
         """Fill in `edits`, and `expected`: the lines that tangling shall give then. Raises a `Problem`."""
         if self.output.kind == "derived" or self.chapter is None:
-            raise self.refuse(0, "edited by hand, but tangle derives this file; expected the edit in the chapter")
+            raise self.refuse(0, "edited by hand, but tangle derives this file; "
+                                 "expected the edit in the chapter")
         if problem := syntax(self.target, Output(self.disk, [], self.target)):
             raise problem
         hunks = by_hand(self.output, self.disk)
         if hunks is None:
-            raise self.refuse(self._first_difference(), "chapter and file were both changed and the changes cannot "
-                                                        "be told apart; expected one of them undone by hand")
+            raise self.refuse(self._first_difference(), "chapter and file were both changed and the changes "
+                                                        "cannot be told apart; expected one undone by hand")
         self.edits = [self._choose(hunk) for hunk in hunks]
         try:
             self.expected = self._verify(self.edits, hunks)
@@ -160,7 +164,8 @@ class Stitcher:
     def _first_difference(self) -> int:
         have = self.disk.split("\n")[1:]
         want = self.output.text.split("\n")[1:]
-        return next((i for i, (a, b) in enumerate(zip(want, have)) if a != b), max(0, min(len(want), len(have)) - 2))
+        last = max(0, min(len(want), len(have)) - 2)
+        return next((i for i, (a, b) in enumerate(zip(want, have)) if a != b), last)
 
     def _choose(self, hunk: Hunk) -> Edit:
         """The one chapter edit that makes this change."""
@@ -198,7 +203,8 @@ class Stitcher:
         around = (hunk.first - 1, hunk.first)
         indents = [self.indents[i] if 0 <= i < len(self.indents) else "" for i in around]
         deep = max(indents, key=len)
-        if indents[0] != indents[1] and all(line.startswith((deep + " ", deep + "\t")) for line in hunk.lines if line):
+        more = (deep + " ", deep + "\t")
+        if indents[0] != indents[1] and all(line.startswith(more) for line in hunk.lines if line):
             return [good[indents.index(deep)]]
         return good
 
@@ -216,8 +222,9 @@ class Stitcher:
         chunks = {id(self._owner(i)): self._owner(i) for i in range(first, last)}
         lines = [self.rows[i][1] for i in range(first, last)]
         if len(chunks) > 1 or lines != list(range(lines[0], lines[0] + len(lines))):
-            raise self.refuse(first, f"an edit that spans several chunks, {self.output.chapter}:{lines[0]} and "
-                                     f"{self.output.chapter}:{lines[-1]}; expected it in the chapter")
+            path = self.output.chapter
+            raise self.refuse(first, f"an edit that spans several chunks, {path}:{lines[0]} and "
+                                     f"{path}:{lines[-1]}; expected it in the chapter")
         return self._variants(first, lines[0], lines[-1], hunk.lines)
 
     def _insertions(self, hunk: Hunk) -> list[Edit]:
@@ -242,7 +249,8 @@ class Stitcher:
         if chunk is None:
             raise self.refuse(row, "edited by hand, but tangle derives this line")
         if self.output.kind == "pitfall" and chunk.pitfall is None:
-            raise self.refuse(row, "a pitfall takes this line from its original; expected the edit there or in the "
+            raise self.refuse(row, "a pitfall takes this line from its original; "
+                                   "expected the edit there or in the "
                                    "pitfall's own chunk")
         places = [f"{t}:{i + 1}" for t, o in self.outputs.items() if o.kind == self.output.kind
                   and o.chapter == self.output.chapter for i, r in enumerate(o.rows) if r[1] == line]
@@ -259,7 +267,8 @@ class Stitcher:
         for blank in dict.fromkeys((indent, "")):
             codes = [line.removeprefix(blank) for line in uncited(new, self.chapter, self.book)]
             empty = prefix.rstrip() if ">" in prefix else ""
-            found.append(Edit(self.chapter.path, first, last, tuple(prefix + c if c else empty for c in codes)))
+            lines = tuple(prefix + code if code else empty for code in codes)
+            found.append(Edit(self.chapter.path, first, last, lines))
         return found
 
     def _indent(self, chunk) -> str:
@@ -280,7 +289,7 @@ class Stitcher:
         return "".join(c if c in "> \t" else " " for c in fence[:min(marks, default=0)])
 
     def _verify(self, edits: list[Edit], hunks: list[Hunk]) -> list[str]:
-        """Tangle the chapter with the edits: this file must come out with the changes, others as they were."""
+        """Tangle the chapter with the edits: this file must come out with the changes, others as before."""
         book = with_texts(self.book, rewritten(self.book, edits))
         chapter = _by_path(book)[self.chapter.path]
         made = chapter_outputs(chapter, book)

@@ -1,11 +1,11 @@
 """`make tangle`: chapters -> tangled/.
 
-A generated file names its chapter and carries a digest of its text in its first line. So a file that is clean,
-stale, edited by hand or not ours can be told from the file alone, in a fresh clone and without a database.
+A generated file names its chapter and carries a digest of its text in its first line. So a file that is
+clean, stale, edited by hand or not ours can be told from the file alone, in a fresh clone without a database.
 
 The parts: `front.py` and `fences.py` read, `chapters.py` is the book, `expand.py` puts chunks together,
-`outputs.py` makes the files' texts, `plan.py` compares them with the disk, `transaction.py` writes all or nothing,
-`fresh.py` sees that there is nothing to do, `origin.py` finds a line's chapter.
+`outputs.py` makes the files' texts, `plan.py` compares them with the disk, `transaction.py` writes all or
+nothing, `fresh.py` sees that there is nothing to do, `origin.py` finds a line's chapter.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def tangle(root: Path, only=None) -> int:
             return 1
         commit(root, result.changes)
     for change in result.changes:
-        print(f"{change.path}: " + ("removed" if change.new is None else "new" if change.old is None else "changed"))
+        what = "removed" if change.new is None else "new" if change.old is None else "changed"
+        print(f"{change.path}: {what}")
     if not result.changes:
         print("tangled/ is up to date")
     if only is None:

@@ -1,10 +1,11 @@
 """Changes many files at once or none: whatever happens on the way, nothing that somebody wrote is lost.
 
-1. *Stage*: the new files are written beside their places, in `tangled/.staging`. A failure here changes nothing.
-2. *Journal*: one atomic rename declares the change. Killed before it, the next run throws the stage away; killed
-   after it, the next run finishes.
-3. *Commit*: each old file is moved into the stage, compared with what was read, and the new one linked into the
-   gap. A file that somebody changed meanwhile is put back, and all others with it.
+1. *Stage*: the new files are written beside their places, in `tangled/.staging`. A failure here changes
+   nothing.
+2. *Journal*: one atomic rename declares the change. Killed before it, the next run throws the stage away;
+   killed after it, the next run finishes.
+3. *Commit*: each old file is moved into the stage, compared with what was read, and the new one linked into
+   the gap. A file that somebody changed meanwhile is put back, and all others with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,38 +71,42 @@ def commit(root: Path, changes: list[Change]) -> None:
     """Make all the changes, or none and raise a `Problem`."""
     if not changes:
         return
-    stage = root / STAGE
-    made: list[Path] = []
+    stage, made = root / STAGE, []
+    entries = [{"path": c.path, "old": _sha(c.old), "new": _sha(c.new)} for c in changes]
     try:
         stage.mkdir()
     except OSError as error:
         raise Problem(STAGE, 0, f"{_why(error)}; nothing was changed") from None
     try:
-        for i, change in enumerate(changes):
-            if change.new is not None:
-                _folders((root / change.path).parent, made)
-                (stage / f"new-{i}").write_bytes(change.new)
-        entries = [{"path": c.path, "old": _sha(c.old), "new": _sha(c.new)} for c in changes]
-        (stage / "journal.part").write_text(json.dumps(entries))
-        os.replace(stage / "journal.part", stage / "journal.json")
-    except OSError as error:
+        _write_stage(root, stage, changes, entries, made)
+    except BaseException as error:
         _clear(stage, made)
-        raise Problem("tangled/", 0, f"{_why(error)}; nothing was changed") from None
-    except BaseException:
-        _clear(stage, made)
-        raise
+        raise _problem(error) from None
     try:
         for i, entry in enumerate(entries):
             if not _step(root, stage, i, entry):
-                raise Problem(entry["path"], 0, "changed while it was being replaced; nothing was changed, run again")
-    except OSError as error:
+                raise Problem(entry["path"], 0, "changed while it was being replaced; "
+                                                "nothing was changed, run again")
+    except (OSError, Problem) as error:
         _undo(root, stage, entries, made)
-        raise Problem("tangled/", 0, f"{_why(error)}; nothing was changed") from None
-    except Problem:
-        _undo(root, stage, entries, made)
-        raise
+        raise _problem(error) from None
     _clear(stage, [])
     _prune(root, changes)
+
+
+def _write_stage(root: Path, stage: Path, changes: list[Change], entries: list[dict], made: list[Path]):
+    for i, change in enumerate(changes):
+        if change.new is not None:
+            _folders((root / change.path).parent, made)
+            (stage / f"new-{i}").write_bytes(change.new)
+    (stage / "journal.part").write_text(json.dumps(entries))
+    os.replace(stage / "journal.part", stage / "journal.json")
+
+
+def _problem(error: BaseException) -> BaseException:
+    if isinstance(error, OSError):
+        return Problem("tangled/", 0, f"{_why(error)}; nothing was changed")
+    return error
 
 
 def _why(error: OSError) -> str:
@@ -120,10 +125,8 @@ def _folders(folder: Path, made: list[Path]) -> None:
 def _clear(stage: Path, made: list[Path]) -> None:
     shutil.rmtree(stage, ignore_errors=True)
     for folder in reversed(made):
-        try:
+        with suppress(OSError):
             folder.rmdir()
-        except OSError:
-            pass
 
 
 def _link(source: Path, target: Path) -> bool:
@@ -189,7 +192,7 @@ def recover(root: Path) -> None:
     for i, entry in enumerate(entries):
         path, old, new = root / entry["path"], stage / f"old-{i}", stage / f"new-{i}"
         if old.exists() and _sha(_read(old)) != entry["old"]:
-            _give_back(old, path)                     # killed between taking a changed file and giving it back
+            _give_back(old, path)                     # killed between taking a changed file and giving it
         elif old.exists():
             if entry["new"] is not None and not path.exists():
                 _link(new, path)
@@ -203,7 +206,7 @@ def _prune(root: Path, changes: list[Change]) -> None:
     """Remove the folders that deletions have emptied (a `__pycache__` does not count)."""
     for change in changes:
         folder = (root / change.path).parent
-        while change.new is None and folder != root / "tangled" and root in folder.parents and folder.is_dir():
+        while change.new is None and root / "tangled" in folder.parents and folder.is_dir():
             if any(p.name != "__pycache__" for p in folder.iterdir()):
                 break
             shutil.rmtree(folder, ignore_errors=True)

@@ -54,9 +54,9 @@ ONE = [
     ("target empty", chunk("x = 1\n", file=""), 0, "is outside"),
     ("target derived", chunk("x = 1\n", file="__init__.py"), 0, "is derived by tangle; expected another file"),
     ("target in pitfalls", chunk("x = 1\n", file="pitfalls/a.py"), 0, "expected pitfall= and replaces="),
-    ("target in capitals", chunk("x = 1\n", file="a.py") + chunk("x = 1\n", file="A.py"), 0, "differ in capitals alone"),
-    ("target is a folder too", chunk("x = 1\n", file="tests.py") + chunk("x = 1\n", file="tests/test_a.py"), 0,
-     "stands beside a folder of the same name"),
+    ("target in capitals", chunk("x = 1\n", file="a.py") + chunk("x = 1\n", file="A.py"), 5, "differ in capitals alone"),
+    ("target is a folder too", chunk("x = 1\n", file="tests.py") + chunk("x = 1\n", file="tests/test_a.py"), 1,
+     "stands beside a folder of that name"),
     ("does not compile", chunk("x = 1\n", file=HERE) + chunk("def f():\n    <<A>>\n", file=HERE)
      + chunk("y = 1\ny = (\n", chunk="A"), 11, "Python does not compile: '(' was never closed: 'y = ('"),
     ("bad indentation", chunk("def f():\nx = 1\n", file=HERE), 2, "Python does not compile: expected an indented block"),
