@@ -15,7 +15,6 @@ from scripts.chapters import Book
 from scripts.errors import Problem
 
 LEAST = (1, 9)
-TARGETS = {"html": "html", "pdf": "typst", "epub": "epub"}
 
 
 def quarto() -> tuple[str, tuple[int, int]] | None:
@@ -56,33 +55,22 @@ def typeset_book(wanted, book: Book, said: list[str]) -> list[str]:
     only = None if len(book.selected) == len(book.chapters) else [c.path for c in book.selected]
     if by_quarto:
         said.append(f"{', '.join(by_quarto)} by Quarto")
-        for format in by_quarto:
-            run_quarto(program, project, out, format, only, wanted.paper)
+        from scripts.typeset.quarto import render
+        for chapter in only or [None]:
+            render(program, project, out, by_quarto, wanted.paper, chapter)
     if embedded:
         from scripts.typeset import typeset
         said.append(f"{', '.join(embedded)} by the embedded typesetter")
         for chapter in only or [None]:
             typeset(project, out, embedded, wanted.paper, chapter)
-    return sorted(results(out, wanted, only))
-
-
-def run_quarto(program: str, project: Path, out: Path, format: str, only, paper: str) -> None:
-    """One format by `quarto render`, then its results into `out`."""
-    extra = ["-M", f"papersize:{paper}"] if format == "pdf" else []
-    for chapter in only or [None]:
-        target = [str(project / chapter)] if chapter else [str(project)]
-        done = subprocess.run([program, "render", *target, "--to", TARGETS[format], "--no-clean", *extra],
-                              cwd=project, capture_output=True, text=True)
-        if done.returncode:
-            lines = [line for line in (done.stderr or done.stdout).strip().split("\n") if line.strip()]
-            raise Problem("", 0, f"quarto render --to {TARGETS[format]} failed: " + "\n".join(lines[-6:]))
-    shutil.copytree(project / "_book", out, dirs_exist_ok=True)
+    return results(out, wanted, only)
 
 
 def results(out: Path, wanted, only) -> list[str]:
     """What there is to open."""
-    found = [p for pattern in ("*.pdf", "*.epub") for p in out.glob(pattern)]
-    pages = [out / p.replace(".qmd", ".html") for p in only or ["index.qmd"]]
-    kinds = {f".{f}" for f in wanted.formats}
-    return [p.relative_to(wanted.root).as_posix() for p in [*pages, *found]
-            if p.is_file() and p.suffix in kinds]
+    from scripts.typeset.book import EPUB, PDF
+    found = [out / page.replace(".qmd", ".html") for page in only or ["index.qmd"]]
+    books = [Path(path).stem for path in only] if only else [Path(PDF).stem, Path(EPUB).stem]
+    found += [out / f"{stem}.{kind}" for stem in dict.fromkeys(books) for kind in ("pdf", "epub")]
+    kinds = {f".{format}" for format in wanted.formats}
+    return [p.relative_to(wanted.root).as_posix() for p in found if p.is_file() and p.suffix in kinds]

@@ -1,7 +1,7 @@
 """`make render`: tangle, execute, weave, typeset, into `_book/`; `make preview` does it again at every save.
 
     python -m scripts render [--topic 27 | --only chapters/a-testing.qmd] [--engine auto|embedded|quarto]
-                             [--paper a4|us-letter] [--formats html,pdf,epub] [--traceback]
+                             [--paper a4|letter] [--formats html,pdf,epub] [--traceback]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scripts.errors import Problem, Problems
 
 FORMATS = ("html", "pdf", "epub")
 ENGINES = ("auto", "embedded", "quarto")
-PAPERS = ("a4", "us-letter")
+PAPERS = {"a4": "a4", "letter": "us-letter", "us-letter": "us-letter"}
 BUILD, OUT = Path("build/book"), Path("_book")
 
 
@@ -78,7 +78,8 @@ def settings(args: argparse.Namespace) -> Settings:
         if value not in known:
             raise Problem("", 0, f"{name}={value}; expected {', '.join(known)}")
     only = [*(args.topic or []), *(args.only or [])] or None
-    return Settings(args.root.resolve(), only, args.engine, args.paper, formats, args.jobs, args.traceback)
+    return Settings(args.root.resolve(), only, args.engine, PAPERS[args.paper], formats, args.jobs,
+                    args.traceback)
 
 
 def main(argv: list[str]) -> int:

@@ -72,11 +72,11 @@ def test_what_it_refuses(root, argv, what):
 
 def test_environment(monkeypatch):
     monkeypatch.setenv("ENGINE", "embedded")
-    monkeypatch.setenv("PAPER", "us-letter")
+    monkeypatch.setenv("PAPER", "letter")
     wanted = render.settings(render.parser("render").parse_args([]))
     assert (wanted.engine, wanted.paper, wanted.formats) == ("embedded", "us-letter", ("html", "pdf", "epub"))
     monkeypatch.setenv("PAPER", "foolscap")
-    with pytest.raises(Problem, match="PAPER=foolscap; expected a4, us-letter"):
+    with pytest.raises(Problem, match="PAPER=foolscap; expected a4, letter"):
         render.settings(render.parser("render").parse_args([]))
 
 
