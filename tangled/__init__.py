@@ -1,11 +1,11 @@
-# Tangled from chapters/; edit the chapter, then run make tangle. sha256:5ca02099de8a62c2
+# Tangled from chapters/; edit the chapter, then run make tangle. sha256:ae3b46b5dfdff7ac
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
 import sys
 
 
 def _show(kind, error, trace, plain=sys.excepthook):
-    """Print an uncaught exception with the chapter's file, line and text; plainly where that cannot be done."""
+    """Print an uncaught exception with the chapter's file, line and text; plainly if that cannot be done."""
     try:
         from scripts.provenance import show
 
