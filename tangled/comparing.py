@@ -1,55 +1,10 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:6217442ab295f71e
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:309be9316e799814
 """Comparing what came out with what should have: `assert_close`, `expect_value_error`, `Mismatch`."""
 from __future__ import annotations
 
 import numpy as np
 
 from tangled.diagnosis import diagnose, index_text
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    """A seeded generator: the only source of random numbers in the book's tests."""
-    return np.random.default_rng(seed)
-
-
-class Mismatch(AssertionError):
-    """A wrong result. It keeps both arrays, so that others can ask what kind of mistake it is.
-
-    Attributes
-    ----------
-    what : str
-        Name of the quantity, e.g. "dx".
-    got, expected : ndarray or None
-        None where the result was no array at all.
-    """
-
-    def __init__(self, what: str, text: str, got=None, expected=None):
-        self.what, self.text, self.got, self.expected = what, text, got, expected
-        super().__init__(text)
-
-    @classmethod
-    def of(cls, what: str, text: str, got, expected, tol: float = 1e-5):
-        """A Mismatch with the diagnosis on a line of its own."""
-        hint = diagnose(got, expected, tol)
-        return cls(what, text + (f"\n{hint}" if hint else ""), got, expected)
-
-
-def number_text(value) -> str:
-    """A number in six digits, whatever its type."""
-    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
-
-
-def as_result(got, what: str, expected: np.ndarray) -> np.ndarray:
-    """The result as an array, or a Mismatch that says what it is instead."""
-    if isinstance(got, np.ndarray):
-        return got
-    if isinstance(got, (np.generic, float, int, complex)) and expected.ndim == 0:
-        return np.asarray(got)
-    if got is None:
-        said = "is None: is a return missing?"
-    else:
-        said = f"is a {type(got).__name__}, not an array"
-    raise Mismatch(what, f"{what} {said} (expected an array of shape {expected.shape})", None, expected)
 
 
 def allowed_error(expected: np.ndarray, tol: float) -> np.ndarray:
@@ -91,23 +46,26 @@ def wrong_entries(got: np.ndarray, expected: np.ndarray, tol: float) -> np.ndarr
     return far & ~same
 
 
-def worst_entry(got: np.ndarray, expected: np.ndarray, wrong: np.ndarray) -> tuple:
-    """The index of the largest error; an entry that is not a number counts as the largest.
+class Mismatch(AssertionError):
+    """A wrong result. It keeps both arrays, so that others can ask what kind of mistake it is.
 
-    Parameters
+    Attributes
     ----------
-    got, expected : ndarray of one shape
-    wrong : ndarray of bool, of the same shape
+    what : str
+        Name of the quantity, e.g. "dx".
+    got, expected : ndarray or None
+        None where the result was no array at all.
     """
-    if expected.dtype.kind not in "fciub":
-        return tuple(np.argwhere(wrong)[0])
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(got.astype(np.result_type(got, 1.0)) - expected)
-    error = np.where(wrong, np.nan_to_num(error, nan=np.inf, posinf=np.inf), -1.0)
-    return tuple(np.unravel_index(np.argmax(error), error.shape))
 
+    def __init__(self, what: str, text: str, got=None, expected=None):
+        self.what, self.text, self.got, self.expected = what, text, got, expected
+        super().__init__(text)
 
-KINDS = {"f": "floating", "c": "complex", "i": "integer", "u": "integer", "b": "boolean"}
+    @classmethod
+    def of(cls, what: str, text: str, got, expected, tol: float = 1e-5):
+        """A Mismatch with the diagnosis on a line of its own."""
+        hint = diagnose(got, expected, tol)
+        return cls(what, text + (f"\n{hint}" if hint else ""), got, expected)
 
 
 def assert_close(got, expected, tol: float = 1e-5, what: str = "result", dtype=None) -> None:
@@ -142,6 +100,48 @@ def assert_close(got, expected, tol: float = 1e-5, what: str = "result", dtype=N
         raise value_mismatch(got, expected, wrong, tol, what)
 
 
+KINDS = {"f": "floating", "c": "complex", "i": "integer", "u": "integer", "b": "boolean"}
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    """A seeded generator: the only source of random numbers in the book's tests."""
+    return np.random.default_rng(seed)
+
+
+def number_text(value) -> str:
+    """A number in six digits, whatever its type."""
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def as_result(got, what: str, expected: np.ndarray) -> np.ndarray:
+    """The result as an array, or a Mismatch that says what it is instead."""
+    if isinstance(got, np.ndarray):
+        return got
+    if isinstance(got, (np.generic, float, int, complex)) and expected.ndim == 0:
+        return np.asarray(got)
+    if got is None:
+        said = "is None: is a return missing?"
+    else:
+        said = f"is a {type(got).__name__}, not an array"
+    raise Mismatch(what, f"{what} {said} (expected an array of shape {expected.shape})", None, expected)
+
+
+def worst_entry(got: np.ndarray, expected: np.ndarray, wrong: np.ndarray) -> tuple:
+    """The index of the largest error; an entry that is not a number counts as the largest.
+
+    Parameters
+    ----------
+    got, expected : ndarray of one shape
+    wrong : ndarray of bool, of the same shape
+    """
+    if expected.dtype.kind not in "fciub":
+        return tuple(np.argwhere(wrong)[0])
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(got.astype(np.result_type(got, 1.0)) - expected)
+    error = np.where(wrong, np.nan_to_num(error, nan=np.inf, posinf=np.inf), -1.0)
+    return tuple(np.unravel_index(np.argmax(error), error.shape))
+
+
 def value_mismatch(got, expected, wrong, tol: float, what: str) -> Mismatch:
     """The message for arrays of one shape whose values differ: how many, the worst, and the diagnosis.
 
@@ -173,6 +173,11 @@ def assert_all_close(got, expected, tol: float, what: str, dtype) -> None:
         assert_close(one, other, tol, name, dtype)
 
 
+def name_of(f) -> str:
+    """The name of a function, for messages."""
+    return getattr(f, "__name__", type(f).__name__)
+
+
 def expect_value_error(argument: str, f, *args, **kwargs) -> None:
     """`f(*args, **kwargs)` must refuse: a ValueError that names the argument and says what it expects.
 
@@ -195,8 +200,3 @@ def expect_value_error(argument: str, f, *args, **kwargs) -> None:
         raise AssertionError(f"the ValueError does not name the argument {argument!r}: {text!r}")
     if not any(hint in text for hint in ("expected", "must", "should", "need")):
         raise AssertionError(f"the ValueError does not say what was expected of {argument!r}: {text!r}")
-
-
-def name_of(f) -> str:
-    """The name of a function, for messages."""
-    return getattr(f, "__name__", type(f).__name__)

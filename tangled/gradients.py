@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:a1d59794f6f9f707
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:0c3cf163e86a3900
 """Checking a backward pass against central differences."""
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from tangled.comparing import Mismatch, rng
 from tangled.diagnosis import CONTEXT, index_text
 
-STEP = float(np.finfo(np.float64).eps ** (1 / 3))                   # 6.1e-6, (see the text)
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))                   # 6.1e-6, eq. A.7
 
 
 def upstream_like(out, seed: int = 7):
@@ -31,7 +31,7 @@ def upstream_like(out, seed: int = 7):
 
 
 def numeric_gradient(f, x: np.ndarray, dout, step: float = STEP) -> np.ndarray:
-    """Central differences ((see the text)) of sum(dout * f()) with respect to every entry of x.
+    """Central differences (eq. A.5) of sum(dout * f()) with respect to every entry of x.
 
     Parameters
     ----------
@@ -59,23 +59,8 @@ def numeric_gradient(f, x: np.ndarray, dout, step: float = STEP) -> np.ndarray:
     return grad
 
 
-def flat(out) -> np.ndarray:
-    """An output, or a tuple of them, as one float64 vector: a copy.
-
-    Parameters
-    ----------
-    out : ndarray, or a tuple of them
-
-    Returns
-    -------
-    ndarray of shape (K,)
-    """
-    parts = out if isinstance(out, tuple) else (out,)
-    return np.concatenate([np.array(part, dtype=np.float64).ravel() for part in parts])
-
-
 def wrong_gradient(grad: np.ndarray, numeric: np.ndarray, rtol: float) -> np.ndarray:
-    """Entries further off than (see the text) allows.
+    """Entries further off than eq. A.8 allows.
 
     Parameters
     ----------
@@ -106,29 +91,11 @@ def compare_gradient(f, x, dout, grad, what: str, rtol: float) -> None:
     if grad.shape != x.shape:
         raise Mismatch.of(what, f"{what} has shape {grad.shape}, expected {x.shape}", grad, numeric)
     wrong = wrong_gradient(grad, numeric, rtol)
-    if wrong.any():                                    # once more, without the h^2 term ((see the text))
+    if wrong.any():                                    # once more, without the h^2 term (eq. A.9)
         coarse, fine = (numeric_gradient(f, x, dout, h) for h in (1e-3, 5e-4))
         wrong &= wrong_gradient(grad, (4.0 * fine - coarse) / 3.0, rtol)
     if wrong.any():
         raise gradient_mismatch(f, x, dout, grad, numeric, wrong, what, rtol)
-
-
-def gradient_mismatch(f, x, dout, grad, numeric, wrong, what: str, rtol: float) -> Mismatch:
-    """The message: name, index, analytic, numeric; then the diagnosis.
-
-    Parameters
-    ----------
-    x, grad, numeric : ndarray of shape S
-    wrong : ndarray of bool, of shape S
-    """
-    error = np.where(wrong, np.nan_to_num(np.abs(grad - numeric), nan=np.inf), -1.0)
-    worst = np.unravel_index(np.argmax(error), error.shape)
-    text = (f"{what}: {wrong.sum()} of {wrong.size} entries are wrong (relative {rtol:g}); worst "
-            f"{what}{index_text(worst)}: analytic {grad[worst]:.8g}, numeric {numeric[worst]:.8g}")
-    kink = kink_at(f, x, dout, worst)
-    if kink:
-        return Mismatch(what, f"{text}\n{kink}", grad, numeric)
-    return Mismatch.of(what, text, grad, numeric, max(rtol, 1e-7))
 
 
 def kink_at(f, x, dout, index) -> str:
@@ -164,7 +131,7 @@ def check_gradients(f, f_backward, inputs, wrt=None, rtol: float = 1e-6, names=N
     wrt : sequence of int, optional
         The inputs that the gradients belong to, in their order. Default: every array of floats.
     rtol : float
-        Relative error allowed in each entry ((see the text)).
+        Relative error allowed in each entry (eq. A.8).
     names : sequence of str, optional
         Names of the inputs for messages. Default: those of f's parameters.
     may_change : sequence of int
@@ -238,6 +205,39 @@ def check_module_gradients(module, inputs, rtol: float = 1e-6, call=None) -> Non
         compare_gradient(run, inputs[place], dout, grad, f"d{names[place]}", rtol)
 
 
+def flat(out) -> np.ndarray:
+    """An output, or a tuple of them, as one float64 vector: a copy.
+
+    Parameters
+    ----------
+    out : ndarray, or a tuple of them
+
+    Returns
+    -------
+    ndarray of shape (K,)
+    """
+    parts = out if isinstance(out, tuple) else (out,)
+    return np.concatenate([np.array(part, dtype=np.float64).ravel() for part in parts])
+
+
+def gradient_mismatch(f, x, dout, grad, numeric, wrong, what: str, rtol: float) -> Mismatch:
+    """The message: name, index, analytic, numeric; then the diagnosis.
+
+    Parameters
+    ----------
+    x, grad, numeric : ndarray of shape S
+    wrong : ndarray of bool, of shape S
+    """
+    error = np.where(wrong, np.nan_to_num(np.abs(grad - numeric), nan=np.inf), -1.0)
+    worst = np.unravel_index(np.argmax(error), error.shape)
+    text = (f"{what}: {wrong.sum()} of {wrong.size} entries are wrong (relative {rtol:g}); worst "
+            f"{what}{index_text(worst)}: analytic {grad[worst]:.8g}, numeric {numeric[worst]:.8g}")
+    kink = kink_at(f, x, dout, worst)
+    if kink:
+        return Mismatch(what, f"{text}\n{kink}", grad, numeric)
+    return Mismatch.of(what, text, grad, numeric, max(rtol, 1e-7))
+
+
 def module_output(out):
     """The output of a module that returns (out, cache) or out alone; a tensor's `.data`."""
     out = out[0] if isinstance(out, tuple) else out
@@ -280,7 +280,7 @@ def as_tuple(grads, number: int) -> tuple:
     grads = tuple(grads) if isinstance(grads, (tuple, list)) else (grads,)
     if len(grads) == number:
         return grads
-    if grads == (None,):
+    if len(grads) == 1 and grads[0] is None:
         raise Mismatch("gradients", "the backward pass returned None: is a return missing?")
     raise Mismatch("gradients", f"the backward pass returned {len(grads)} gradients, expected {number}: "
                    "one for each input, in their order")

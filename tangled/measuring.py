@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:1807904ed3d227d9
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:b6404009b33aacc5
 """Measuring: ratios, growth and peak memory. Never seconds alone, for those belong to one machine."""
 # ruff: noqa: E402
 from __future__ import annotations
@@ -24,11 +24,6 @@ from pathlib import Path
 import numpy as np
 
 CLOCK = time.process_time if time.get_clock_info("process_time").resolution < 1e-5 else time.perf_counter
-
-
-def torch_available() -> bool:
-    """Can level 4 be measured?"""
-    return importlib.util.find_spec("torch") is not None
 
 
 def seconds_a_call(f, count: int = 1) -> float:
@@ -65,43 +60,14 @@ def rounds_of(functions, rounds: int, block: float) -> np.ndarray:
     return times
 
 
-@contextlib.contextmanager
-def no_collection():
-    """No garbage collection within the block, and one before."""
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def time_ratio(f, g, rounds: int = 9) -> float:
     """How many times as long f takes as g: the ratio of their shortest times in interleaved rounds."""
     fastest = rounds_of([f, g], rounds, 0.005).min(0)                      # (2,)
     return float(fastest[0] / fastest[1])
 
 
-def peak_memory(f) -> int:
-    """The most bytes that Python and NumPy held at once while f ran, beyond what they held before."""
-    gc.collect()
-    running = tracemalloc.is_tracing()
-    if not running:
-        tracemalloc.start()
-    tracemalloc.reset_peak()
-    before = tracemalloc.get_traced_memory()[0]
-    result = f()
-    peak = tracemalloc.get_traced_memory()[1] - before
-    if not running:
-        tracemalloc.stop()
-    del result
-    return max(peak, 0)
-
-
 def growth_exponent(f, sizes, measure: str = "time") -> float:
-    """The p of the power law n^p by which time or peak memory grows ((see the text)).
+    """The p of the power law n^p by which time or peak memory grows (eq. A.10).
 
     Parameters
     ----------
@@ -122,6 +88,22 @@ def growth_exponent(f, sizes, measure: str = "time") -> float:
     else:
         costs = rounds_of(problems, 7, 0.003).min(0)
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def peak_memory(f) -> int:
+    """The most bytes that Python and NumPy held at once while f ran, beyond what they held before."""
+    gc.collect()
+    running = tracemalloc.is_tracing()
+    if not running:
+        tracemalloc.start()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    result = f()
+    peak = tracemalloc.get_traced_memory()[1] - before
+    if not running:
+        tracemalloc.stop()
+    del result
+    return max(peak, 0)
 
 
 @dataclass
@@ -145,17 +127,6 @@ class Ladder:
     note: str = ""
 
 
-@dataclass
-class Row:
-    """One level's numbers: seconds a call, its ratio to level 4, bytes at the peak."""
-
-    level: str
-    seconds: float
-    ratio: float | None
-    peak: int | None
-    operations: str
-
-
 def measure(ladder: Ladder, budget: float = 1.5) -> Measured:
     """Run a ladder: interleaved rounds, medians, one thread.
 
@@ -177,6 +148,35 @@ def measure(ladder: Ladder, budget: float = 1.5) -> Measured:
         rows.append(Row(level, float(np.median(times[:, j])), ratio, peak, operations_of(ladder, level)))
     missing = {} if "level 4" in calls or torch_available() else {"level 4": "PyTorch not installed"}
     return Measured(ladder.name, rows, threads, ladder.note, missing)
+
+
+def torch_available() -> bool:
+    """Can level 4 be measured?"""
+    return importlib.util.find_spec("torch") is not None
+
+
+@contextlib.contextmanager
+def no_collection():
+    """No garbage collection within the block, and one before."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@dataclass
+class Row:
+    """One level's numbers: seconds a call, its ratio to level 4, bytes at the peak."""
+
+    level: str
+    seconds: float
+    ratio: float | None
+    peak: int | None
+    operations: str
 
 
 def operations_of(ladder: Ladder, level: str) -> str:
@@ -276,6 +276,7 @@ class Measured:
 
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}
 
 
