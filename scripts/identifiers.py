@@ -156,7 +156,9 @@ def by_chapter(places: list) -> str:
     chapters: dict[str, list[str]] = {}
     for piece, text, defined in places:
         link = f"[{escaped(text)}]({href(PAGE, piece.chapter.path, piece.id)})"
-        chapters.setdefault(piece.chapter.number, []).append(f"**{link}**" if defined else link)
+        links = chapters.setdefault(piece.chapter.number, [])
+        if not any(f"[{escaped(text)}](" in known for known in links):
+            links.append(f"**{link}**" if defined else link)
     return "; ".join(f"{number}: {', '.join(links)}" for number, links in chapters.items())
 
 

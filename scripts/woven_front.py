@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.chapters import Book, Chapter
 
 STARS = {1: "1 of 3 (easy)", 2: "2 of 3 (takes thought)", 3: "3 of 3 (hard)"}
-ORDER = re.compile(r"\bO\(([^()]*)\)")
+ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
 CSS = "chunks.css"
 
 
@@ -44,9 +44,9 @@ def time(minutes: int) -> str:
     if not hours:
         return f"{rest} minutes"
     hours, half = hours + (rest >= 45), 15 <= rest < 45
-    if hours == 1:
-        return "an hour and a half" if half else "an hour"
-    return f"{hours} and a half hours" if half else f"{hours} hours"
+    if hours == 1 and not half:
+        return "an hour"
+    return f"{hours}½ hours" if half else f"{hours} hours"
 
 
 def targets(rows: list[dict]) -> list[str]:
@@ -65,10 +65,10 @@ def order(text: str) -> str:
     """`O(B H T D)` as mathematics; any other text as it is."""
     def tex(match):
         inside = re.sub(r"\blog\b", r"\\log", match[1].strip())
-        if not re.fullmatch(r"[\w\s+*^.²³\\-]*", inside):
+        if not re.fullmatch(r"[\w\s+*/^.()²³\\-]*", inside):
             return match[0]
         inside = inside.replace("²", "^2").replace("³", "^3").replace("*", r"\,")
-        inside = re.sub(r"(?<=[A-Za-z0-9]) +(?=[A-Za-z0-9\\\\])", r"\\, ", inside)
+        inside = re.sub(r"(?<=[A-Za-z0-9)]) +(?=[A-Za-z0-9(\\\\])", r"\\, ", inside)
         return f"$O({inside})$"
     return ORDER.sub(tex, text)
 
