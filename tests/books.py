@@ -1,4 +1,4 @@
-"""Small books for the tests of the tools: `make_book(tmp_path, chapters)` and the verbs run in this process."""
+"""Small books for the tests of the tools: `make_book(tmp_path, chapters)` and the verbs, run in-process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from scripts.__main__ import main
 
-HEAD = "---\ntopic: {topic}\npackage: t{topic:02d}_x\nmodule: 1\n---\n\n# Topic {topic} {{#sec-topic-{topic}}}\n\n"
+HEAD = "---\ntopic: {topic}\npackage: t{topic:02d}_x\nmodule: 1\n---\n\n"
+HEAD += "# Topic {topic} {{#sec-topic-{topic}}}\n\n"
 
 
 def head(topic: int = 27, more: str = "") -> str:
@@ -22,9 +23,15 @@ def chunk(code: str, **attributes: str) -> str:
     return f"```{{.python {inner}}}\n{code}```\n\n"
 
 
-LEVEL2 = chunk('''\
+LEVEL2 = (
+    chunk(
+        """\
 import numpy as np
-''', file="level2_vectorized.py") + chunk('''\
+""",
+        file="level2_vectorized.py",
+    )
+    + chunk(
+        '''\
 def rotate(x):
     """Turn x (@eq-27-turn).
 
@@ -32,23 +39,46 @@ def rotate(x):
     """
     <<Split the features>>
     return even, odd                 # @eq-27-turn
-''', file="level2_vectorized.py", chunk="Rotate") + chunk('''\
+''',
+        file="level2_vectorized.py",
+        chunk="Rotate",
+    )
+    + chunk(
+        """\
 even = x[..., 0::2]
 odd = x[..., 1::2]
-''', chunk="Split the features") + chunk('''\
+""",
+        chunk="Split the features",
+    )
+    + chunk(
+        """\
 even = x[..., 1::2]
 odd = x[..., 0::2]
-''', pitfall="swapped-halves", replaces="Split the features")
+""",
+        pitfall="swapped-halves",
+        replaces="Split the features",
+    )
+)
 
-GOOD = head() + "$$ y = R x $$ {#eq-27-turn}\n\n" + LEVEL2 + chunk('''\
+GOOD = (
+    head()
+    + "$$ y = R x $$ {#eq-27-turn}\n\n"
+    + LEVEL2
+    + chunk(
+        """\
 from tangled.t27_x import rotate
 
 
 def test_rotate():
     assert rotate
-''', file="tests/test_basic.py")
+""",
+        file="tests/test_basic.py",
+    )
+)
 
-APPENDIX = "---\nshared: [testing.py]\n---\n\n# Testing {#sec-testing}\n\n" + chunk("LIMIT = 1\n", file="testing.py")
+APPENDIX = "---\nshared: [testing.py]\n---\n\n# Testing {#sec-testing}\n\n" + chunk(
+    "LIMIT = 1\n", file="testing.py"
+)
 PACKAGE = "tangled/t27_x"
 LEVEL = PACKAGE + "/level2_vectorized.py"
 
@@ -93,7 +123,11 @@ def text(root: Path, path: str = LEVEL) -> str:
 
 def files(root: Path, under: str = "tangled") -> dict[str, bytes]:
     """Every file below a folder."""
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted((root / under).rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted((root / under).rglob("*"))
+        if p.is_file()
+    }
 
 
 def edit(root: Path, path: str, old: str, new: str) -> None:
@@ -101,3 +135,17 @@ def edit(root: Path, path: str, old: str, new: str) -> None:
     data = (root / path).read_bytes().decode()
     assert data.count(old) >= 1, (old, data)
     (root / path).write_bytes(data.replace(old, new, 1).encode())
+
+
+def grown(root: Path) -> None:
+    """A change to every file of the book, and a file more and one less."""
+    path = root / "chapters/27-x.qmd"
+    text = (
+        path.read_text()
+        .replace("x[", "x [")
+        .replace("assert rotate", "assert  rotate")
+        .replace("Topic 27", "Topic 2 7")
+    )
+    text = text.replace("tests/test_basic.py", "tests/test_all.py")
+    path.write_text(text + chunk("y = 2\n", file="more.py"))
+    edit(root, "chapters/a-testing.qmd", "LIMIT = 1", "LIMIT = 2")

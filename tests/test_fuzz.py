@@ -1,4 +1,4 @@
-"""A thousand mangled chapters: each tangles, or gets a message with a line. Never a traceback, never a torn file."""
+"""A thousand mangled chapters: each tangles, or gets a message with a line. Never a traceback."""
 
 from __future__ import annotations
 
@@ -7,16 +7,78 @@ import re
 
 from tests.books import APPENDIX, GOOD, chunk, files, head, make_book, run, tangle
 
-RICH = GOOD.replace("module: 1\n", "module: 1\ndifficulty: 2\nminutes: 90\nneeds: []\nexports: [level2_vectorized]\n"
-                    "targets:\n  - {api: \"f(x)\", time: \"O(n)\", space: \"O(1)\"}\n") + (
-    "- a list\n\n  ```{.python file=\"visualization.py\"}\n  def draw():\n      s = '''\n  a\n  '''\n  ```\n\n"
-    "> ```{.python extend=\"Split the features\"}\n> # more\n> ```\n\n<!--\n```{.python file=\"no.py\"}\nx\n```\n-->\n\n"
-    "````\n```{.python chunk=\"shown\"}\n```\n````\n\n::: {.callout-note}\n~~~{.python file='benchmark.py'}\n<<Loop>>\n~~~\n:::\n\n"
-    + chunk("for i in range(3):\n\tpass\n", chunk="Loop") + "```{python}\n#| label: fig-x\n1\n```\n")
-BITS = ["```", "````", "~~~", "<<", ">>", "<<Rotate>>", "<<Loop>>", "<!--", "-->", "{", "}", '"', "'", "\t", "\r\n", "\r", "\0", "\ufeff",
-        "\u2028", "\x0c", "é", "---\n", "# ", "- ", "> ", "    ", "$$", "{#eq-27-turn}", "@eq-27-turn", "@eq-27-", "=", "\\", '"""', "(",
-        "{.python file=\"a.py\"}", "{.python chunk=\"A\"}", "file=", "pitfall=", "../", "[", ":", "topic: 3\n", "\n", "\n\n", "𝔘",
-        "&", "*a", "!!python/object:os.system", "? ", "1e999", "2021-13-45", "<<<", ">>>", "__init__.py", "/", "::: x\n"]
+RICH = GOOD.replace(
+    "module: 1\n",
+    "module: 1\ndifficulty: 2\nminutes: 90\nneeds: []\nexports: [level2_vectorized]\n"
+    'targets:\n  - {api: "f(x)", time: "O(n)", space: "O(1)"}\n',
+) + (
+    '- a list\n\n  ```{.python file="visualization.py"}\n'
+    "  def draw():\n      s = '''\n  a\n  '''\n  ```\n\n"
+    '> ```{.python extend="Split the features"}\n> # more\n> ```\n\n'
+    '<!--\n```{.python file="no.py"}\nx\n```\n-->\n\n'
+    '````\n```{.python chunk="shown"}\n```\n````\n\n'
+    "::: {.callout-note}\n~~~{.python file='benchmark.py'}\n<<Loop>>\n~~~\n:::\n\n"
+    + chunk("for i in range(3):\n\tpass\n", chunk="Loop")
+    + "```{python}\n#| label: fig-x\n1\n```\n"
+)
+BITS = [
+    "```",
+    "````",
+    "~~~",
+    "<<",
+    ">>",
+    "<<Rotate>>",
+    "<<Loop>>",
+    "<!--",
+    "-->",
+    "{",
+    "}",
+    '"',
+    "'",
+    "\t",
+    "\r\n",
+    "\r",
+    "\0",
+    "\ufeff",
+    "\u2028",
+    "\x0c",
+    "é",
+    "---\n",
+    "# ",
+    "- ",
+    "> ",
+    "    ",
+    "$$",
+    "{#eq-27-turn}",
+    "@eq-27-turn",
+    "@eq-27-",
+    "=",
+    "\\",
+    '"""',
+    "(",
+    '{.python file="a.py"}',
+    '{.python chunk="A"}',
+    "file=",
+    "pitfall=",
+    "../",
+    "[",
+    ":",
+    "topic: 3\n",
+    "\n",
+    "\n\n",
+    "𝔘",
+    "&",
+    "*a",
+    "!!python/object:os.system",
+    "? ",
+    "1e999",
+    "2021-13-45",
+    "<<<",
+    ">>>",
+    "__init__.py",
+    "/",
+    "::: x\n",
+]
 LINE = re.compile(r"chapters/(27-x|a-testing)\.qmd:[1-9]\d*: .*(; expected |; did you mean )")
 
 
@@ -28,7 +90,7 @@ def mangle(r: random.Random, text: str) -> bytes:
         i, j = r.randrange(len(lines)), r.randrange(len(lines))
         what = r.randrange(8)
         if what == 0:
-            text = text[:at] + text[at + r.randint(1, 30):]
+            text = text[:at] + text[at + r.randint(1, 30) :]
         elif what in (1, 2):
             text = text[:at] + r.choice(BITS) + text[at:]
         elif what == 3:
@@ -36,7 +98,7 @@ def mangle(r: random.Random, text: str) -> bytes:
         elif what == 4:
             lines.insert(i, lines[j])
         elif what == 5:
-            del lines[min(i, j):min(i, j) + r.randint(1, 4)]
+            del lines[min(i, j) : min(i, j) + r.randint(1, 4)]
         elif what == 6:
             lines[i] = r.choice(["  ", "\t", "> ", "- ", "    "]) + lines[i]
         else:
@@ -48,7 +110,7 @@ def mangle(r: random.Random, text: str) -> bytes:
     data = text.encode()
     if r.random() < 0.1 and data:
         at = r.randrange(len(data))
-        data = data[:at] + bytes([r.randrange(256)]) + data[at + 1:]
+        data = data[:at] + bytes([r.randrange(256)]) + data[at + 1 :]
     return data
 
 
@@ -105,6 +167,9 @@ def test_mangled_generated_files(tmp_path):
 def test_many_chapters_mangled_together(tmp_path):
     r = random.Random(30)
     for turn in range(10):
-        texts = {f"{n:02d}-x": mangle(r, head(n) + chunk(f"x = {n}\n", file="level2_vectorized.py")) for n in range(1, 5)}
+        texts = {
+            f"{n:02d}-x": mangle(r, head(n) + chunk(f"x = {n}\n", file="level2_vectorized.py"))
+            for n in range(1, 5)
+        }
         status, said = tangle(make_book(tmp_path / str(turn), texts))
         assert status in (0, 1) and (status == 0 or said)

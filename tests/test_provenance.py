@@ -16,7 +16,9 @@ from scripts.tangle import locate
 from tests.books import LEVEL, PACKAGE, chunk, edit, files, head, make_book, tangle
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-BODY = chunk('''\
+BODY = (
+    chunk(
+        """\
 def outer(x):
     <<Go in>>
     return x
@@ -27,10 +29,18 @@ def wrap(x):
         return outer(x)
     except ZeroDivisionError as error:
         raise RuntimeError("wrapped") from error
-''', file="level2_vectorized.py") + chunk('''\
+""",
+        file="level2_vectorized.py",
+    )
+    + chunk(
+        """\
 y = 1    # @eq-27-a
 x = y / x
-''', chunk="Go in") + "$$ a $$ {#eq-27-a}\n"
+""",
+        chunk="Go in",
+    )
+    + "$$ a $$ {#eq-27-a}\n"
+)
 LINE = (head() + BODY).split("\n").index("x = y / x") + 1
 
 
@@ -57,7 +67,9 @@ def copied(tmp_path) -> Path:
 def python(root: Path, code: str, *command: str, **more) -> subprocess.CompletedProcess:
     command = command or ("-c", code)
     env = {**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, env=env, timeout=60, **more)
+    return subprocess.run(
+        [sys.executable, *command], cwd=root, capture_output=True, text=True, env=env, timeout=60, **more
+    )
 
 
 CALL = "from tangled.t27_x import outer, wrap\nimport scripts\n"
@@ -67,14 +79,19 @@ def test_an_uncaught_exception_names_the_chapter(copied):
     done = python(copied, CALL + "outer(0)")
     assert done.returncode == 1
     assert f'  File "chapters/27-x.qmd", line {LINE}, in outer\n    x = y / x\n' in done.stderr
-    assert done.stderr.endswith("ZeroDivisionError: division by zero\n") and "level2_vectorized" not in done.stderr
+    assert (
+        done.stderr.endswith("ZeroDivisionError: division by zero\n")
+        and "level2_vectorized" not in done.stderr
+    )
     assert done.stderr.startswith("Traceback (most recent call last):\n")
 
 
 def test_causes_are_rewritten_too(copied):
     done = python(copied, CALL + "wrap(0)")
     assert done.stderr.count('File "chapters/27-x.qmd"') == 3
-    assert "The above exception was the direct cause" in done.stderr and "RuntimeError: wrapped" in done.stderr
+    assert (
+        "The above exception was the direct cause" in done.stderr and "RuntimeError: wrapped" in done.stderr
+    )
 
 
 def test_an_exception_elsewhere_is_shown_as_ever(copied):
@@ -97,7 +114,9 @@ def test_without_chapters_or_tools_the_plain_traceback(copied, spoil):
         (copied / spoil).rmdir()
     done = python(copied, code)
     assert done.returncode == 1 and "level2_vectorized.py" in done.stderr and ".qmd" not in done.stderr
-    assert done.stderr.count("Traceback") == 1 and done.stderr.endswith("ZeroDivisionError: division by zero\n")
+    assert done.stderr.count("Traceback") == 1 and done.stderr.endswith(
+        "ZeroDivisionError: division by zero\n"
+    )
 
 
 def test_coverage_sees_the_tangled_lines(book):
@@ -105,15 +124,24 @@ def test_coverage_sees_the_tangled_lines(book):
     data = book / ".coverage"
     done = python(book, "", "-m", "coverage", "run", f"--data-file={data}", "program.py")
     assert done.returncode == 0, done.stderr
-    done = python(book, "", "-m", "coverage", "report", f"--data-file={data}", "-m", "--include=*/level2_vectorized.py")
+    done = python(
+        book, "", "-m", "coverage", "report", f"--data-file={data}", "-m", "--include=*/level2_vectorized.py"
+    )
     assert "tangled/t27_x/level2_vectorized.py" in done.stdout
-    assert "9-12" in done.stdout                          # the body of wrap was not run
+    assert "9-12" in done.stdout  # the body of wrap was not run
 
 
 def test_the_debugger_stops_in_the_tangled_file(book):
     (book / "program.py").write_text("from tangled.t27_x import outer\nprint('got', outer(2))\n")
-    done = python(book, "", "-m", "pdb", "program.py", input="import tangled.t27_x.level2_vectorized\n"
-                  f"break {LEVEL}:4\ncontinue\np x\nwhere\ncontinue\nquit\n")
+    done = python(
+        book,
+        "",
+        "-m",
+        "pdb",
+        "program.py",
+        input="import tangled.t27_x.level2_vectorized\n"
+        f"break {LEVEL}:4\ncontinue\np x\nwhere\ncontinue\nquit\n",
+    )
     assert f"Breakpoint 1 at {os.path.realpath(book / LEVEL)}:4" in done.stdout
     assert f"{LEVEL}(4)outer()" in done.stdout and "x = y / x" in done.stdout and "got 0.5" in done.stdout
 
@@ -121,13 +149,26 @@ def test_the_debugger_stops_in_the_tangled_file(book):
 def test_ipython_prints_the_chapter_lines_after_its_own(copied):
     pytest.importorskip("IPython")
     (copied / "ip").mkdir()
-    done = python(copied, "", "-m", "IPython", "--colors=NoColor", "--ipython-dir", str(copied / "ip"), "-c",
-                  "from tangled.t27_x import outer\nouter(0)")
+    done = python(
+        copied,
+        "",
+        "-m",
+        "IPython",
+        "--colors=NoColor",
+        "--ipython-dir",
+        str(copied / "ip"),
+        "-c",
+        "from tangled.t27_x import outer\nouter(0)",
+    )
     said = done.stdout + done.stderr
-    assert f'  File "chapters/27-x.qmd", line {LINE}, in outer\n    x = y / x\n' in said and "level2_vectorized.py" in said
+    assert (
+        f'  File "chapters/27-x.qmd", line {LINE}, in outer\n    x = y / x\n' in said
+        and "level2_vectorized.py" in said
+    )
 
 
-# -- locate --------------------------------------------------------------------------------------------------------
+# -- locate
+
 
 def test_every_generated_line_knows_its_chapter_line(book):
     chapter = (book / "chapters/27-x.qmd").read_text().split("\n")
@@ -150,8 +191,19 @@ def test_locate_after_edits(book):
     assert locate(book / LEVEL, 5, root=book) == ("chapters/27-x.qmd", LINE + 1)
 
 
-@pytest.mark.parametrize("path, line", [("tangled/no.py", 1), (LEVEL, 0), (LEVEL, 999), ("chapters/27-x.qmd", 3), ("/etc/passwd", 1),
-                                        ("tangled/__init__.py", 3), (f"{PACKAGE}/__init__.py", 3), ("tangled/mine.py", 1)])
+@pytest.mark.parametrize(
+    "path, line",
+    [
+        ("tangled/no.py", 1),
+        (LEVEL, 0),
+        (LEVEL, 999),
+        ("chapters/27-x.qmd", 3),
+        ("/etc/passwd", 1),
+        ("tangled/__init__.py", 3),
+        (f"{PACKAGE}/__init__.py", 3),
+        ("tangled/mine.py", 1),
+    ],
+)
 def test_locate_has_no_answer(book, path, line):
     (book / "tangled/mine.py").write_text("x = 1\n")
     assert locate(book / path, line, root=book) is None
@@ -172,12 +224,14 @@ def test_the_names_of_scripts_tangle():
     import scripts.tangle as module
     from scripts.outputs import Output, outputs
     from scripts.plan import Plan, plan
+
     assert (module.Output, module.outputs, module.Plan, module.plan) == (Output, outputs, Plan, plan)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = module.nothing
 
 
-# -- the pieces, in this process -----------------------------------------------------------------------------------
+# -- the pieces, in this process
+
 
 @pytest.fixture
 def here(book, monkeypatch):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import scripts.transaction as transaction
-from tests.books import APPENDIX, GOOD, LEVEL, PACKAGE, chunk, edit, files, head, make_book, stitch, tangle, text
+from tests.books import GOOD, LEVEL, PACKAGE, chunk, edit, files, head, make_book, stitch, tangle, text
 
 HERE = "level2_vectorized.py"
 CHAPTER = "chapters/27-x.qmd"
@@ -23,7 +21,7 @@ def book_of(root, body: str, more: str = ""):
 
 
 def goes_home(root, path: str, old: str, new: str, chapter: str = CHAPTER) -> str:
-    """Edit a generated file and stitch; the chapter's text afterwards. Tangling must then give the edited file."""
+    """Edit a generated file and stitch; the chapter afterwards. Tangling must then give the edited file."""
     edit(root, path, old, new)
     mine = text(root, path)
     status, said = stitch(root)
@@ -51,19 +49,25 @@ def book(tmp_path):
     return root
 
 
-# -- what goes home ------------------------------------------------------------------------------------------------
+# -- what goes home
+
 
 def test_nothing_to_do(book):
     assert stitch(book) == (0, "no generated file was edited by hand\n")
 
 
 def test_a_changed_line_in_an_included_chunk(book):
-    assert "\neven = x[..., ::2]\n" in goes_home(book, LEVEL, "    even = x[..., 0::2]", "    even = x[..., ::2]")
+    assert "\neven = x[..., ::2]\n" in goes_home(
+        book, LEVEL, "    even = x[..., 0::2]", "    even = x[..., ::2]"
+    )
     assert "even = x[..., 1::2]" in text(book, f"{PACKAGE}/pitfalls/swapped_halves.py")
 
 
 def test_lines_inserted_deleted_and_moved(tmp_path):
-    root = book_of(tmp_path, chunk("def f():\n    <<A>>\n", file=HERE) + chunk("a = 1\nb = 2\nc = 3\nreturn a\n", chunk="A"))
+    root = book_of(
+        tmp_path,
+        chunk("def f():\n    <<A>>\n", file=HERE) + chunk("a = 1\nb = 2\nc = 3\nreturn a\n", chunk="A"),
+    )
     after = goes_home(root, LEVEL, "    b = 2\n    c = 3\n", "    c = 3\n\n    if c:\n        b = 2\n")
     assert "\na = 1\nc = 3\n\nif c:\n    b = 2\nreturn a\n```" in after
     after = goes_home(root, LEVEL, "\n    if c:\n        b = 2\n", "")
@@ -83,7 +87,12 @@ def test_a_pitfalls_own_lines(book):
 
 
 def test_equations_are_turned_back(book):
-    after = goes_home(book, LEVEL, "return even, odd                 # eq. 27.1", "return (even, odd)  # by eq. 27.1, not eq. 27.9")
+    after = goes_home(
+        book,
+        LEVEL,
+        "return even, odd                 # eq. 27.1",
+        "return (even, odd)  # by eq. 27.1, not eq. 27.9",
+    )
     assert "return (even, odd)  # by @eq-27-turn, not eq. 27.9" in after
 
 
@@ -94,8 +103,16 @@ def test_a_label_written_by_hand(book):
     assert "odd = x[..., 1::2]  # eq. 27.1" in text(book) and tangle(book, "--check")[0] == 0
 
 
-@pytest.mark.parametrize("convert", [lambda s: s.replace("\n", "\r\n"), lambda s: "\ufeff" + s, lambda s: s.rstrip("\n"),
-                                     lambda s: "\ufeff" + s.replace("\n", "\r\n"), lambda s: s.replace("\n", "\r")])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda s: s.replace("\n", "\r\n"),
+        lambda s: "\ufeff" + s,
+        lambda s: s.rstrip("\n"),
+        lambda s: "\ufeff" + s.replace("\n", "\r\n"),
+        lambda s: s.replace("\n", "\r"),
+    ],
+)
 def test_line_ends_and_bom_of_the_chapter_stay(tmp_path, convert):
     root = make_book(tmp_path, convert(GOOD).encode())
     tangle(root)
@@ -109,28 +126,40 @@ def test_crlf_on_disk_is_no_hindrance(book):
     assert b"\r" not in (book / CHAPTER).read_bytes()
 
 
-@pytest.mark.parametrize("lead, inner", [("- item\n\n  ", "  "), ("> ", "> "), ("1. ", "   "), ("   ", "   "), ("> - ", ">   ")])
+@pytest.mark.parametrize(
+    "lead, inner", [("- item\n\n  ", "  "), ("> ", "> "), ("1. ", "   "), ("   ", "   "), ("> - ", ">   ")]
+)
 def test_chunks_in_lists_and_quotations(tmp_path, lead, inner):
-    body = f"{lead}```{{.python file=\"{HERE}\"}}\n{inner}a = 1\n{inner}b = 2\n{inner}```\n"
+    body = f'{lead}```{{.python file="{HERE}"}}\n{inner}a = 1\n{inner}b = 2\n{inner}```\n'
     root = book_of(tmp_path, body)
     after = goes_home(root, LEVEL, "b = 2\n", "b = 3\n\nif b:\n    c = 4\n")
     assert f"{inner}b = 3\n{'>' if '>' in inner else ''}\n{inner}if b:\n{inner}    c = 4\n" in after
 
 
 def test_strings_that_tangle_left_alone(tmp_path):
-    body = chunk("def f():\n    <<A>>\n    return s\n", file=HERE) + chunk('s = """a\n    b\n"""\nt = 1\n', chunk="A")
+    body = chunk("def f():\n    <<A>>\n    return s\n", file=HERE) + chunk(
+        's = """a\n    b\n"""\nt = 1\n', chunk="A"
+    )
     root = book_of(tmp_path, body)
     assert '"""a\n    c\n  d\n"""' in goes_home(root, LEVEL, "    b\n", "    c\n  d\n")
     assert "\nt = 2\n" in goes_home(root, LEVEL, "    t = 1", "    t = 2")
 
 
 def test_a_whole_function_added_at_the_end_or_taken_away(tmp_path):
-    body = chunk("def a():\n    pass\n", file=HERE) + chunk("def b():\n    pass\n", file=HERE) + chunk("C = 1\n", file=HERE)
+    body = (
+        chunk("def a():\n    pass\n", file=HERE)
+        + chunk("def b():\n    pass\n", file=HERE)
+        + chunk("C = 1\n", file=HERE)
+    )
     root = book_of(tmp_path, body)
-    assert "C = 1\n\n\ndef d():\n    pass\n```" in goes_home(root, LEVEL, "C = 1\n", "C = 1\n\n\ndef d():\n    pass\n")
+    assert "C = 1\n\n\ndef d():\n    pass\n```" in goes_home(
+        root, LEVEL, "C = 1\n", "C = 1\n\n\ndef d():\n    pass\n"
+    )
     after = goes_home(root, LEVEL, "def b():\n    pass\n\n\n", "")
-    assert "```{.python file=\"level2_vectorized.py\"}\n```" in after
-    after = goes_home(root, LEVEL, "def a():\n    pass\n\n\n", "def a():\n    pass\n\n\ndef e():\n    pass\n\n\n")
+    assert '```{.python file="level2_vectorized.py"}\n```' in after
+    after = goes_home(
+        root, LEVEL, "def a():\n    pass\n\n\n", "def a():\n    pass\n\n\ndef e():\n    pass\n\n\n"
+    )
     assert "def e():\n    pass\n" in after
 
 
@@ -143,7 +172,9 @@ def test_a_line_added_at_the_indentation_of_one_chunk_alone(tmp_path):
 
 def test_only_blanks_were_added(book):
     chapter = (book / CHAPTER).read_bytes()
-    (book / LEVEL).write_bytes((book / LEVEL).read_bytes().replace(b"\n\n", b"\n   \n").rstrip(b"\n") + b"\n\n\n")
+    (book / LEVEL).write_bytes(
+        (book / LEVEL).read_bytes().replace(b"\n\n", b"\n   \n").rstrip(b"\n") + b"\n\n\n"
+    )
     assert stitch(book)[0] == 0 and (book / CHAPTER).read_bytes() == chapter
     assert tangle(book, "--check") == (0, "")
 
@@ -153,27 +184,58 @@ def test_no_final_newline(book):
     assert stitch(book)[0] == 0 and tangle(book, "--check") == (0, "")
 
 
-# -- what does not -------------------------------------------------------------------------------------------------
+# -- what does not
+
 
 def test_a_chunk_used_twice(tmp_path):
-    body = chunk("def f():\n    <<A>>\n", file=HERE) + chunk("<<A>>\n", file="level1_naive.py") + chunk("x = 1\n", chunk="A")
-    refused(book_of(tmp_path, body), LEVEL, "    x = 1", "    x = 2", f"{LEVEL}:3: this chunk is used 2 times, at",
-            f"{PACKAGE}/level1_naive.py:2 and {LEVEL}:3;", f"(from {CHAPTER}:19)")
+    body = (
+        chunk("def f():\n    <<A>>\n", file=HERE)
+        + chunk("<<A>>\n", file="level1_naive.py")
+        + chunk("x = 1\n", chunk="A")
+    )
+    refused(
+        book_of(tmp_path, body),
+        LEVEL,
+        "    x = 1",
+        "    x = 2",
+        f"{LEVEL}:3: this chunk is used 2 times, at",
+        f"{PACKAGE}/level1_naive.py:2 and {LEVEL}:3;",
+        f"(from {CHAPTER}:19)",
+    )
 
 
 def test_an_insertion_beside_a_chunk_used_twice_goes_to_the_other(tmp_path):
-    body = chunk("def f():\n    <<A>>\n    return x\n", file=HERE) + chunk("<<A>>\n", file="b.py") + chunk("x = 1\n", chunk="A")
+    body = (
+        chunk("def f():\n    <<A>>\n    return x\n", file=HERE)
+        + chunk("<<A>>\n", file="b.py")
+        + chunk("x = 1\n", chunk="A")
+    )
     root = book_of(tmp_path, body)
-    assert "<<A>>\n    x += 1\n    return x" in goes_home(root, LEVEL, "    return x", "    x += 1\n    return x")
+    assert "<<A>>\n    x += 1\n    return x" in goes_home(
+        root, LEVEL, "    return x", "    x += 1\n    return x"
+    )
 
 
 def test_an_edit_over_two_chunks(book):
-    refused(book, LEVEL, "    odd = x[..., 1::2]\n    return even, odd", "    return even, x", f"{LEVEL}:11: an edit that spans",
-            f"{CHAPTER}:27", f"{CHAPTER}:22")
+    refused(
+        book,
+        LEVEL,
+        "    odd = x[..., 1::2]\n    return even, odd",
+        "    return even, x",
+        f"{LEVEL}:11: an edit that spans",
+        f"{CHAPTER}:27",
+        f"{CHAPTER}:22",
+    )
 
 
 def test_an_insertion_between_two_chunks_that_could_be_in_either(book):
-    said = refused(book, LEVEL, "    return even", "    odd += 0\n    return even", f"{LEVEL}:12: an edit between two chunks")
+    said = refused(
+        book,
+        LEVEL,
+        "    return even",
+        "    odd += 0\n    return even",
+        f"{LEVEL}:12: an edit between two chunks",
+    )
     assert f"could go to {CHAPTER}:28 or {CHAPTER}:22" in said
 
 
@@ -183,7 +245,7 @@ def test_the_blank_lines_between_pieces(book):
 
 def test_derived_files_and_lines(book):
     refused(book, f"{PACKAGE}/__init__.py", "rotate", "turn", "tangle derives this file", CHAPTER)
-    tangle_again = (book / f"{PACKAGE}/__init__.py")
+    tangle_again = book / f"{PACKAGE}/__init__.py"
     tangle_again.unlink()
     tangle(book)
     refused(book, "tangled/__init__.py", "import sys", "import sys, os", "tangle derives this file")
@@ -195,7 +257,14 @@ def test_derived_files_and_lines(book):
 
 def test_a_pitfalls_line_of_the_original(book):
     path = f"{PACKAGE}/pitfalls/swapped_halves.py"
-    refused(book, path, "return even, odd ", "return odd, even ", "a pitfall takes this line from its original", CHAPTER)
+    refused(
+        book,
+        path,
+        "return even, odd ",
+        "return odd, even ",
+        "a pitfall takes this line from its original",
+        CHAPTER,
+    )
 
 
 def test_an_edit_that_is_no_python(book):
@@ -203,9 +272,11 @@ def test_an_edit_that_is_no_python(book):
 
 
 def test_an_edit_that_cannot_be_written(tmp_path):
-    body = chunk('def f():\n    <<A>>\n', file=HERE) + chunk('"""Doc.\n\nMore.\n"""\n', chunk="A")
+    body = chunk("def f():\n    <<A>>\n", file=HERE) + chunk('"""Doc.\n\nMore.\n"""\n', chunk="A")
     root = book_of(tmp_path, body)
-    said = refused(root, LEVEL, "    More.", "  More.", "cannot be written so that tangling gives it back", CHAPTER)
+    said = refused(
+        root, LEVEL, "    More.", "  More.", "cannot be written so that tangling gives it back", CHAPTER
+    )
     assert "nothing of this file was taken" in said
 
 
@@ -221,8 +292,14 @@ def test_code_that_would_be_a_reference(tmp_path):
 
 
 def test_an_edit_that_makes_a_pitfall_equal(book):
-    refused(book, LEVEL, "    even = x[..., 0::2]\n    odd = x[..., 1::2]", "    even = x[..., 1::2]\n    odd = x[..., 0::2]",
-            "the edit cannot be taken", "equals the original")
+    refused(
+        book,
+        LEVEL,
+        "    even = x[..., 0::2]\n    odd = x[..., 1::2]",
+        "    even = x[..., 1::2]\n    odd = x[..., 0::2]",
+        "the edit cannot be taken",
+        "equals the original",
+    )
 
 
 def test_a_line_before_the_first(book):
@@ -232,14 +309,20 @@ def test_a_line_before_the_first(book):
 def test_foreign_and_left_over_files(book):
     (book / "tangled/testing.py").write_text("mine")
     status, said = stitch(book)
-    assert status == 1 and "not made by tangle" in said and (book / "tangled/testing.py").read_text() == "mine"
+    assert (
+        status == 1 and "not made by tangle" in said and (book / "tangled/testing.py").read_text() == "mine"
+    )
 
 
 def test_one_refused_file_does_not_hold_up_another(book):
     edit(book, "tangled/testing.py", "LIMIT = 1", "LIMIT = 2")
     edit(book, f"{PACKAGE}/__init__.py", '"rotate"', '"turn"')
     status, said = stitch(book)
-    assert status == 1 and "took 1 line(s) from tangled/testing.py" in said and "tangle derives this file" in said
+    assert (
+        status == 1
+        and "took 1 line(s) from tangled/testing.py" in said
+        and "tangle derives this file" in said
+    )
     assert "LIMIT = 2" in (book / "chapters/a-testing.qmd").read_text()
     assert '"turn"' in text(book, f"{PACKAGE}/__init__.py")
 
@@ -250,7 +333,8 @@ def test_a_chapter_with_mistakes(book):
     assert stitch(book)[0] == 1 and "    even = x[..., ::2]" in text(book)
 
 
-# -- chapter and file both edited ----------------------------------------------------------------------------------
+# -- chapter and file both edited
+
 
 def test_both_edited_in_different_places(book):
     edit(book, CHAPTER, "import numpy as np\n", "import math\n\nimport numpy as np\n")
@@ -273,8 +357,14 @@ def test_both_edited_in_neighbouring_lines(book):
 
 def test_both_edited_in_the_same_line(book):
     edit(book, CHAPTER, "odd = x[..., 1::2]\n", "odd = x[..., 1: :2]\n")
-    refused(book, LEVEL, "odd = x[..., 1::2]\n", "odd = x[..., 1:None:2]\n", f"{LEVEL}:11: chapter and file were both changed",
-            f"(from {CHAPTER}:27)")
+    refused(
+        book,
+        LEVEL,
+        "odd = x[..., 1::2]\n",
+        "odd = x[..., 1:None:2]\n",
+        f"{LEVEL}:11: chapter and file were both changed",
+        f"(from {CHAPTER}:27)",
+    )
 
 
 def test_both_edited_too_often_to_tell(tmp_path):
@@ -323,63 +413,3 @@ def test_a_chapter_edited_while_it_was_stitched_is_not_lost(book, monkeypatch):
     monkeypatch.undo()
     assert "New." in (book / CHAPTER).read_text() and (book / LEVEL).read_bytes() == mine
     assert stitch(book)[0] == 0
-
-
-# -- round trips ---------------------------------------------------------------------------------------------------
-
-CODE = st.lists(st.sampled_from(["a = 1", "b = 2  # eq. 27.1", "c = [1,\n     2]", "if a:\n    b = 3", "", "def f():\n    return 1",
-                                 's = """x\n  y\n"""', '"""Doc.\n\nMore.\n"""', "@f\ndef g():\n    pass", "d = 4 \t"]),
-                min_size=1, max_size=5).map(lambda parts: "\n".join(parts) + "\n")
-
-
-@st.composite
-def books(draw):
-    """A chapter with a few files, chunks within chunks, in lists and quotations, with any line ends."""
-    names = [f"Chunk {i}" for i in range(draw(st.integers(0, 4)))]
-    body, open_ = "$$ a $$ {#eq-27-a}\n\n", list(names)
-    for i in range(draw(st.integers(1, 3))):
-        code = draw(CODE)
-        while open_ and draw(st.booleans()):
-            code += draw(st.sampled_from(["<<%s>>\n", "if 1:\n    <<%s>>\n"])) % open_.pop()
-        body += chunk(code, file=draw(st.sampled_from([HERE, "b.py"])))
-    for name in names:
-        code = draw(CODE) + "x = 1\n"
-        if open_ and draw(st.booleans()):
-            code += f"<<{open_.pop()}>>\n"
-        block = chunk(code, chunk=name)
-        prefix = draw(st.sampled_from(["", "", "> ", "  "]))
-        body += "".join(prefix + line + "\n" if prefix != "  " or line else "\n" for line in block.split("\n")[:-1]) + "\n"
-    if open_:
-        body += chunk("".join(f"<<{name}>>\n" for name in open_), file="c.py")
-    end = draw(st.sampled_from(["\n", "\r\n"]))
-    return (head() + body).replace("\n", end).encode()
-
-
-@settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(books(), st.data())
-def test_tangle_edit_stitch_round_trip(tmp_path_factory, chapter, data):
-    """Whatever line is edited: either it is home and tangles to the edited file, or everything is as it was."""
-    root = make_book(tmp_path_factory.mktemp("trip"), chapter)
-    status, said = tangle(root)
-    if status:                                            # a made-up chapter may be no Python; then it has a line
-        assert "chapters/27-x.qmd:" in said
-        return
-    before = files(root)
-    assert stitch(root)[0] == 0 and files(root) == before and (root / CHAPTER).read_bytes() == chapter
-    path = data.draw(st.sampled_from(sorted(p for p in before if p.count("/") == 2 and "__init__" not in p)))
-    lines = (root / path).read_text().split("\n")
-    at = data.draw(st.integers(1, len(lines) - 1))
-    blank = lines[at][:len(lines[at]) - len(lines[at].lstrip())]
-    how = data.draw(st.sampled_from(["insert", "delete", "replace"]))
-    lines[at:at + (how != "insert")] = [] if how == "delete" else [blank + "new = 1  # eq. 27.1"]
-    (root / path).write_text("\n".join(lines))
-    mine = (root / path).read_bytes()
-    status, said = stitch(root)
-    if status:
-        assert path in said and (root / path).read_bytes() == mine and (root / CHAPTER).read_bytes() == chapter
-    else:
-        assert tangle(root, "--check") == (0, "")
-        want, have = mine.decode().split("\n")[1:], text(root, path).split("\n")
-        strip = lambda lines: [line.rstrip() for line in lines]
-        assert "\n".join(strip(have)).rstrip() == "\n".join(strip(want)).rstrip()
-        assert (root / CHAPTER).read_bytes().count(b"\r\n") in (0, (root / CHAPTER).read_bytes().count(b"\n"))

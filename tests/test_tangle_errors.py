@@ -1,4 +1,4 @@
-"""Every mistake in a chapter: one line, with the place, what was found and what was expected; exit status 1."""
+"""Every mistake in a chapter: one line with the place, what was found and what was expected; status 1."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.books import APPENDIX, GOOD, chunk, files, head, make_book, tangle
 
 HERE = "level2_vectorized.py"
-FIRST = head().count("\n") + 1                        # the line of the first thing after the heading
+FIRST = head().count("\n") + 1  # the line of the first thing after the heading
 
 
 def said(root, body: str, more: str = "") -> list[str]:
@@ -26,88 +26,272 @@ def code(line: int) -> int:
 
 
 ONE = [
-    ("undefined", chunk("x = 1\n<<Shfit>>\n", file=HERE) + chunk("y = 1\n", chunk="Shift") + chunk("<<Shift>>\n", file=HERE),
-     2, "no chunk named 'Shfit'; did you mean 'Shift' (line 14)?"),
-    ("undefined, nothing near", chunk("<<Some other thing>>\n", file=HERE), 1,
-     "no chunk named 'Some other thing'; expected a chunk= of this chapter"),
-    ("capitals", chunk("<<scale>>\n<<Scale>>\n", file=HERE) + chunk("x = 1\n", chunk="Scale"), 1, "did you mean 'Scale'"),
-    ("unused", chunk("x = 1\n", chunk="Never"), 0, "chunk 'Never' is never used; expected <<Never>> somewhere, or file="),
-    ("cycle", chunk("<<A>>\n", file=HERE) + chunk("<<B>>\n", chunk="A") + chunk("x = 1\n<<C>>\n", chunk="B")
-     + chunk("<<A>>\n", chunk="C"), 5,
-     "chunks include each other: 'A' (line 14) -> 'B' (line 19) -> 'C' (line 23) -> 'A'; expected no cycle"),
+    (
+        "undefined",
+        chunk("x = 1\n<<Shfit>>\n", file=HERE)
+        + chunk("y = 1\n", chunk="Shift")
+        + chunk("<<Shift>>\n", file=HERE),
+        2,
+        "no chunk named 'Shfit'; did you mean 'Shift' (line 14)?",
+    ),
+    (
+        "undefined, nothing near",
+        chunk("<<Some other thing>>\n", file=HERE),
+        1,
+        "no chunk named 'Some other thing'; expected a chunk= of this chapter",
+    ),
+    (
+        "capitals",
+        chunk("<<scale>>\n<<Scale>>\n", file=HERE) + chunk("x = 1\n", chunk="Scale"),
+        1,
+        "did you mean 'Scale'",
+    ),
+    (
+        "unused",
+        chunk("x = 1\n", chunk="Never"),
+        0,
+        "chunk 'Never' is never used; expected <<Never>> somewhere, or file=",
+    ),
+    (
+        "cycle",
+        chunk("<<A>>\n", file=HERE)
+        + chunk("<<B>>\n", chunk="A")
+        + chunk("x = 1\n<<C>>\n", chunk="B")
+        + chunk("<<A>>\n", chunk="C"),
+        5,
+        "chunks include each other: "
+        "'A' (line 14) -> 'B' (line 19) -> 'C' (line 23) -> 'A'; expected no cycle",
+    ),
     ("cycle of one", chunk("x = 1\n<<A>>\n", file=HERE, chunk="A"), 2, "'A' (line 11) -> 'A'"),
-    ("cycle through a pitfall", chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="A")
-     + chunk("<<A>>\n", pitfall="p", replaces="A"), 9, "'A' (line 18) -> 'A'"),
-    ("duplicate", chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="A") + chunk("x = 2\n", chunk="A"), 8,
-     "chunk 'A' is already defined at chapters/27-x.qmd:13; expected another name, or extend= to add to it"),
-    ("extend of nothing", chunk("<<Shift>>\n", file=HERE) + chunk("x = 1\n", chunk="Shift")
-     + chunk("x = 1\n", extend="Shfit"), 8, "extend='Shfit', but there is no such chunk; did you mean 'Shift' (line 13)?"),
-    ("extend before", chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", extend="A") + chunk("x = 1\n", chunk="A"), 4,
-     "extend='A' stands before its chunk (line 17); expected it after"),
-    ("extend with file", chunk("x = 1\n", file=HERE, chunk="A") + chunk("x = 1\n", file=HERE, extend="A"), 4,
-     "extend= adds to a chunk where that chunk stands"),
-    ("absolute target", chunk("x = 1\n", file="/etc/x.py"), 0, "target '/etc/x.py' is outside tangled/t27_x/"),
+    (
+        "cycle through a pitfall",
+        chunk("<<A>>\n", file=HERE)
+        + chunk("x = 1\n", chunk="A")
+        + chunk("<<A>>\n", pitfall="p", replaces="A"),
+        9,
+        "'A' (line 18) -> 'A'",
+    ),
+    (
+        "duplicate",
+        chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="A") + chunk("x = 2\n", chunk="A"),
+        8,
+        "chunk 'A' is already defined at chapters/27-x.qmd:13; "
+        "expected another name, or extend= to add to it",
+    ),
+    (
+        "extend of nothing",
+        chunk("<<Shift>>\n", file=HERE) + chunk("x = 1\n", chunk="Shift") + chunk("x = 1\n", extend="Shfit"),
+        8,
+        "extend='Shfit', but there is no such chunk; did you mean 'Shift' (line 13)?",
+    ),
+    (
+        "extend before",
+        chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", extend="A") + chunk("x = 1\n", chunk="A"),
+        4,
+        "extend='A' stands before its chunk (line 17); expected it after",
+    ),
+    (
+        "extend with file",
+        chunk("x = 1\n", file=HERE, chunk="A") + chunk("x = 1\n", file=HERE, extend="A"),
+        4,
+        "extend= adds to a chunk where that chunk stands",
+    ),
+    (
+        "absolute target",
+        chunk("x = 1\n", file="/etc/x.py"),
+        0,
+        "target '/etc/x.py' is outside tangled/t27_x/",
+    ),
     ("target above", chunk("x = 1\n", file="../x.py"), 0, "target '../x.py' is outside"),
     ("target above, hidden", chunk("x = 1\n", file="tests/../../x.py"), 0, "is outside"),
     ("target with a backslash", chunk("x = 1\n", file="tests\\\\x.py"), 0, "is outside"),
     ("target not Python", chunk("x = 1\n", file="notes.txt"), 0, "or no module; expected a name such as"),
     ("target empty", chunk("x = 1\n", file=""), 0, "is outside"),
-    ("target derived", chunk("x = 1\n", file="__init__.py"), 0, "is derived by tangle; expected another file"),
+    (
+        "target derived",
+        chunk("x = 1\n", file="__init__.py"),
+        0,
+        "is derived by tangle; expected another file",
+    ),
     ("target in pitfalls", chunk("x = 1\n", file="pitfalls/a.py"), 0, "expected pitfall= and replaces="),
-    ("target in capitals", chunk("x = 1\n", file="a.py") + chunk("x = 1\n", file="A.py"), 5, "differ in capitals alone"),
-    ("target is a folder too", chunk("x = 1\n", file="tests.py") + chunk("x = 1\n", file="tests/test_a.py"), 1,
-     "stands beside a folder of that name"),
-    ("does not compile", chunk("x = 1\n", file=HERE) + chunk("def f():\n    <<A>>\n", file=HERE)
-     + chunk("y = 1\ny = (\n", chunk="A"), 11, "Python does not compile: '(' was never closed: 'y = ('"),
-    ("bad indentation", chunk("def f():\nx = 1\n", file=HERE), 2, "Python does not compile: expected an indented block"),
+    (
+        "target in capitals",
+        chunk("x = 1\n", file="a.py") + chunk("x = 1\n", file="A.py"),
+        5,
+        "differ in capitals alone",
+    ),
+    (
+        "target is a folder too",
+        chunk("x = 1\n", file="tests.py") + chunk("x = 1\n", file="tests/test_a.py"),
+        1,
+        "stands beside a folder of that name",
+    ),
+    (
+        "does not compile",
+        chunk("x = 1\n", file=HERE)
+        + chunk("def f():\n    <<A>>\n", file=HERE)
+        + chunk("y = 1\ny = (\n", chunk="A"),
+        11,
+        "Python does not compile: '(' was never closed: 'y = ('",
+    ),
+    (
+        "bad indentation",
+        chunk("def f():\nx = 1\n", file=HERE),
+        2,
+        "Python does not compile: expected an indented block",
+    ),
     ("return outside", chunk("x = 1\nreturn x\n", file=HERE), 2, "'return' outside function"),
-    ("nested too deep", chunk("x = " + "(" * 300 + ")" * 300 + "\n", file=HERE), 1, "Python does not compile"),
-    ("a pitfall does not compile", chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="A")
-     + chunk("x = = 1\n", pitfall="p", replaces="A"), 9, "Python does not compile"),
+    (
+        "nested too deep",
+        chunk("x = " + "(" * 300 + ")" * 300 + "\n", file=HERE),
+        1,
+        "Python does not compile",
+    ),
+    (
+        "a pitfall does not compile",
+        chunk("<<A>>\n", file=HERE)
+        + chunk("x = 1\n", chunk="A")
+        + chunk("x = = 1\n", pitfall="p", replaces="A"),
+        9,
+        "Python does not compile",
+    ),
     ("unknown attribute", chunk("x = 1\n", fiel=HERE), 0, "unknown attribute 'fiel'; did you mean 'file'?"),
-    ("unknown attribute, nothing near", chunk("x = 1\n", file=HERE, qqqq="1"), 0,
-     "unknown attribute 'qqqq'; expected one of file, chunk, extend, pitfall, replaces"),
-    ("attribute twice", "```{.python file=\"a.py\" file=\"b.py\"}\n```\n", 0, "attribute 'file' given twice"),
-    ("attribute not quoted to the end", "```{.python chunk=\"A B}\nx = 1\n```\n", 0, "cannot read 'chunk=\"A B'"),
+    (
+        "unknown attribute, nothing near",
+        chunk("x = 1\n", file=HERE, qqqq="1"),
+        0,
+        "unknown attribute 'qqqq'; expected one of file, chunk, extend, pitfall, replaces",
+    ),
+    ("attribute twice", '```{.python file="a.py" file="b.py"}\n```\n', 0, "attribute 'file' given twice"),
+    (
+        "attribute not quoted to the end",
+        '```{.python chunk="A B}\nx = 1\n```\n',
+        0,
+        "cannot read 'chunk=\"A B'",
+    ),
     ("attribute of two bare words", "```{.python chunk=A B}\nx = 1\n```\n", 0, "cannot read 'B'"),
-    ("no braces", "```python file=\"a.py\"\nx = 1\n```\n", 0, "attributes without braces"),
-    ("brace not closed", "```{.python file=\"a.py\"\nx = 1\n```\n", 0, "attributes not closed"),
-    ("a cell", "```{python file=\"a.py\"}\nx = 1\n```\n", 0, "a cell {python …} is run, not tangled; expected {.python …}"),
-    ("not Python", "```{.bash file=\"a.py\"}\nx = 1\n```\n", 0, "file= on a block that is not Python"),
-    ("a backtick in the name", "```{.python file=\"a.py\" chunk=\"The `x`\"}\nx = 1\n```\n", 0, "a backtick in a chunk's"),
-    ("brackets in the name", chunk("x = 1\n", file=HERE, chunk="a <<b>>"), 0, "expected a phrase without < > and quotes"),
+    ("no braces", '```python file="a.py"\nx = 1\n```\n', 0, "attributes without braces"),
+    ("brace not closed", '```{.python file="a.py"\nx = 1\n```\n', 0, "attributes not closed"),
+    (
+        "a cell",
+        '```{python file="a.py"}\nx = 1\n```\n',
+        0,
+        "a cell {python …} is run, not tangled; expected {.python …}",
+    ),
+    ("not Python", '```{.bash file="a.py"}\nx = 1\n```\n', 0, "file= on a block that is not Python"),
+    (
+        "a backtick in the name",
+        '```{.python file="a.py" chunk="The `x`"}\nx = 1\n```\n',
+        0,
+        "a backtick in a chunk's",
+    ),
+    (
+        "brackets in the name",
+        chunk("x = 1\n", file=HERE, chunk="a <<b>>"),
+        0,
+        "expected a phrase without < > and quotes",
+    ),
     ("no name", chunk("x = 1\n", chunk=""), 0, "chunk=''; expected a phrase"),
     ("tabs and spaces in one line", chunk("if True:\n  \tx = 1\n", file=HERE), 2, "tabs mixed with spaces"),
-    ("tabs and spaces in one file", chunk("if 1:\n    x = 1\nif 1:\n\ty = 1\n", file=HERE), 4, "tabs mixed with spaces"),
-    ("tabs included at spaces", chunk("if 1:\n    <<A>>\n", file=HERE) + chunk("if 2:\n\ty = 1\n", chunk="A"), 7,
-     "tabs mixed with spaces in the indentation; expected spaces"),
-    ("reference beside code", chunk("y = <<Scale>> it\n<<Scale>>\n", file=HERE) + chunk("x = 1\n", chunk="Scale"), 1,
-     "a reference beside code: 'y = <<Scale>> it'; expected <<…>> alone on its line"),
-    ("reference with a comment", chunk("<<Scale it>>  # now\n<<Scale it>>\n", file=HERE)
-     + chunk("x = 1\n", chunk="Scale it"), 1, "a reference beside code"),
-    ("fence not closed", "text\n\n```{.python file=\"a.py\"}\nx = 1\n", 2, "fence opened here is never closed; expected ```"),
-    ("fence closed too short", "````{.python file=\"a.py\"}\nx = 1\n```\n", 0, "expected ````"),
-    ("fence not closed in a list", "- a\n\n  ```{.python file=\"a.py\"}\n  x = 1\n\nb\n", 2, "is never closed"),
+    (
+        "tabs and spaces in one file",
+        chunk("if 1:\n    x = 1\nif 1:\n\ty = 1\n", file=HERE),
+        4,
+        "tabs mixed with spaces",
+    ),
+    (
+        "tabs included at spaces",
+        chunk("if 1:\n    <<A>>\n", file=HERE) + chunk("if 2:\n\ty = 1\n", chunk="A"),
+        7,
+        "tabs mixed with spaces in the indentation; expected spaces",
+    ),
+    (
+        "reference beside code",
+        chunk("y = <<Scale>> it\n<<Scale>>\n", file=HERE) + chunk("x = 1\n", chunk="Scale"),
+        1,
+        "a reference beside code: 'y = <<Scale>> it'; expected <<…>> alone on its line",
+    ),
+    (
+        "reference with a comment",
+        chunk("<<Scale it>>  # now\n<<Scale it>>\n", file=HERE) + chunk("x = 1\n", chunk="Scale it"),
+        1,
+        "a reference beside code",
+    ),
+    (
+        "fence not closed",
+        'text\n\n```{.python file="a.py"}\nx = 1\n',
+        2,
+        "fence opened here is never closed; expected ```",
+    ),
+    ("fence closed too short", '````{.python file="a.py"}\nx = 1\n```\n', 0, "expected ````"),
+    ("fence not closed in a list", '- a\n\n  ```{.python file="a.py"}\n  x = 1\n\nb\n', 2, "is never closed"),
     ("plain fence not closed", "```bash\nls\n", 0, "is never closed"),
-    ("comment not closed", "<!-- a\n\n" + chunk("x = 1\n", file=HERE), 0, "comment opened here is never closed; expected -->"),
-    ("comment within a paragraph", "text <!-- a\n" + chunk("x = 1\n", file=HERE) + "-->\n", 0, "begins within a paragraph"),
-    ("pitfall of nothing", chunk("<<Scale>>\n", file=HERE) + chunk("x = 1\n", chunk="Scale")
-     + chunk("x = 2\n", pitfall="p", replaces="Sclae"), 8,
-     "pitfall 'p' replaces 'Sclae', but there is no such chunk; did you mean 'Scale' (line 13)?"),
-    ("pitfall elsewhere", chunk("x = 1\n", file=HERE) + chunk("<<A>>\n", file="level1_naive.py") + chunk("x = 1\n", chunk="A")
-     + chunk("x = 2\n", pitfall="p", replaces="A"), 12, "replaces nothing: 'A' is no part of level2_vectorized.py"),
-    ("pitfall that is none", chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="A")
-     + chunk("x = 1\n", pitfall="p", replaces="A"), 8, "pitfall 'p' equals the original; expected a wrong version"),
-    ("pitfall replaces twice", chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="A")
-     + chunk("x = 2\n", pitfall="p", replaces="A") + chunk("x = 3\n", pitfall="p", replaces="A"), 12,
-     "replaces 'A' twice, first at chapters/27-x.qmd:17"),
+    (
+        "comment not closed",
+        "<!-- a\n\n" + chunk("x = 1\n", file=HERE),
+        0,
+        "comment opened here is never closed; expected -->",
+    ),
+    (
+        "comment within a paragraph",
+        "text <!-- a\n" + chunk("x = 1\n", file=HERE) + "-->\n",
+        0,
+        "begins within a paragraph",
+    ),
+    (
+        "pitfall of nothing",
+        chunk("<<Scale>>\n", file=HERE)
+        + chunk("x = 1\n", chunk="Scale")
+        + chunk("x = 2\n", pitfall="p", replaces="Sclae"),
+        8,
+        "pitfall 'p' replaces 'Sclae', but there is no such chunk; did you mean 'Scale' (line 13)?",
+    ),
+    (
+        "pitfall elsewhere",
+        chunk("x = 1\n", file=HERE)
+        + chunk("<<A>>\n", file="level1_naive.py")
+        + chunk("x = 1\n", chunk="A")
+        + chunk("x = 2\n", pitfall="p", replaces="A"),
+        12,
+        "replaces nothing: 'A' is no part of level2_vectorized.py",
+    ),
+    (
+        "pitfall that is none",
+        chunk("<<A>>\n", file=HERE)
+        + chunk("x = 1\n", chunk="A")
+        + chunk("x = 1\n", pitfall="p", replaces="A"),
+        8,
+        "pitfall 'p' equals the original; expected a wrong version",
+    ),
+    (
+        "pitfall replaces twice",
+        chunk("<<A>>\n", file=HERE)
+        + chunk("x = 1\n", chunk="A")
+        + chunk("x = 2\n", pitfall="p", replaces="A")
+        + chunk("x = 3\n", pitfall="p", replaces="A"),
+        12,
+        "replaces 'A' twice, first at chapters/27-x.qmd:17",
+    ),
     ("pitfall alone", chunk("x = 1\n", pitfall="p"), 0, "pitfall= and replaces= go together"),
     ("replaces alone", chunk("x = 1\n", replaces="p"), 0, "pitfall= and replaces= go together"),
-    ("pitfall with file", chunk("x = 1\n", file="a.py", chunk="A") + chunk("x = 1\n", file="b.py", pitfall="p", replaces="A"),
-     4, "a pitfall takes no other attribute"),
-    ("pitfall's name", chunk("x = 1\n", file=HERE, chunk="A") + chunk("x = 2\n", pitfall="Forgot it", replaces="A"), 4,
-     "expected words in small letters joined by hyphens"),
-    ("label twice", "$$ a $$ {#eq-27-a}\n\n$$ b $$ {#eq-27-a}\n", 2, "equation label 'eq-27-a' is already claimed by"),
+    (
+        "pitfall with file",
+        chunk("x = 1\n", file="a.py", chunk="A") + chunk("x = 1\n", file="b.py", pitfall="p", replaces="A"),
+        4,
+        "a pitfall takes no other attribute",
+    ),
+    (
+        "pitfall's name",
+        chunk("x = 1\n", file=HERE, chunk="A") + chunk("x = 2\n", pitfall="Forgot it", replaces="A"),
+        4,
+        "expected words in small letters joined by hyphens",
+    ),
+    (
+        "label twice",
+        "$$ a $$ {#eq-27-a}\n\n$$ b $$ {#eq-27-a}\n",
+        2,
+        "equation label 'eq-27-a' is already claimed by",
+    ),
     ("null character", "a\0b\n", 0, "a null character"),
 ]
 
@@ -121,47 +305,6 @@ def test_one_mistake(tmp_path, body, line, message):
     assert number == str(FIRST + line) or number.startswith(" "), lines
 
 
-FRONT = [
-    ("topic: twenty", 2, "topic: 'twenty'; expected a whole number from 0 to 99"),
-    ("topic: true", 2, "topic: True; expected a whole number"),
-    ("topic: 27\npackage: positional", 3, "package: 'positional'; expected a name such as t27_positional_encodings"),
-    ("topic: 27\npackage: t26_positional", 3, "expected a name such as t27_positional_encodings"),
-    ("topic: 27", 2, "`topic:` without `package:`; expected both"),
-    ("topic: 27\npackage: t27_x\nmodule: 5", 4, "module: 5; expected a whole number from 0 to 4"),
-    ("topic: 27\npackage: t27_x\ndifficulty: 0", 4, "difficulty: 0; expected a whole number from 1 to 3"),
-    ("topic: 27\npackage: t27_x\nminutes: long", 4, "minutes: 'long'"),
-    ("topic: 27\npackage: t27_x\nneeds: 1", 4, "needs: 1; expected a list of topic numbers, such as [1, 25]"),
-    ("topic: 27\npackage: t27_x\nneeds: [3]", 4, "needs topic 3; expected earlier topics that are written: none"),
-    ("topic: 27\npackage: t27_x\nneeds: [27]", 4, "needs topic 27; expected earlier topics"),
-    ("topic: 27\npackage: t27_x\nexports: [a.py]", 4, "exports: ['a.py']; expected a list of modules without .py"),
-    ("topic: 27\npackage: t27_x\nexports: [levle]", 4, "exports 'levle', but no chunk has file=\"levle.py\""),
-    ("topic: 27\npackage: t27_x\ntargets: [a]", 4, "targets: ['a']; expected a list of {api: …, time: …, space: …}"),
-    ("topic: 27\npackage: t27_x\nshared: testing.py", 4, "shared: 'testing.py'; expected a list of files"),
-    ("topic: 27\npackage: t27_x\nshared: [../x.py]", 4, "shared: '../x.py' is not a module under tangled/"),
-    ("topic: 27\npackage: t27_x\nshared: [t01_y/x.py]", 4, "shared: 't01_y/x.py' is not a module under tangled/"),
-    ("topci: 27", 2, "unknown key 'topci' in the front matter; did you mean 'topic'?"),
-    ("wholly: 1", 2, "unknown key 'wholly' in the front matter; expected one of topic, package"),
-    ("topic: 27\npackage: t27_x\ntitle: X", 4, "`title:` in the front matter; expected the title as the first heading"),
-    ("topic: [27", 3, "YAML: "),
-    ("- a\n- b", 2, "front matter is not a list of keys; expected `key: value`"),
-    ("topic: 2021-09-09\npackage: t27_x", 2, "expected a whole number"),
-    ("date: 2021-99-99", 2, "YAML: "),
-]
-
-
-@pytest.mark.parametrize("front, line, message", FRONT, ids=[f[0].splitlines()[-1] for f in FRONT])
-def test_front_matter(tmp_path, front, line, message):
-    root = make_book(tmp_path, f"---\n{front}\n---\n\n# X {{#sec-x}}\n")
-    status, out = tangle(root)
-    assert status == 1
-    assert any(each.startswith(f"chapters/27-x.qmd:{line}: ") and message in each for each in out.splitlines()), out
-
-
-def test_front_matter_never_closed(tmp_path):
-    assert tangle(make_book(tmp_path, "---\ntopic: 27\n# X\n")) == (
-        1, "chapters/27-x.qmd:1: front matter opened here is never closed; expected a line `---` after it\n")
-
-
 def test_bad_utf8_has_a_line(tmp_path):
     root = make_book(tmp_path, GOOD.encode().replace(b"Returns", b"R\xe9turns"))
     assert tangle(root) == (1, "chapters/27-x.qmd:19: byte 0xe9 is not UTF-8; expected UTF-8\n")
@@ -169,8 +312,11 @@ def test_bad_utf8_has_a_line(tmp_path):
 
 def test_file_without_a_package(tmp_path):
     root = make_book(tmp_path, {"a": APPENDIX + chunk("x = 1\n", file="tesitng.py")}, ["a"])
-    assert tangle(root) == (1, "chapters/a.qmd:11: file='tesitng.py', but the chapter has no package; expected a name "
-                               "listed in `shared:`; did you mean 'testing.py'?\n")
+    assert tangle(root) == (
+        1,
+        "chapters/a.qmd:11: file='tesitng.py', but the chapter has no package; expected a name "
+        "listed in `shared:`; did you mean 'testing.py'?\n",
+    )
 
 
 def test_pitfall_without_a_package(tmp_path):
@@ -184,7 +330,10 @@ def test_two_chapters_claim_one_topic_package_and_file(tmp_path):
     status, out = tangle(root)
     assert status == 1
     for line, what in ((2, "topic 27"), (3, "package 't27_x'"), (5, "shared file 'testing.py'")):
-        assert f"chapters/28-x.qmd:{line}: {what} is already claimed by chapters/27-x.qmd:{line}; expected" in out
+        assert (
+            f"chapters/28-x.qmd:{line}: {what} is already claimed by chapters/27-x.qmd:{line}; expected"
+            in out
+        )
 
 
 def test_two_exported_modules_with_one_name(tmp_path):
@@ -193,17 +342,31 @@ def test_two_exported_modules_with_one_name(tmp_path):
 
 
 def test_all_mistakes_at_once_in_order_of_place(tmp_path):
-    body = chunk("<<A>>\nx = (\n", file=HERE) + chunk("x = 1\n", chunk="B") + chunk("x = 1\n", file="/a.py") + "```bash\n"
+    body = (
+        chunk("<<A>>\nx = (\n", file=HERE)
+        + chunk("x = 1\n", chunk="B")
+        + chunk("x = 1\n", file="/a.py")
+        + "```bash\n"
+    )
     lines = said(tmp_path, body)
     assert [int(line.partition(":")[0]) for line in lines] == sorted(
-        int(line.partition(":")[0]) for line in lines) and len(lines) == 2
-    lines = said(tmp_path, chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="B") + chunk("<<C>>\n", file="b.py"))
+        int(line.partition(":")[0]) for line in lines
+    ) and len(lines) == 2
+    lines = said(
+        tmp_path, chunk("<<A>>\n", file=HERE) + chunk("x = 1\n", chunk="B") + chunk("<<C>>\n", file="b.py")
+    )
     assert len(lines) == 3
 
 
 def test_mistakes_of_several_chapters_at_once(tmp_path):
-    root = make_book(tmp_path, {"01-x": head(1) + chunk("<<A>>\n", file="a.py"), "27-x": head() + chunk("(\n", file="a.py"),
-                                "28-x": head(28) + chunk("<<A>>\n", file="a.py")})
+    root = make_book(
+        tmp_path,
+        {
+            "01-x": head(1) + chunk("<<A>>\n", file="a.py"),
+            "27-x": head() + chunk("(\n", file="a.py"),
+            "28-x": head(28) + chunk("<<A>>\n", file="a.py"),
+        },
+    )
     out = tangle(root)[1]
     assert "chapters/01-x.qmd:10:" in out and "chapters/28-x.qmd:10:" in out
 
@@ -212,56 +375,9 @@ def test_too_deep_and_too_many(tmp_path):
     deep = chunk("<<A0>>\n", file=HERE) + "".join(chunk(f"<<A{i + 1}>>\n", chunk=f"A{i}") for i in range(300))
     out = said(tmp_path / "deep", deep + chunk("x = 1\n", chunk="A300"))
     assert "chunks nested more than 200 deep" in out[0]
-    wide = chunk("<<A0>>\n", file=HERE) + "".join(chunk(f"<<A{i + 1}>>\n" * 4, chunk=f"A{i}") for i in range(12))
-    assert "a file of more than 50000 lines" in said(tmp_path / "wide", wide + chunk("x = 1\n", chunk="A12"))[0]
-
-
-# -- the list of chapters ------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("quarto, message", [
-    (None, "_quarto.yml: not found in"),
-    ("book: [", "_quarto.yml:2: YAML: "),
-    ("project: book\n", "_quarto.yml: no `book:`; expected `book:` with `chapters:`"),
-    ("- a\n", "_quarto.yml: no `book:`"),
-    ("book:\n  chapters:\n    - chapters/27-x.qmd\n    - chapters/28-y.qmd\n",
-     "_quarto.yml:4: chapters/28-y.qmd is listed, but there is no such file; expected it to exist"),
-    ("book:\n  chapters:\n    - chapters/27-x.qmd\n    - chapters/27-x.qmd\n", "_quarto.yml:4: chapters/27-x.qmd is listed twice; expected once"),
-    ("book:\n  chapters:\n    - ../x.qmd\n", "_quarto.yml:3: ../x.qmd leaves the repository; expected a path below it"),
-    ("book:\n  chapters:\n    - chapters\n    - part: chapters/27-x.qmd\n    - folder.qmd\n", "_quarto.yml:5: folder.qmd: Is a directory"),
-    (b"book: \xff\n", "_quarto.yml: invalid start byte; expected UTF-8"),
-])
-def test_quarto_yml(tmp_path, quarto, message):
-    root = make_book(tmp_path)
-    (root / "folder.qmd").mkdir()
-    if quarto is None:
-        (root / "_quarto.yml").unlink()
-    else:
-        (root / "_quarto.yml").write_bytes(quarto if isinstance(quarto, bytes) else quarto.encode())
-    status, out = tangle(root)
-    assert status == 1 and out.startswith(message.partition(":")[0]) and message in out
-
-
-# -- one chapter alone ---------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("which", [("--topic", "27"), ("--only", "chapters/27-x.qmd"), ("--only", "./chapters/27-x.qmd"),
-                                   ("--only", "27-x.qmd")])
-def test_one_chapter_does_not_mind_the_others(tmp_path, which):
-    root = make_book(tmp_path, {"01-x": head(1) + chunk("<<A>>\n", file="a.py"), "27-x": GOOD, "28-x": "---\n"})
-    (root / "_quarto.yml").write_text((root / "_quarto.yml").read_text() + "    - chapters/29-x.qmd\n")
-    status, out = tangle(root, *which)
-    assert status == 0, out
-    assert (root / "tangled/t27_x/level2_vectorized.py").exists() and not (root / "tangled/t01_x").exists()
-    assert tangle(root)[0] == 1
-
-
-def test_one_chapter_may_need_one_that_is_not_yet_written(tmp_path):
-    root = make_book(tmp_path, head(more="needs: [2]\n"))
-    (root / "_quarto.yml").write_text("book:\n  chapters: [chapters/02-y.qmd, chapters/27-x.qmd]\n")
-    assert tangle(root, "--topic", "27")[0] == 0
-
-
-def test_a_wrong_topic_or_chapter_lists_what_there_is(tmp_path):
-    root = make_book(tmp_path)
-    assert tangle(root, "--topic", "3") == (1, "no topic 3; expected one of 27\n")
-    assert tangle(root, "--only", "chapters/27-y.qmd") == (
-        1, "_quarto.yml: no chapter 'chapters/27-y.qmd'; did you mean 'chapters/27-x.qmd'?\n")
+    wide = chunk("<<A0>>\n", file=HERE) + "".join(
+        chunk(f"<<A{i + 1}>>\n" * 4, chunk=f"A{i}") for i in range(12)
+    )
+    assert (
+        "a file of more than 50000 lines" in said(tmp_path / "wide", wide + chunk("x = 1\n", chunk="A12"))[0]
+    )
