@@ -1,5 +1,7 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:e62c8991d1d59a47
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:292ce50e6aa462a4
 """The measured ladders of chapter 02: one network, four engines."""
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,7 +13,7 @@ def arrays(sizes, samples, seed=0):
     """Inputs, targets, and a (weight, bias) pair for each layer, in float32."""
     rng = np.random.default_rng(seed)
     draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-    layers = [(draw(m, n) / np.float32(np.sqrt(m)), draw(n)) for m, n in zip(sizes, sizes[1:])]
+    layers = [(draw(m, n) / np.float32(np.sqrt(m)), draw(n)) for m, n in pairwise(sizes)]
     return draw(samples, sizes[0]), draw(samples, sizes[-1]), layers
 
 
@@ -32,14 +34,16 @@ def with_tensors(module, x, y, layers):
 def with_values(x, y, layers):
     """Forward and backward, number by number."""
     value = level1_naive.Value
-    layers = [([[value(v) for v in column] for column in w.T], [value(v) for v in b]) for w, b in layers]
+    layers = [([[value(v) for v in column] for column in w.T], [value(v) for v in b])
+              for w, b in layers]
 
     def step():
         loss = 0.0
         for row, target in zip(x.tolist(), y.tolist()):
             for k, (columns, biases) in enumerate(layers):
                 row = [h.relu() for h in row] if k else row
-                row = [sum((h * w for h, w in zip(row, column)), b) for column, b in zip(columns, biases)]
+                row = [sum((h * w for h, w in zip(row, column)), b)
+                       for column, b in zip(columns, biases)]
             loss = loss + sum((h - t) ** 2 for h, t in zip(row, target))
         (loss / y.size).backward()
     return step
@@ -63,7 +67,7 @@ def with_torch(x, y, layers):
 
 def ladders():
     """Yields the tiny network at all levels, and the wide one at levels 2 to 4."""
-    for name, sizes, samples in (("3-16-16-1, 16 samples", [3, 16, 16, 1], 16), ("six of 256", [256] * 7, 256)):
+    for name, sizes, samples in (("tiny", [3, 16, 16, 1], 16), ("wide", [256] * 7, 256)):
         problem = arrays(sizes, samples)
         calls = {"level 2": with_tensors(level2_vectorized, *problem),
                  "level 3": with_tensors(level3_memory_efficient, *problem)}
@@ -71,6 +75,6 @@ def ladders():
             calls["level 1"] = with_values(*problem)
         if torch_available():
             calls["level 4"] = with_torch(*problem)
-        products = 3 * samples * sum(m * n for m, n in zip(sizes, sizes[1:]))
-        yield Ladder(f"network {name}, float32, forward and backward", calls,
+        products = 3 * samples * sum(m * n for m, n in pairwise(sizes))
+        yield Ladder(f"{name} network, float32, forward and backward", calls,
                      operations=f"{products:,} multiply-adds")

@@ -1,5 +1,5 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:f5e144f422783092
-"""The expressions that are tested: every operation, with broadcasting, constants on both sides, and reuse."""
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:207a76ef741c3977
+"""What is tested: every operation, with broadcasting and with constants on both sides."""
 
 import numpy as np
 
@@ -48,14 +48,14 @@ EXPRESSIONS = {                        # name: (function of tensors, shapes of i
 SCALARS = {                            # functions of two numbers, for Value and for Tensor alike
     "scalar_arithmetic": lambda a, b: (2 - a) / b + a * b - 3 / a + (b - 1.5) * 4,
     "scalar_power": lambda a, b: a**b + a**3 + 2**b - a ** -0.5,
-    "scalar_functions": lambda a, b: (a * b).exp() * a.log() + (a - b).tanh() - (b - a).relu() * (a - b).relu(),
+    "scalar_functions": lambda a, b: (a * b).exp() * a.log() + (a - b).tanh() - (b - a).relu(),
     "scalar_reuse": lambda a, b: (a * b) * (a * b + a),
 }
 POSITIVE = {"divide", "power", "power_of_tensor", "log", *SCALARS}
 
 
 def operands(name, rng):
-    """Arrays for an expression: normal numbers, or numbers in (0.5, 2) where a logarithm needs them."""
+    """Arrays for an expression: normal numbers, or from (0.5, 2) where they must be positive."""
     shapes = EXPRESSIONS[name][1] if name in EXPRESSIONS else [(), ()]
     draw = (lambda shape: rng.uniform(0.5, 2.0, shape)) if name in POSITIVE else rng.standard_normal
     return [np.asarray(draw(shape)) for shape in shapes]

@@ -1,9 +1,10 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:adc0f16a6a173db1
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:428bce3f68043883
 """Level 1: a graph of single numbers; every arrow carries a slope."""
 
 import math
 
 import numpy as np
+
 
 class Value:
     """A number that remembers how it was computed; its shape, and that of its gradient, is ().

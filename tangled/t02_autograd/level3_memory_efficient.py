@@ -1,5 +1,5 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:0a0a12c2e2e1486b
-"""Level 3: the graph holds no arrays but those that a VJP needs, and lets go of them as it is used."""
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:0a84f596c7bd2058
+"""Level 3: the graph holds only the arrays that VJPs need, and lets go of them as it is used."""
 
 import contextlib
 from heapq import heappop, heappush
@@ -35,7 +35,7 @@ class _Node:
 
 
 class Tensor:
-    """An array that remembers how it was computed. `data`, `grad` and `requires_grad` as in level 2.
+    """An array that remembers how it was computed; parameters and attributes as in level 2.
 
     `node` is the operation that made it, None for a leaf: a leaf stands in the graph for itself.
     """
@@ -44,7 +44,8 @@ class Tensor:
     __array_ufunc__ = None
 
     def __init__(self, data, requires_grad=True):
-        self.data, self.grad, self.node, self.requires_grad = _float_array(data), None, None, requires_grad
+        self.data, self.grad = _float_array(data), None
+        self.node, self.requires_grad = None, requires_grad
 
     @property
     def shape(self):
@@ -136,21 +137,22 @@ class Tensor:
         other = _constant(other)
         x, z = self.data, np.asarray(other.data)
         if not (x.ndim and z.ndim and x.shape[-1] == z.shape[-2:][0]):
-            raise ValueError(f"other has shape {z.shape}, expected one that a tensor of shape {x.shape} multiplies: "
-                             "(k,) or (..., k, n), where k is the tensor's last length")
+            raise ValueError(f"other has shape {z.shape}, expected (k,) or (..., k, n) where k is the last "
+                             f"length of this tensor's shape {x.shape}")
         if x.ndim == z.ndim == 2:
-            return _record(x.dot(z), (self, lambda g: g.dot(z.T)), (other, lambda g: x.T.dot(g)))   # eq. 2.10
+            return _record(x.dot(z), (self, lambda g: g.dot(z.T)), (other, lambda g: x.T.dot(g)))
         if z.ndim == 2 and x.size and z.size:
             rows, n = x.reshape(-1, x.shape[-1]), z.shape[1]             # (M, k): all leading axes in one
             return _record(rows.dot(z).reshape(*x.shape[:-1], n),
                            (self, lambda g: g.reshape(-1, n).dot(z.T).reshape(x.shape)),
-                           (other, lambda g: rows.T.dot(g.reshape(-1, n))))      # the sum over M is in the product
+                           (other, lambda g: rows.T.dot(g.reshape(-1, n))))      # sums over M as well
+        # eq. 2.10, with an axis of length 1 added to vectors and taken away again
         a = x if x.ndim > 1 else x[None, :]                              # (..., m, k)
         b = z if z.ndim > 1 else z[:, None]                              # (..., k, n)
         y = a @ b                                                        # (..., m, n)
         full, lead = y.shape, y.shape[:-2]
-        shape = lead + x.shape[-2:-1] + z.shape[1:][-1:]                 # without the axes added for vectors
-        to_x = lambda g: (g.reshape(full) @ b.swapaxes(-1, -2)).reshape(lead + x.shape[-2:])    # eq. 2.10
+        shape = lead + x.shape[-2:-1] + z.shape[1:][-1:]                 # without the added axes
+        to_x = lambda g: (g.reshape(full) @ b.swapaxes(-1, -2)).reshape(lead + x.shape[-2:])
         to_z = lambda g: (a.swapaxes(-1, -2) @ g.reshape(full)).reshape(lead + z.shape[-2:])
         return _record(y.reshape(shape), (self, to_x), (other, to_z))
 
@@ -158,7 +160,7 @@ class Tensor:
         return _constant(other) @ self
 
     def sum(self, axis=None, keepdims=False):
-        """Sum over `axis` (int, tuple of int, or None for all): the shape without these axes, or with length 1."""
+        """Sum over `axis` (int, tuple of int, None for all): a shape without these axes, or with 1."""
         shape = self.shape
         return _record(self.data.sum(axis=axis, keepdims=keepdims),
                        (self, lambda g: _spread(g, shape, axis)))
@@ -166,16 +168,16 @@ class Tensor:
     def mean(self, axis=None, keepdims=False):
         """Mean over `axis`; shapes as for `sum`."""
         shape, total = self.shape, self.data.sum(axis=axis, keepdims=keepdims)
-        n = self.data.size // max(1, total.size)                                # numbers behind each mean
+        n = self.data.size // max(1, total.size)                     # numbers behind each mean
         return _record(total / n, (self, lambda g: _spread(g / n, shape, axis)))
 
     def max(self, axis=None, keepdims=False):
         """Maximum over `axis`; shapes as for `sum`. Entries that tie share the gradient equally."""
         shape, x = self.shape, self.data
         y = x.max(axis=axis, keepdims=keepdims)
-        at = x == _restore(y, shape, axis)                                      # the set M, as a mask
+        at = x == _restore(y, shape, axis)                           # the set M, as a mask
         ties = at.sum(axis=axis, keepdims=True, dtype=x.dtype)
-        return _record(y, (self, lambda g: _restore(g, shape, axis) * at / ties))        # eq. 2.13
+        return _record(y, (self, lambda g: _restore(g, shape, axis) * at / ties))     # eq. 2.13
 
     def reshape(self, *shape):
         """The same entries in another shape, given as ints or as a tuple; -1 as in NumPy."""
@@ -217,7 +219,8 @@ class Tensor:
                 rows = index.ravel() % shape[0]
                 order = rows.argsort(kind="stable")
                 first = np.flatnonzero(np.diff(rows[order], prepend=-1))     # where a new row begins
-                dx[rows[order[first]]] = np.add.reduceat(g.reshape(rows.size, *shape[1:])[order], first)    # eq. 2.12
+                sorted_g = g.reshape(rows.size, *shape[1:])[order]
+                dx[rows[order[first]]] = np.add.reduceat(sorted_g, first)    # eq. 2.12
             else:
                 np.add.at(dx, index, g)
             return dx
@@ -225,7 +228,7 @@ class Tensor:
         return _record(self.data[index], (self, scatter))
 
     def backward(self, grad=None, retain_graph=False):
-        """Add the gradient with respect to each leaf to its `grad`, in place; arguments as in level 2."""
+        """Add each leaf's gradient to its `grad`, in place; arguments as in level 2."""
         g = self._first_gradient(grad)
         if self.node is None:
             return self._receive(g, True)
@@ -239,8 +242,8 @@ class Tensor:
                 for target, vjp in edges:
                     share = vjp(g)
                     if share.shape != target.shape:
-                        bias = share.shape[1:] == target.shape                       # the common case, at half the price
-                        share = share.sum(axis=0) if bias else unbroadcast(share, target.shape)      # eq. 2.12
+                        bias = share.shape[1:] == target.shape           # the common case, at half the price
+                        share = share.sum(axis=0) if bias else unbroadcast(share, target.shape)  # eq. 2.12
                     ours = share is not g and type(share) is np.ndarray and share.base is None
                     if type(target) is Tensor:
                         target._receive(share, ours)
@@ -256,11 +259,13 @@ class Tensor:
                                 pending[target] = np.asarray(total + share), True
 
     def _receive(self, share, ours):
-        """Add to this leaf's gradient: `share` has its shape, and `ours` says whether it may be kept."""
+        """Add `share`, of this leaf's shape, to its gradient; `ours` says whether it may be kept."""
         if self.grad is not None:
             self.grad += share                                       # eq. 2.5
+        elif ours and share.dtype == self.data.dtype:
+            self.grad = share
         else:
-            self.grad = share if ours and share.dtype == self.data.dtype else np.array(share, self.data.dtype)
+            self.grad = np.array(share, self.data.dtype)
 
     def _first_gradient(self, grad):
         """The checked argument of `backward`, as an array of this tensor's shape and dtype."""
@@ -287,7 +292,7 @@ def _constant(value):
 
 
 def _record(data, *edges):
-    """The result of an operation; its node points to the nodes of the operands, not to the operands."""
+    """The result of an operation; its node points to the operands' nodes, not to the operands."""
     out = _constant(np.asarray(data))
     if _recording:
         wanted = [(operand.node or operand, vjp) for operand, vjp in edges if operand.requires_grad]
@@ -314,8 +319,8 @@ def _restore(g, shape, axis):
 
 
 def _spread(g, shape, axis):
-    """The VJP of a sum: a view of `g` in which the lost axes have stride 0. For one number there is no more to it."""
-    if g.size == 1:
+    """The VJP of a sum: a view of `g` in which the lost axes have stride 0."""
+    if g.size == 1:                                              # the common case, made by hand
         return np.ndarray(shape, g.dtype, np.asarray(g), strides=(0,) * len(shape))
     return np.broadcast_to(_restore(g, shape, axis), shape)
 
@@ -334,12 +339,12 @@ class _Freed:
     """The edges of an operation whose graph was used up: whoever walks them is told."""
 
     def __iter__(self):
-        raise RuntimeError("this graph was freed by an earlier backward(); expected retain_graph=True there, "
-                           "or a new forward pass")
+        raise RuntimeError("this graph was freed by an earlier backward(); expected "
+                           "retain_graph=True there, or a new forward pass")
 
 
 class SGD:
-    """Stochastic gradient descent without temporaries; arguments as in level 2, tensors of any shapes."""
+    """Stochastic gradient descent in place; arguments as in level 2, tensors of any shapes."""
 
     def __init__(self, parameters, lr):
         self.parameters, self.lr = list(parameters), lr

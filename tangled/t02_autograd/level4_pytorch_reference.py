@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:c1c7b66553753fb4
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:3b6b9243eb4fb24e
 """Level 4: the same interface over torch.Tensor; makes the golden outputs."""
 
 import numpy as np
@@ -19,7 +19,8 @@ class Tensor:
         t = torch.from_numpy(np.array(data))
         self.t = (t if t.is_floating_point() else t.double()).requires_grad_(requires_grad)
 
-    data = property(lambda self: self.t.detach().numpy(), lambda self, value: self.data.__setitem__(..., value))
+    data = property(lambda self: self.t.detach().numpy(),
+                    lambda self, value: self.data.__setitem__(..., value))
     grad = property(lambda self: None if self.t.grad is None else self.t.grad.numpy())
     shape = property(lambda self: tuple(self.t.shape))
     ndim = property(lambda self: self.t.ndim)
@@ -29,7 +30,8 @@ class Tensor:
         """torch's backward, with a ValueError where it needs `grad`."""
         if grad is None and self.t.numel() != 1:
             raise ValueError(f"grad is missing: expected an array of shape {self.shape}")
-        self.t.backward(None if grad is None else torch.from_numpy(np.asarray(grad)), retain_graph=retain_graph)
+        grad = grad if grad is None else torch.from_numpy(np.asarray(grad))
+        self.t.backward(grad, retain_graph=retain_graph)
 
     def zero_grad(self):
         """Forget the gradient."""
@@ -77,12 +79,15 @@ def _method(function):
 
 
 METHODS = {
-    "__add__": lambda a, b: a + b, "__radd__": lambda a, b: b + a, "__sub__": lambda a, b: a - b,
-    "__rsub__": lambda a, b: b - a, "__mul__": lambda a, b: a * b, "__rmul__": lambda a, b: b * a,
-    "__truediv__": lambda a, b: a / b, "__rtruediv__": lambda a, b: b / a, "__pow__": lambda a, b: a**b,
-    "__rpow__": lambda a, b: b**a, "__matmul__": lambda a, b: a @ b, "__rmatmul__": lambda a, b: b @ a,
+    "__add__": lambda a, b: a + b, "__radd__": lambda a, b: b + a,
+    "__sub__": lambda a, b: a - b, "__rsub__": lambda a, b: b - a,
+    "__mul__": lambda a, b: a * b, "__rmul__": lambda a, b: b * a,
+    "__truediv__": lambda a, b: a / b, "__rtruediv__": lambda a, b: b / a,
+    "__pow__": lambda a, b: a**b, "__rpow__": lambda a, b: b**a,
+    "__matmul__": lambda a, b: a @ b, "__rmatmul__": lambda a, b: b @ a,
     "__neg__": lambda a: -a, "__getitem__": lambda a, index: a[index],
-    "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "relu": torch.relu, "reshape": torch.Tensor.reshape,
+    "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "relu": torch.relu,
+    "reshape": torch.Tensor.reshape,
     "sum": lambda a, axis=None, keepdims=False: a.sum(_axes(a, axis), keepdims),
     "mean": lambda a, axis=None, keepdims=False: a.mean(_axes(a, axis), keepdims),
     "max": lambda a, axis=None, keepdims=False: a.amax(_axes(a, axis), keepdims),

@@ -1,5 +1,5 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:75c3c305bb6b9284
-"""Linear regression on y = x - 1, number by number: python -m tangled.t02_autograd.train_line --help"""
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:67b4ca7d5a19d804
+"""Linear regression on y = x - 1: python -m tangled.t02_autograd.train_line --help"""
 
 import argparse
 from pathlib import Path
@@ -16,8 +16,8 @@ def create_data(samples=20, noise=0.1, seed=0):
     return list(zip(x.tolist(), (x - 1 + noise * rng.standard_normal(samples)).tolist()))
 
 
-def train(data, epochs=50, lr=0.4, engine=Value, optimiser=SGD, report=lambda *done: None):
-    """Fit w x + b to (x, y) pairs; the history is a list of (w, b, loss), floats, one for each epoch."""
+def train(data, epochs=50, lr=0.4, engine=Value, optimiser=SGD, report=None):
+    """Fit w x + b to (x, y) pairs; gives a list of (w, b, loss), floats, one for each epoch."""
     w, b = engine(0.0), engine(0.0)
     descent, history = optimiser([w, b], lr=lr), []
     for epoch in range(epochs):
@@ -26,14 +26,16 @@ def train(data, epochs=50, lr=0.4, engine=Value, optimiser=SGD, report=lambda *d
         loss.backward()
         descent.step()
         history.append((float(w.data), float(b.data), float(loss.data)))
-        report(epoch + 1, epochs, history[-1][2])
+        if report:
+            report(epoch + 1, epochs, history[-1][2])
     return history
 
 
 def progress(done, total, loss, width=30):
     """A bar on one line: [######----] 12/50  loss 0.0123."""
     bar = "#" * (width * done // total)
-    print(f"\r[{bar:-<{width}}] {done}/{total}  loss {loss:.5f}", end="\n" if done == total else "", flush=True)
+    end = "\n" if done == total else ""
+    print(f"\r[{bar:-<{width}}] {done}/{total}  loss {loss:.5f}", end=end, flush=True)
 
 
 def arguments(argv, description, **defaults):
@@ -46,13 +48,13 @@ def arguments(argv, description, **defaults):
 
 def main(argv=None):
     """The command: train, print the line found, save a figure."""
-    given = arguments(argv, "Fit y = x - 1 with the scalar engine.", epochs=50, samples=20, lr=0.4, noise=0.1,
-                      seed=0, out="build/train_line.png")
+    given = arguments(argv, "Fit y = x - 1 with the scalar engine.", epochs=50, samples=20, lr=0.4,
+                      noise=0.1, seed=0, out="build/train_line.png")
     data = create_data(given.samples, given.noise, given.seed)
     history = train(data, given.epochs, given.lr, report=progress)
     x, y = np.array(data).T
-    print(f"found         y = {history[-1][0]:.4f} x + {history[-1][1]:.4f}")
-    print("least squares y = {:.4f} x + {:.4f}".format(*np.polyfit(x, y, 1)))
+    for name, (w, b) in (("found", history[-1][:2]), ("least squares", np.polyfit(x, y, 1))):
+        print(f"{name:13s} y = {w:.4f} x {b:+.4f}")
     save(lambda visualization: visualization.plot_line(data, history), given.out)
 
 

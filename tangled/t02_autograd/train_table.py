@@ -1,5 +1,5 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:7e4e9db0e51ade85
-"""Income from sex, age and height, in mini-batches: python -m tangled.t02_autograd.train_table --help"""
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:9bacd56b7555aa14
+"""Income from sex, age, height: python -m tangled.t02_autograd.train_table --help"""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from tangled.t02_autograd.train_line import arguments, progress, save
 
 
 def load(seed=0):
-    """The table in [0, 1]: x (N, 3) and y (N, 1) to train, x_test and y_test to judge, and the plain rows."""
+    """The table in [0, 1]: x (N, 3), y (N, 1), and x_test, y_test; `rows` (N, 4) is not scaled."""
     table = load_nhefs()
     rows = np.stack([table["sex=male"], table["age"], table["height_cm"], table["income"]], axis=1)
     train_rows, test_rows = train_test_split(len(rows), test=0.2, seed=seed)
@@ -35,27 +35,26 @@ def least_squares(table):
 
 
 def build(hidden, engine, rng):
-    """The parameters and the model (N, 3) -> (N, 1): linear, or with a hidden layer of tanh units."""
-    sizes = [3, hidden, 1] if hidden else [3, 1]
-    parameters = [engine.Tensor(array) for m, n in zip(sizes, sizes[1:])
-                  for array in (rng.standard_normal((m, n)) / np.sqrt(m), np.zeros(n))]
+    """The parameters and the model (N, 3) -> (N, 1): linear, or with hidden tanh units."""
+    first = [2 * rng.standard_normal((3, hidden)), rng.standard_normal(hidden)] if hidden else []
+    last = [np.zeros((hidden or 3, 1)), np.zeros(1)]
+    parameters = [engine.Tensor(array) for array in first + last]
 
     def model(x):
-        for k in range(0, len(parameters), 2):
-            x = (x.tanh() if k else x) @ parameters[k] + parameters[k + 1]
-        return x
+        if hidden:
+            x = (x @ parameters[0] + parameters[1]).tanh()
+        return x @ parameters[-2] + parameters[-1]
     return parameters, model
 
 
-def train(table, hidden=16, epochs=100, batch=32, lr=0.1, seed=0, engine=t02_autograd, report=lambda *done: None):
+def train(table, hidden=16, epochs=60, batch=32, lr=0.05, seed=0, engine=t02_autograd, report=None):
     """Descend in mini-batches; gives the trained function on arrays and the history of `errors`."""
-    rng = np.random.default_rng(seed)
+    rng, history = np.random.default_rng(seed), []
     parameters, model = build(hidden, engine, rng)
-    history = []
 
     def predict(x):
         with engine.no_grad():
-            return model(x).data
+            return model(engine.Tensor(x)).data
 
     for epoch in range(epochs):
         descent = engine.SGD(parameters, lr=lr * (1 - epoch / epochs))
@@ -67,21 +66,24 @@ def train(table, hidden=16, epochs=100, batch=32, lr=0.1, seed=0, engine=t02_aut
             (difference * difference).mean().backward()
             descent.step()
         history.append(errors(table, predict))
-        report(epoch + 1, epochs, history[-1][0])
+        if report:
+            report(epoch + 1, epochs, history[-1][0])
     return predict, history
 
 
 def main(argv=None):
     """The command: train, compare with what needs no training, save a figure."""
-    given = arguments(argv, "Income from sex, age and height.", hidden=16, epochs=100, batch=32, lr=0.1, seed=0,
-                      out="build/train_table.png")
+    given = arguments(argv, "Income from sex, age and height.", hidden=16, epochs=60, batch=32,
+                      lr=0.05, seed=0, out="build/train_table.png")
     table = load(given.seed)
-    predict, history = train(table, given.hidden, given.epochs, given.batch, given.lr, given.seed, report=progress)
-    for name, function in {"the mean": lambda x: table.y.mean(), "least squares": least_squares(table),
-                           "trained": predict}.items():
-        print("{:15s} error {:.5f} in training, {:.5f} on the test rows".format(name, *errors(table, function)))
-    save(lambda visualization: visualization.plot_table(table, {f"hidden {given.hidden}": (predict, history)}),
-         given.out)
+    predict, history = train(table, given.hidden, given.epochs, given.batch, given.lr, given.seed,
+                             report=progress)
+    for name, function in (("the mean", lambda x: table.y.mean()), ("trained", predict),
+                           ("least squares", least_squares(table))):
+        train_error, test_error = errors(table, function)
+        print(f"{name:15s} error {train_error:.5f} in training, {test_error:.5f} on the test rows")
+    models = {f"{given.hidden} hidden": (predict, history)}
+    save(lambda visualization: visualization.plot_table(table, models), given.out)
 
 
 if __name__ == "__main__":

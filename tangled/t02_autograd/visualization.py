@@ -1,55 +1,77 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:7358d36fafc4392e
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:b0086135fcc6a8e1
 """Figures of chapter 02."""
 
+import timeit
 import tracemalloc
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tangled.measuring import best_times
 from tangled.t02_autograd import level1_naive, level2_vectorized, level3_memory_efficient
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#4D4D4D"
 
 
 def layered_layout(root):
-    """Place (column, row) for each node: the column is its longest distance from a leaf."""
+    """Places {cell: (column, row)} and routes [(slope, cells from operand to user)].
+
+    A node's column is its longest distance from a leaf. An arrow that passes a column has a cell
+    of its own there, so that it goes around the boxes. Within a column, cells are sorted by the
+    mean row of what lies to their left.
+    """
     order, column = level1_naive._topological_order(root), {}
     for node in order:                               # operands come first
         column[node] = max((column[operand] + 1 for operand, _ in node.edges), default=0)
+    cells, left, routes = {node: column[node] for node in order}, {node: [] for node in order}, []
+    for node in order:
+        for operand, slope in node.edges:
+            passed = [(operand, node, k) for k in range(column[operand] + 1, column[node])]
+            cells.update({cell: cell[2] for cell in passed})
+            stops = [operand, *passed, node]
+            for a, b in pairwise(stops):
+                left.setdefault(b, []).append(a)
+            routes.append((slope, stops))
     place = {}
-    for k in range(max(column.values()) + 1):
-        nodes = [node for node in order if column[node] == k]
-        if k:                                        # keep each near the middle of its operands
-            nodes.sort(key=lambda node: -np.mean([place[operand][1] for operand, _ in node.edges]))
-        for i, node in enumerate(nodes):
-            place[node] = (k, (len(nodes) - 1) / 2 - i)
-    return place
+    for k in range(column[root] + 1):
+        here = [cell for cell in cells if cells[cell] == k]
+        here.sort(key=lambda cell: -np.mean([place[a][1] for a in left[cell]]) if k else 0)
+        place.update({cell: (k, (len(here) - 1) / 2 - i) for i, cell in enumerate(here)})
+    return place, routes
 
 
 def plot_graph(root, names):
-    """The graph below `root`: values and gradients in boxes, slopes on the arrows; `names` maps text to Value."""
-    place, label = layered_layout(root), {node: name for name, node in names.items()}
-    spread = {node: (1.9 * x, 1.3 * y + 0.35 * np.sin(2.0 * x)) for node, (x, y) in place.items()}
-    figure, axis = plt.subplots(figsize=(5.4, 2.5), layout="constrained")
-    for node, (x, y) in spread.items():
-        for operand, slope in node.edges:
-            u, v = spread[operand]
-            axis.annotate("", (x - 0.5, y), (u + 0.5, v), arrowprops={"arrowstyle": "-|>", "color": GREY, "lw": 1})
-            axis.text(u + 0.5 + 0.4 * (x - u - 1), v + 0.4 * (y - v), f"{slope:g}", color=BLUE, fontsize=8, ha="center",
-                      va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})
-        axis.add_patch(plt.Rectangle((x - 0.5, y - 0.36), 1, 0.72, facecolor="#F2F2F2", edgecolor=GREY, lw=0.8))
-        axis.text(x, y + 0.48, label.get(node, ""), ha="center", fontsize=8.5, style="italic")
-        axis.text(x, y + 0.15, f"{node.data:g}", ha="center", va="center", fontsize=9)
-        axis.text(x, y - 0.17, f"grad {node.grad:g}", ha="center", va="center", fontsize=8, color=ORANGE)
-    axis.set(xlim=(-0.7, max(x for x, _ in spread.values()) + 0.7))
-    axis.margins(y=0.16)
+    """The graph below `root`, values and gradients in boxes; `names` maps text to Value."""
+    place, routes = layered_layout(root)
+    at = {cell: (1.9 * x, 1.35 * y) for cell, (x, y) in place.items()}
+    figure, axis = plt.subplots(figsize=(5.6, 2.5), layout="constrained")
+    for slope, (start, *passed, end) in routes:
+        (x, y), (u, v) = at[start], at[end]
+        points = [(x + 0.5, y), *(at[cell] for cell in passed), (u - 0.5, v)]
+        axis.plot(*zip(*points[:-1]), color=GREY, lw=1)
+        axis.annotate("", points[-1], points[-2], arrowprops={"arrowstyle": "-|>", "color": GREY})
+        middle = at[passed[0]] if passed else np.mean(points, axis=0)
+        axis.text(*middle, f"{slope:g}", color=BLUE, fontsize=8.5, ha="center", va="center",
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})
+    for name, node in names.items():
+        x, y = at[node]
+        axis.add_patch(plt.Rectangle((x - 0.5, y - 0.36), 1, 0.72, facecolor="#F2F2F2", edgecolor=GREY))
+        axis.text(x, y + 0.45, name, ha="center", fontsize=9, style="italic")
+        axis.text(x, y + 0.06, f"{node.data:g}", ha="center", fontsize=9.5)
+        axis.text(x, y - 0.27, f"grad {node.grad:g}", ha="center", fontsize=8.5, color=ORANGE)
+    axis.margins(0.02, 0.12)
     axis.set_aspect("equal")
     axis.axis("off")
     return figure
 
 
 SIZES = tuple(10**k for k in range(7))
+
+
+def seconds(f):
+    """The shortest time of a call in three blocks of a few milliseconds."""
+    calls = max(1, round(0.004 / timeit.timeit(f, number=1)))
+    return min(timeit.repeat(f, number=calls, repeat=3)) / calls
 
 
 def cost_per_number():
@@ -62,9 +84,10 @@ def cost_per_number():
         x, y, ones = module.Tensor(np.full(n, 0.5)), module.Tensor(np.full(n, 0.3)), np.ones(n)
         return lambda: ((x * y + x).tanh() * x).backward(ones)
 
-    scalar = [best_times([many_values(n)], 3)[0] / n for n in SIZES[:4]]
+    scalar = [seconds(many_values(n)) / n for n in SIZES[:4]]
     modules = {"level 2": level2_vectorized, "level 3": level3_memory_efficient}
-    tensor = {name: [best_times([one_tensor(module, n)], 3)[0] / n for n in SIZES] for name, module in modules.items()}
+    tensor = {name: [seconds(one_tensor(module, n)) / n for n in SIZES]
+              for name, module in modules.items()}
     return {"level 1": scalar + scalar[-1:] * (len(SIZES) - len(scalar)), **tensor}
 
 
@@ -79,7 +102,7 @@ def plot_cost(costs):
 
 
 def memory_profile(module, depth=12, size=1 << 15):
-    """Arrays of `size` float64 held after each step of forward, then of backward; and where backward begins."""
+    """Arrays of `size` float64 held after each step, and the number of forward steps."""
     held, start = [], 0
 
     def sample():
@@ -87,7 +110,8 @@ def memory_profile(module, depth=12, size=1 << 15):
 
     def watched(out):
         owner = out if hasattr(out, "edges") else out.node
-        owner.edges = tuple((operand, lambda g, vjp=vjp: (sample(), vjp(g))[1]) for operand, vjp in owner.edges)
+        owner.edges = [(operand, lambda g, vjp=vjp: (sample(), vjp(g))[1])
+                       for operand, vjp in owner.edges]
         sample()
         return out
 
@@ -132,25 +156,24 @@ def plot_line(data, history):
 
 
 def plot_table(table, models):
-    """Errors by epoch and predictions by age; `models` maps a name to (function, history) of train_table."""
+    """Errors by epoch, predictions by age; `models` maps a name to what train_table.train gives."""
     from tangled.t02_autograd.train_table import errors, least_squares
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.2, 2.7), layout="constrained")
-    for name, level in (("mean", errors(table, lambda x: table.y.mean())), ("least squares", errors(table, least_squares(table)))):
-        left.axhline(level[0], color=GREY, lw=0.8, ls="--")
-        left.text(len(next(iter(models.values()))[1]), level[0], name, va="bottom", ha="right", fontsize=7)
-    ages = np.linspace(0, 1, 60)
-    years = table.rows[:, 1].min() + ages * np.ptp(table.rows[:, 1])
-    for (name, (predict, history)), style in zip(models.items(), ("-", "-.")):
-        left.plot(range(1, len(history) + 1), [error for error, _ in history], style, color=GREY, lw=1, label=name)
+    for function in (lambda x: table.y.mean(), least_squares(table)):
+        left.axhline(errors(table, function)[0], color=GREY, lw=0.8, ls=":")
+    age, share = table.rows[:, 1], np.linspace(0, 1, 60)
+    for (name, (predict, history)), style in zip(models.items(), ("--", "-")):
+        left.plot([error for error, _ in history], style, color=GREY, label=name)
         for sex, colour in ((1, BLUE), (0, ORANGE)):
             height = table.x[table.x[:, 0] == sex, 2].mean()
-            inputs = np.column_stack([np.full(60, sex), ages, np.full(60, height)])
-            right.plot(years, predict(inputs), style, color=colour, label=f"{('woman', 'man')[sex]}, {name}")
-    for sex, colour in ((1, BLUE), (0, ORANGE)):
-        bins = [(table.x[:, 0] == sex) & (abs(table.rows[:, 1] - middle) <= 2.5) for middle in range(27, 73, 5)]
-        right.plot(range(27, 73, 5), [table.y[rows].mean() for rows in bins], ".", color=colour)
-    left.set(xlabel="epoch", ylabel="mean squared error")
+            inputs = np.column_stack([np.full(60, sex), share, np.full(60, height)])
+            right.plot(age.min() + share * np.ptp(age), predict(inputs), style, color=colour)
+    middles = np.arange(27, 73, 5)
+    for sex, colour, name in ((1, BLUE, "men"), (0, ORANGE, "women")):
+        mean = [table.y[(table.x[:, 0] == sex) & (abs(age - m) <= 2.5)].mean() for m in middles]
+        right.plot(middles, mean, ".", color=colour, label=name)
+    left.set(xlabel="epoch", ylabel="mean squared error", ylim=(None, 0.065))
     right.set(xlabel="age", ylabel="income")
-    left.legend(loc="upper right")
-    right.legend(fontsize=6.5)
+    left.legend()
+    right.legend()
     return figure

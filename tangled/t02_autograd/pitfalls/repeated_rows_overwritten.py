@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:74492a8a6a80d097
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:44de4eb5e9226bb6
 # Pitfall 2.7: repeated rows overwritten
 """Level 2: a graph of arrays; every arrow carries a vector-Jacobian product."""
 
@@ -134,14 +134,15 @@ class Tensor:
         other = _constant(other)
         x, z = self.data, np.asarray(other.data)
         if not (x.ndim and z.ndim and x.shape[-1] == z.shape[-2:][0]):
-            raise ValueError(f"other has shape {z.shape}, expected one that a tensor of shape {x.shape} multiplies: "
-                             "(k,) or (..., k, n), where k is the tensor's last length")
+            raise ValueError(f"other has shape {z.shape}, expected (k,) or (..., k, n) where k is the last "
+                             f"length of this tensor's shape {x.shape}")
+        # eq. 2.10, with an axis of length 1 added to vectors and taken away again
         a = x if x.ndim > 1 else x[None, :]                              # (..., m, k)
         b = z if z.ndim > 1 else z[:, None]                              # (..., k, n)
         y = a @ b                                                        # (..., m, n)
         full, lead = y.shape, y.shape[:-2]
-        shape = lead + x.shape[-2:-1] + z.shape[1:][-1:]                 # without the axes added for vectors
-        to_x = lambda g: (g.reshape(full) @ b.swapaxes(-1, -2)).reshape(lead + x.shape[-2:])    # eq. 2.10
+        shape = lead + x.shape[-2:-1] + z.shape[1:][-1:]                 # without the added axes
+        to_x = lambda g: (g.reshape(full) @ b.swapaxes(-1, -2)).reshape(lead + x.shape[-2:])
         to_z = lambda g: (a.swapaxes(-1, -2) @ g.reshape(full)).reshape(lead + z.shape[-2:])
         return _record(y.reshape(shape), (self, to_x), (other, to_z))
 
@@ -149,7 +150,7 @@ class Tensor:
         return _constant(other) @ self
 
     def sum(self, axis=None, keepdims=False):
-        """Sum over `axis` (int, tuple of int, or None for all): the shape without these axes, or with length 1."""
+        """Sum over `axis` (int, tuple of int, None for all): a shape without these axes, or with 1."""
         shape = self.shape
         return _record(self.data.sum(axis=axis, keepdims=keepdims),
                        (self, lambda g: _spread(g, shape, axis)))
@@ -157,16 +158,16 @@ class Tensor:
     def mean(self, axis=None, keepdims=False):
         """Mean over `axis`; shapes as for `sum`."""
         shape, total = self.shape, self.data.sum(axis=axis, keepdims=keepdims)
-        n = self.data.size // max(1, total.size)                                # numbers behind each mean
+        n = self.data.size // max(1, total.size)                     # numbers behind each mean
         return _record(total / n, (self, lambda g: _spread(g / n, shape, axis)))
 
     def max(self, axis=None, keepdims=False):
         """Maximum over `axis`; shapes as for `sum`. Entries that tie share the gradient equally."""
         shape, x = self.shape, self.data
         y = x.max(axis=axis, keepdims=keepdims)
-        at = x == _restore(y, shape, axis)                                      # the set M, as a mask
+        at = x == _restore(y, shape, axis)                           # the set M, as a mask
         ties = at.sum(axis=axis, keepdims=True, dtype=x.dtype)
-        return _record(y, (self, lambda g: _restore(g, shape, axis) * at / ties))        # eq. 2.13
+        return _record(y, (self, lambda g: _restore(g, shape, axis) * at / ties))     # eq. 2.13
 
     def reshape(self, *shape):
         """The same entries in another shape, given as ints or as a tuple; -1 as in NumPy."""
@@ -281,8 +282,8 @@ def _restore(g, shape, axis):
 
 
 def _spread(g, shape, axis):
-    """The VJP of a sum: a view of `g` in which the lost axes have stride 0. For one number there is no more to it."""
-    if g.size == 1:
+    """The VJP of a sum: a view of `g` in which the lost axes have stride 0."""
+    if g.size == 1:                                              # the common case, made by hand
         return np.ndarray(shape, g.dtype, np.asarray(g), strides=(0,) * len(shape))
     return np.broadcast_to(_restore(g, shape, axis), shape)
 
@@ -301,8 +302,8 @@ class _Freed:
     """The edges of an operation whose graph was used up: whoever walks them is told."""
 
     def __iter__(self):
-        raise RuntimeError("this graph was freed by an earlier backward(); expected retain_graph=True there, "
-                           "or a new forward pass")
+        raise RuntimeError("this graph was freed by an earlier backward(); expected "
+                           "retain_graph=True there, or a new forward pass")
 
 
 def _topological_order(root):

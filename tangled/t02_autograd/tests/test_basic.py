@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:5fab0cafcbd2bc51
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:860ffd7d11b354af
 """Shapes, values, gradients of every operation; accumulation; the optimiser."""
 
 import numpy as np
@@ -22,7 +22,7 @@ def run(level, name, arrays):
 @pytest.mark.levels(2, 3)
 @each_expression
 def test_shapes_and_dtypes(level, name):
-    """float32 in, float32 out, and each gradient has its operand's shape: a stray constant doubles memory."""
+    """float32 operands get float32 gradients of their own shape, whatever constants do."""
     arrays = [x.astype(np.float32) for x in operands(name, rng(1))]
     out, leaves = run(level, name, [*arrays])
     expected = out.data.shape
@@ -67,7 +67,8 @@ def test_gradients_numerical(level, name):
         out.backward(dout)
         return tuple(leaf.grad for leaf in leaves)
 
-    check_gradients(forward, backward, operands(name, rng(2)))
+    arrays = operands(name, rng(2))
+    check_gradients(forward, backward, arrays, names="abc"[:len(arrays)])
 
 
 @pytest.mark.value
@@ -147,7 +148,7 @@ def test_no_shared_buffers(level):
 @pytest.mark.gradient
 @tensors_only
 def test_in_place_sums_are_private(level):
-    """x + x, then views of it: a sum taken in place must not change an array that is still to be read."""
+    """x + x, then views of it: a sum in place must not change an array still to be read."""
     x = level.Tensor(np.arange(6.0).reshape(2, 3))
     y = x + x                                               # two shares, one array
     z = y.reshape(3, 2).T.reshape(6) * np.arange(6.0)       # views on the way
@@ -159,7 +160,7 @@ def test_in_place_sums_are_private(level):
 @pytest.mark.value
 @tensors_only
 def test_sgd_follows_the_formula(level):
-    """Three steps on sum(w * w) multiply w by (1 - 2 lr) each; a gradient not forgotten shows at step two."""
+    """Three steps on sum(w * w), each a factor 1 - 2 lr; an old gradient shows at step two."""
     start = rng(4).standard_normal((3, 2))
     w = level.Tensor(start)
     optimiser = level.SGD([w], lr=0.1)

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:964b344015403811
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:057ec4f3b2476e6a
 """Scalars, nothing at all, infinities, ties, and every way to use the engine wrongly."""
 
 import numpy as np
@@ -21,20 +21,24 @@ def slope(function, engine, x):
     return np.asarray([out.data, leaf.grad])
 
 
-@pytest.mark.parametrize("what, function, x, expected", [
-    ("log 0", lambda v: v.log(), 0.0, (-np.inf, np.inf)),
-    ("log of a negative number", lambda v: v.log(), -1.0, (np.nan, -1.0)),
-    ("root of a negative number", lambda v: v**0.5, -1.0, (np.nan, np.nan)),
-    ("1 / 0", lambda v: 1.0 / v, 0.0, (np.inf, -np.inf)),
-    ("exp overflows", lambda v: v.exp(), 1000.0, (np.inf, np.inf)),
-    ("x ** 0 at 0", lambda v: v**0, 0.0, (1.0, 0.0)),
-    ("x ** 1 at 0", lambda v: v**1, 0.0, (0.0, 1.0)),
-    ("relu at 0", lambda v: v.relu(), 0.0, (0.0, 0.0)),
-    ("relu of NaN", lambda v: v.relu() * 1.0, np.nan, (np.nan, 1.0)),
-    ("tanh of inf", lambda v: v.tanh(), np.inf, (1.0, 0.0)),
-])
-def test_ieee_values(level, what, function, x, expected):
+IEEE = {                               # what: (function, argument, (value, derivative))
+    "log of 0": (lambda v: v.log(), 0.0, (-np.inf, np.inf)),
+    "log of a negative number": (lambda v: v.log(), -1.0, (np.nan, -1.0)),
+    "root of a negative number": (lambda v: v**0.5, -1.0, (np.nan, np.nan)),
+    "1 / 0": (lambda v: 1.0 / v, 0.0, (np.inf, -np.inf)),
+    "exp overflows": (lambda v: v.exp(), 1000.0, (np.inf, np.inf)),
+    "x ** 0 at 0": (lambda v: v**0, 0.0, (1.0, 0.0)),
+    "x ** 1 at 0": (lambda v: v**1, 0.0, (0.0, 1.0)),
+    "relu at 0": (lambda v: v.relu(), 0.0, (0.0, 0.0)),
+    "relu of NaN": (lambda v: v.relu(), np.nan, (np.nan, 1.0)),
+    "tanh of inf": (lambda v: v.tanh(), np.inf, (1.0, 0.0)),
+}
+
+
+@pytest.mark.parametrize("what", IEEE)
+def test_ieee_values(level, what):
     """No exception, no silent 0: infinities and NaN as IEEE 754 and PyTorch have them."""
+    function, x, expected = IEEE[what]
     for engine in engines(level):
         assert_close(slope(function, engine, x), np.asarray(expected), what=what)
 
@@ -68,7 +72,7 @@ def test_zero_dimensional(level):
 
 @tensors_only
 def test_empty_batch(level):
-    """No samples: the loss is 0 and the weights get a gradient of zeros, not an error and not None."""
+    """No samples: the weights get a gradient of zeros, not an error and not None."""
     x, w = level.Tensor(np.zeros((0, 3))), level.Tensor(np.ones((3, 2)))
     h = x @ w + np.ones(2)
     (h * h).sum().backward()
@@ -78,7 +82,7 @@ def test_empty_batch(level):
 
 @tensors_only
 def test_broadcast_of_one(level):
-    """Shapes (1,) and () against (2, 3): the gradient keeps the axis of length 1 and sums everything."""
+    """Shapes (1,) and () against (2, 3): the gradient keeps its axis and sums everything."""
     one, scalar = level.Tensor([2.0]), level.Tensor(3.0)
     grid = np.arange(6.0).reshape(2, 3)
     (grid * one * scalar + one).sum().backward()
@@ -118,7 +122,7 @@ def test_wrong_shapes_are_named(level):
 
 @tensors_only
 def test_graph_is_used_once(level):
-    """The second backward through a freed graph is an error, also through a part that two losses share."""
+    """A second backward through a freed graph is an error, also through a shared part."""
     x = level.Tensor(2.0)
     y = x * x
     first, second = y * 3.0, y * y
@@ -130,7 +134,7 @@ def test_graph_is_used_once(level):
 
 @tensors_only
 def test_retain_graph(level):
-    """Kept on request, the graph gives the same gradient again: leaves add up, inner nodes start afresh."""
+    """Kept on request, the graph gives the same again: leaves add up, inner nodes do not."""
     x = level.Tensor(2.0)
     y = x * x
     loss = y * y
@@ -141,7 +145,7 @@ def test_retain_graph(level):
 
 @pytest.mark.levels(1)
 def test_value_sweeps_again(level):
-    """A Value keeps its graph: a second sweep adds the same again, not what inner nodes had left over."""
+    """A Value keeps its graph: a second sweep adds the same, no leftovers of inner nodes."""
     x = level.Value(2.0)
     y = x * x
     loss = y * y
@@ -168,7 +172,7 @@ def test_no_grad(level):
 
 @tensors_only
 def test_constants_get_no_gradient(level):
-    """requires_grad=False is a constant: no gradient is computed for it, nor for what is made of it alone."""
+    """requires_grad=False is a constant, and so is what is made of constants alone."""
     x, c = level.Tensor([1.0, 2.0]), level.Tensor([3.0, 4.0], requires_grad=False)
     k = c * c
     (x * k + x).sum().backward()
