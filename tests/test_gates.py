@@ -19,14 +19,16 @@ CHAPTER = "chapters/00-prerequisites.qmd"
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A copy of the repository with topic 0 alone; `edit` changes its chapter and re-tangles."""
+    def others(folder, names):
+        return [n for n in names if n == "__pycache__" or (n[:1] == "t" and n[1:3].isdigit() and n[1:3] != "00")]
     for name in ("tangled", "golden"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=lambda folder, names: [
-            n for n in names if n == "__pycache__" or (n[:1] == "t" and n[1:3].isdigit() and n[1:3] != "00")])
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=others)
     (tmp_path / "chapters").mkdir()
     shutil.copy(ROOT / CHAPTER, tmp_path / CHAPTER)
     for name in ("pyproject.toml", "references.bib"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "index.qmd").write_text("# Preface {.unnumbered}\n\nAbout [@knuth1984literate].\n", encoding="utf-8")
+    preface = "# Preface {.unnumbered}\n\nAbout [@knuth1984literate].\n"
+    (tmp_path / "index.qmd").write_text(preface, encoding="utf-8")
     (tmp_path / "_quarto.yml").write_text(
         "project:\n  type: book\nbook:\n  title: Small\n  chapters:\n    - index.qmd\n    - " + CHAPTER + "\n",
         encoding="utf-8")
@@ -146,14 +148,16 @@ def test_levels_sees_a_later_topic(small):
     """A test that leans on a later topic fails in the tree that ends at its own."""
     Path("tangled/t09_later").mkdir()
     Path("tangled/t09_later/__init__.py").write_text("", encoding="utf-8")
-    edit("def test_softmax_of_one_class(level):\n", "def test_softmax_of_one_class(level):\n    import tangled.t09_later\n")
+    head = "def test_softmax_of_one_class(level):\n"
+    edit(head, head + "    import tangled.t09_later\n")
     found = offenders(runs.levels)
     assert len(found) in (3, 4)                           # level 4 is skipped without PyTorch
     assert all("test_softmax_of_one_class" in line and CHAPTER in line for line in found)
 
 
 def test_stubs_sees_a_test_that_cannot_fail(small):
-    edit("    assert_close(level.softmax(np.array([[3.0], [-7.0]])), np.ones((2, 1)), what=\"softmax\")", "    assert level")
+    edit('    assert_close(level.softmax(np.array([[3.0], [-7.0]])), np.ones((2, 1)), what="softmax")',
+         "    assert level")
     found = offenders(runs.stubs)
     assert len(found) == 1 and "test_softmax_of_one_class" in found[0] and "passes on the stub" in found[0]
 
@@ -170,7 +174,8 @@ def test_pitfalls_wants_a_name(small):
 
 def test_retangled(small):
     path = Path("tangled/t00_prerequisites/level1_naive.py")
-    path.write_text(path.read_text(encoding="utf-8").replace("total = sum(terms)", "total = 1"), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("total = sum(terms)", "total = 1"), encoding="utf-8")
     assert any("level1_naive.py" in line for line in results.retangled(read_book(only=0)))
 
 
@@ -180,15 +185,18 @@ def test_ruff(small):
     assert any("F401" in line and CHAPTER in line for line in found), found
 
 
-def test_golden(small):
+def test_golden(small, monkeypatch):
+    monkeypatch.setattr("scripts.golden.ROOT", small)
     edit("yield Case(\"softmax\", {\"x\": x}", "yield Case(\"softmax2\", {\"x\": x}")
     assert any("make golden" in line for line in results.golden(read_book(only=0)))
 
 
 @pytest.mark.parametrize("body, said", [
-    ('<a href="gone.html">x</a>', "gone.html, which does not exist"), ('<a href="#nowhere">x</a>', "no such place"),
-    ('<script src="https://example.org/x.js"></script>', "asks the network"), ('<img src="a.svg" alt="">', "a.svg"),
-    ('<p id="a"></p><p id="a"></p>', "stands twice"), ('<img src="index.html">', "without a text alternative"),
+    ('<a href="gone.html">x</a>', "gone.html, which does not exist"),
+    ('<a href="#nowhere">x</a>', "no such place"),
+    ('<script src="https://example.org/x.js"></script>', "asks the network"),
+    ('<img src="a.svg" alt="">', "a.svg"), ('<p id="a"></p><p id="a"></p>', "stands twice"),
+    ('<img src="index.html">', "without a text alternative"),
     ('<p style="background: url(//example.org/x.png)"></p>', "asks the network")])
 def test_links(tmp_path, body, said):
     (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>", encoding="utf-8")
@@ -196,6 +204,7 @@ def test_links(tmp_path, body, said):
 
 
 def test_good_links(tmp_path):
-    (tmp_path / "index.html").write_text('<a href="b.html#x">b</a> <a href="https://doi.org/1">d</a>', encoding="utf-8")
+    links = '<a href="b.html#x">b</a> <a href="https://doi.org/1">d</a>'
+    (tmp_path / "index.html").write_text(links, encoding="utf-8")
     (tmp_path / "b.html").write_text('<p id="x"><a href="./index.html">back</a></p>', encoding="utf-8")
     assert site.broken(tmp_path) == []

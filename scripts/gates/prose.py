@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-MEASURED = re.compile(r"(?<![\w.@-])\d+(?:[.,]\d+)?\s?(?:ms|µs|us|ns|seconds?|s|MB|MiB|GB|GiB|kB|KiB|times (?:faster|slower|less|more)"
-                      r"|[x×] (?:faster|slower)|(?:GF|GFLOP)/s|GFLOPS)(?![\w-])")
-STATED = re.compile(r"\[@|\b[Ss]uppose\b|\bassum|\btime limit\b|\bat least\b|\bat most\b|\bbudget\b|\bper second\b")
+MEASURED = re.compile(
+    r"(?<![\w.@-])\d+(?:[.,]\d+)?\s?(?:ms|µs|us|ns|seconds?|s|MB|MiB|GB|GiB|kB|KiB"
+    r"|times (?:faster|slower|less|more)|[x×] (?:faster|slower)|(?:GF|GFLOP)/s|GFLOPS)(?![\w-])")
+STATED = re.compile(r"\[@|\b[Ss]uppose\b|\bassum|\btime limit\b|\bat least\b|\bat most\b|\bbudget\b"
+                    r"|\bper second\b")
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 CITE = re.compile(r"(?<![\w`])-?@([A-Za-z][\w:.#$%&+?<>~/-]*[\w])")
 REFERENCE = re.compile(r"^(fig|tbl|eq|sec|lst|thm|lem|cor|prp|def|exm|exr)-")
@@ -75,15 +77,16 @@ def numbers(book) -> list[str]:
             bare = re.sub(r"`[^`]*`|\$[^$]*\$", "", line)
             match = MEASURED.search(bare)
             if match and not STATED.search(line):
-                offenders.append(f"{chapter.path}:{number}: {match[0]!r} is typed by hand; measure it in a cell "
-                                 "(`{python} …`), cite it, or state it as an assumption")
+                offenders.append(f"{chapter.path}:{number}: {match[0]!r} is typed by hand; measure it in a "
+                                 "cell (`{python} …`), cite it, or state it as an assumption")
     return offenders
 
 
 def citations(book) -> list[str]:
     """Every `@key` is in references.bib; every entry is cited."""
     text = Path("references.bib").read_text(encoding="utf-8")
-    known = {match[1]: text.count("\n", 0, match.start()) + 1 for match in re.finditer(r"@\w+\{([^,\s]+),", text)}
+    known = {match[1]: text.count("\n", 0, match.start()) + 1
+             for match in re.finditer(r"@\w+\{([^,\s]+),", text)}
     cited, offenders = set(), []
     for path in [Path("index.qmd"), *sorted(Path("chapters").glob("*.qmd"))]:
         for number, line in prose_lines(path.read_text(encoding="utf-8")):
@@ -94,5 +97,5 @@ def citations(book) -> list[str]:
                 cited.add(key)
                 if key not in known:
                     offenders.append(f"{path.as_posix()}:{number}: @{key} is not in references.bib")
-    offenders += [f"references.bib:{line}: {key} is never cited" for key, line in known.items() if key not in cited]
-    return offenders
+    return offenders + [f"references.bib:{line}: {key} is never cited"
+                        for key, line in known.items() if key not in cited]

@@ -38,8 +38,8 @@ def retangled(book) -> list[str]:
 
 def ruff(book) -> list[str]:
     """Ruff on the repository; generated files are reported at their chapter's line."""
-    run = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise", "."],
-                         capture_output=True, text=True)
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise", "."]
+    run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode not in (0, 1):
         return [f"pyproject.toml:1: ruff: {run.stderr.strip()}"]
     found = re.findall(r"^(\S+?):(\d+):\d+: (.*)$", run.stdout, re.M)

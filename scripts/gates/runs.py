@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,8 @@ def outcomes(package: str, *options: str, cwd: str | Path = ".") -> tuple[dict[s
                    "-p", "no:cacheprovider", f"--junitxml={report}", *options]
         environment = {**os.environ, "PYTHONPATH": str(cwd), "OPENBLAS_NUM_THREADS": "1",
                        "PYTHONDONTWRITEBYTECODE": "1"}
-        run = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT,
-                             stdin=subprocess.DEVNULL)
+        run = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True,
+                             timeout=LIMIT, stdin=subprocess.DEVNULL)
         tail = " ".join((run.stdout + run.stderr).strip().split("\n")[-3:])
         return (read_report(report) if report.exists() else {}), tail
 
@@ -72,15 +73,16 @@ def levels_of(chapter) -> list[str]:
     bad = [f"{test_place(chapter, test)}: {test} failed with only topics up to {chapter.topic}"
            for test, state in found.items() if state == "failed"]
     return bad + [f"{chapter.path}:1: no test ran on level {number}" for number in (1, 2, 3, 4)
-                  if not any(f"[level{number}" in test or f"level{number}]" in test or f"-level{number}-" in test
-                             for test, state in found.items())]
+                  if not any(re.search(rf"[\[-]level{number}[\]-]", test) for test in found)]
 
 
 def isolated_tree(root: Path, topic: int) -> None:
     """A copy of what a topic's tests need, without the packages of later topics."""
     def later(folder, names):
-        return [name for name in names if name == "__pycache__"
-                or (Path(folder).name == "tangled" and name[:1] == "t" and name[1:3].isdigit() and int(name[1:3]) > topic)]
+        return [name for name in names if name == "__pycache__" or topic < topic_of(name)]
+
+    def topic_of(name):
+        return int(name[1:3]) if name[:1] == "t" and name[1:3].isdigit() else -1
     shutil.copytree("tangled", root / "tangled", ignore=later)
     shutil.copy("pyproject.toml", root)
     for name in ("scripts", "chapters", "golden", "data", "_quarto.yml", "index.qmd"):
@@ -120,9 +122,9 @@ def pitfall_of(chapter, name: str) -> list[str]:
     caught = [test for test, state in found.items() if state == "failed"]
     if not caught:
         return [f"{chapter.path}:{line}: no test catches pitfall {name!r}"]
-    if not any(test.partition("::")[2].partition("[")[0] in chapter.text[after(chapter, line):] for test in caught):
-        return [f"{chapter.path}:{line}: the prose names none of the tests that catch {name!r}: "
-                + ", ".join(dict.fromkeys(test.partition("::")[2].partition("[")[0] for test in caught))]
+    names = dict.fromkeys(test.partition("::")[2].partition("[")[0] for test in caught)
+    if not any(test in chapter.text[after(chapter, line):] for test in names):
+        return [f"{chapter.path}:{line}: the prose names none of the tests that catch {name!r}: {', '.join(names)}"]
     return []
 
 

@@ -57,7 +57,7 @@ def broken(site: Path) -> list[str]:
             target = a or b
             if remote(target):
                 offenders.append(f"{path}:1: asks the network for {target}")
-            elif not target.startswith(("data:", "#")) and not (path.parent / target.partition("?")[0]).exists():
+            elif not target.startswith(("data:", "#")) and not resolved(path, target).exists():
                 offenders.append(f"{path}:1: loads {target}, which does not exist")
     return offenders
 

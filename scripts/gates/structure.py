@@ -8,8 +8,9 @@ import re
 import sys
 from pathlib import Path
 
-FILES = ("level1_naive.py", "level2_vectorized.py", "level3_memory_efficient.py", "level4_pytorch_reference.py",
-         "visualization.py", "tests/test_basic.py", "tests/test_edge.py", "tests/test_stress.py")
+FILES = ("level1_naive.py", "level2_vectorized.py", "level3_memory_efficient.py",
+         "level4_pytorch_reference.py", "visualization.py",
+         "tests/test_basic.py", "tests/test_edge.py", "tests/test_stress.py")
 LEVELS = FILES[:3]
 HINT = re.compile(r"^:{3,}\s*\{[^}]*\.hint\b[^}]*\}", re.M)
 SHAPE = re.compile(r"\([A-Za-z0-9_.…*+\-/ ]*,[^)]*\)|\bscalar\b|\bshape\b|\bint\b|\bfloat\b|0-d", re.I)
