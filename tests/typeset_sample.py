@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 CONFIG = """
@@ -24,8 +28,8 @@ bibliography: references.bib
 """
 
 BIBLIOGRAPHY = """
-@article{su2021, author = {Su, Jianlin and Lu, Yu and Pan, Shengfeng}, title = {RoFormer: Enhanced transformer with
-  rotary position embedding}, journal = {Neurocomputing}, volume = {568}, year = {2024}}
+@article{su2021, author = {Su, Jianlin and Lu, Yu and Pan, Shengfeng}, title = {RoFormer: Rotary embedding},
+  journal = {Neurocomputing}, volume = {568}, year = {2024}}
 @inproceedings{vaswani2017, author = {Vaswani, Ashish and Shazeer, Noam}, title = {Attention is all you need},
   booktitle = {Advances in Neural Information Processing Systems}, year = {2017}}
 """
@@ -77,7 +81,7 @@ def view(x, shape):
     return x.reshape(shape)        # no copy
 ```
 
-[Used in [Rotate each pair](27-positional-encodings.qmd#chunk-27-rotate-each-pair-by-its-angle){.pageref}.]{.chunk-links}
+[Used in [Rotate](ROTARY-rotate-each-pair-by-its-angle){.pageref}.]{.chunk-links}
 :::
 
 | operation | copies | cost |
@@ -105,24 +109,32 @@ $$ \\frac{f(x+h) - f(x-h)}{2h} = f'(x) + O(h^2) $$ {#eq-a-central}
 Text.
 """
 
-IDENTIFIERS = """
-# Index of identifiers and chunks {.unnumbered}
+ROTARY = "27-positional-encodings.qmd#chunk-27"
+IDENTIFIERS = f"""
+# Index of identifiers and chunks {{#sec-identifiers .unnumbered}}
 
-::: {.index}
-- `rope`: [Rotate each pair by its angle](27-positional-encodings.qmd#chunk-27-rotate-each-pair-by-its-angle){.pageref}
-- `view`: [Make a view](01-tensor-operations.qmd#chunk-01-make-a-view){.pageref}
-- *Split the features into pairs*: [chapter 27](27-positional-encodings.qmd#chunk-27-split-the-features-into-pairs){.pageref}
+::: {{.index}}
+- `rope`: [Rotate each pair by its angle]({ROTARY}-rotate-each-pair-by-its-angle){{.pageref}}
+- `view`: [Make a view](01-tensor-operations.qmd#chunk-01-make-a-view){{.pageref}}
+- *Split the features into pairs*: [chapter 27]({ROTARY}-split-the-features-into-pairs){{.pageref}}
 :::
 """
 
 
 def write_sample(folder: Path, **changes: str) -> Path:
     """Write the project; `changes` replaces whole files by their stem with `_` for `-`."""
-    texts = {"_quarto.yml": CONFIG, "references.bib": BIBLIOGRAPHY, "index.qmd": INDEX,
-             "chapters/00-prerequisites.qmd": ZERO, "chapters/01-tensor-operations.qmd": ONE,
-             "chapters/27-positional-encodings.qmd": rotary_chapter(), "chapters/a-testing.qmd": APPENDIX,
-             "chapters/identifiers.qmd": IDENTIFIERS, "chapters/figures/27-wave.svg": picture("#1f5f8b", 0),
-             "chapters/figures/27-shift.svg": picture("#b7791f", 40)}
+    texts = {
+        "_quarto.yml": CONFIG,
+        "references.bib": BIBLIOGRAPHY,
+        "index.qmd": INDEX,
+        "chapters/00-prerequisites.qmd": ZERO,
+        "chapters/01-tensor-operations.qmd": ONE.replace("ROTARY", ROTARY),
+        "chapters/27-positional-encodings.qmd": rotary_chapter(),
+        "chapters/a-testing.qmd": APPENDIX,
+        "chapters/identifiers.qmd": IDENTIFIERS,
+        "chapters/figures/27-wave.svg": picture("#1f5f8b", 0),
+        "chapters/figures/27-shift.svg": picture("#b7791f", 40),
+    }
     for path, text in texts.items():
         text = changes.get(Path(path).stem.replace("-", "_"), text)
         file = folder / path
@@ -137,6 +149,20 @@ def rotary_chapter() -> str:
 
 def picture(colour: str, shift: int) -> str:
     points = " ".join(f"{x},{60 - 40 * ((x + shift) % 80 - 40) / 40:.1f}" for x in range(10, 390, 4))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="400" height="140" viewBox="0 0 400 140">'
-            f'<rect width="400" height="140" fill="white"/><path d="M10 120H390M10 10V120" stroke="#555" fill="none"/>'
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/></svg>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="400" height="140" viewBox="0 0 400 140">'
+        f'<rect width="400" height="140" fill="white"/>'
+        f'<path d="M10 120H390M10 10V120" stroke="#555" fill="none"/>'
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/></svg>'
+    )
+
+
+@functools.cache
+def built() -> Path:
+    """The sample, in all formats: a folder with `build/book/` and `_book/`, made once in a test run."""
+    from scripts.typeset import typeset
+
+    root = Path(tempfile.mkdtemp(prefix="typeset-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    typeset(write_sample(root / "build" / "book"), root / "_book")
+    return root

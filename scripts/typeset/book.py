@@ -68,12 +68,12 @@ class Book:
     def written(self) -> list[Chapter]:
         return [chapter for chapter in self.chapters if chapter.written]
 
-    def problem(self, chapter: Chapter, needle: str, message: str) -> None:
-        """Note a mistake; `needle` is text that stands on its line in the chapter."""
+    def problem(self, chapter: Chapter, needle: str, message: str, nth: int = 1) -> None:
+        """Note a mistake; `needle` is text that stands on its line in the chapter, for the `nth` time."""
         from scripts.typeset.places import line_of
 
         if chapter.written:
-            self.problems.append(Problem(chapter.path, line_of(self.project, chapter, needle), message))
+            self.problems.append(Problem(chapter.path, line_of(self.project, chapter, needle, nth), message))
 
     def by_path(self, path: str) -> Chapter | None:
         return next((chapter for chapter in self.chapters if chapter.path == path), None)

@@ -59,13 +59,12 @@ class Normaliser(Floats):
         return self.formats != ALL
 
     # -- labels and numbers
-    def register(self, id: str, needle: str = "") -> None:
+    def register(self, id: str) -> None:
         if not id:
             return
         if id in self.chapter.ids and not self.conditional:
-            self.book.problem(
-                self.chapter, needle or f"#{id}", f"the id {id!r} is used twice in this chapter"
-            )
+            message = f"the id {id!r} is used twice in this chapter"
+            self.book.problem(self.chapter, f"#{id}", message, nth=2)
         self.chapter.ids.add(id)
         if self.conditional:
             self.chapter.formats[id] = self.chapter.formats.get(id, set()) | self.formats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from pathlib import Path
@@ -26,8 +27,8 @@ def _read(file: Path, _: int) -> str | None:
         return None
 
 
-def line_of(project: Project, chapter: Chapter, needle: str) -> int:
-    """The line of `needle` in the chapter's source, 0 where it cannot be told.
+def line_of(project: Project, chapter: Chapter, needle: str, nth: int = 1) -> int:
+    """The line of the `nth` `needle` in the chapter's source, 0 where it cannot be told.
 
     The woven file is searched first, since the tree was made from it; `lines.json` beside it says which line
     of the chapter each of its lines came from. White space in the needle matches any white space, since
@@ -39,17 +40,17 @@ def line_of(project: Project, chapter: Chapter, needle: str) -> int:
     text = r"\s+".join(map(re.escape, words))
     for expression in (re.compile(text + r"(?![\w-])"), re.compile(text)):
         for folder, lines in ((project.folder, _line_map(project, chapter)), (project.sources, None)):
-            line = _search(folder / chapter.path, expression)
+            line = _search(folder / chapter.path, expression, nth)
             line = lines[line - 1] if line and lines and line <= len(lines) else line
             if line and (lines or folder == project.sources):
                 return line
     return 0
 
 
-def _search(file: Path, expression: re.Pattern) -> int:
-    text = _text(file)
-    hit = expression.search(text) if text else None
-    return text.count("\n", 0, hit.start()) + 1 if hit else 0
+def _search(file: Path, expression: re.Pattern, nth: int) -> int:
+    text = _text(file) or ""
+    hits = list(itertools.islice(expression.finditer(text), nth))
+    return text.count("\n", 0, hits[-1].start()) + 1 if hits else 0
 
 
 def _line_map(project: Project, chapter: Chapter) -> list[int] | None:

@@ -1,0 +1,69 @@
+"""The EPUB: well-formed, complete, every link lands, and the same bytes every time."""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from xml.etree import ElementTree
+
+from typeset_sample import built, write_sample
+
+from scripts.typeset import typeset
+from scripts.typeset.book import EPUB
+
+XHTML = "{http://www.w3.org/1999/xhtml}"
+OPF = "{http://www.idpf.org/2007/opf}"
+
+
+def parts() -> dict[str, bytes]:
+    with zipfile.ZipFile(built() / "_book" / EPUB) as archive:
+        first = archive.infolist()[0]
+        assert first.filename == "mimetype" and first.compress_type == zipfile.ZIP_STORED
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def trees() -> dict[str, ElementTree.Element]:
+    return {name: ElementTree.fromstring(data) for name, data in parts().items() if name.endswith(".xhtml")}
+
+
+def test_every_link_and_picture_is_there():
+    pages, names = trees(), set(parts())
+    ids = {name: {element.get("id") for element in page.iter()} for name, page in pages.items()}
+    for name, page in pages.items():
+        for image in page.iter(f"{XHTML}img"):
+            assert posixpath.join("EPUB", image.get("src")) in names and image.get("alt")
+        for link in page.iter(f"{XHTML}a"):
+            target, _, id = link.get("href").partition("#")
+            if "://" in target:
+                continue
+            home = posixpath.join("EPUB", target) if target else name
+            assert home in pages and (not id or id in ids[home]), (name, link.get("href"))
+
+
+def test_ids_are_unique():
+    for page in trees().values():
+        ids = [element.get("id") for element in page.iter() if element.get("id")]
+        assert len(ids) == len(set(ids))
+
+
+def test_the_package_lists_every_file_once():
+    found = parts()
+    package = ElementTree.fromstring(found["EPUB/package.opf"])
+    listed = ["EPUB/" + item.get("href") for item in package.iter(f"{OPF}item")]
+    assert sorted(listed) == sorted(set(found) - {"mimetype", "META-INF/container.xml", "EPUB/package.opf"})
+    ids = {item.get("id") for item in package.iter(f"{OPF}item")}
+    assert all(item.get("idref") in ids for item in package.iter(f"{OPF}itemref"))
+
+
+def test_formulas_are_mathml_and_formats_chosen():
+    text = parts()["EPUB/chapters-27-positional-encodings.xhtml"].decode()
+    assert "<math " in text and "katex-html" not in text and "<details" not in text
+    assert (
+        "Anywhere but on the web." in text and "Only on the web." not in text and "Only on paper." not in text
+    )
+
+
+def test_the_same_bytes_again(tmp_path):
+    project = write_sample(tmp_path / "build" / "book")
+    typeset(project, tmp_path / "_book", ("epub",))
+    assert (tmp_path / "_book" / EPUB).read_bytes() == (built() / "_book" / EPUB).read_bytes()

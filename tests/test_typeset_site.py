@@ -1,0 +1,186 @@
+"""The HTML site, read as a browser and as a reader would."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from typeset_sample import built, write_sample
+
+from scripts.gates.site import broken
+from scripts.typeset import typeset
+
+ROTARY = "chapters/27-positional-encodings.html"
+
+
+def page(path: str = ROTARY) -> str:
+    return (built() / "_book" / path).read_text(encoding="utf-8")
+
+
+def test_every_link_lands_and_nothing_asks_the_network():
+    assert broken(built() / "_book") == []
+
+
+def test_every_page_is_well_formed():
+    for file in (built() / "_book").rglob("*.html"):
+        text = re.sub(r"<(meta|link|input)([^>]*)>", r"<\1\2/>", file.read_text(encoding="utf-8"))
+        body = text[text.index("<html") :].replace(" hidden>", ">").replace(" defer>", ">")
+        ElementTree.fromstring(body)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '<span class="secno">27</span> Positional encodings',
+        '<a class="xref" href="00-prerequisites.html#eq-00-mean">Equation\u00a00.1</a>',
+        '<a class="xref" href="#eq-27-rotation">27.1</a>',
+        '<a class="xref" href="#fig-27-wave">Figs.\u00a027.1</a>',
+        '<a class="xref" href="#fig-27-two-a">Figure\u00a027.2 (a)</a>',
+        "Theorem 27.1 ",
+        '<a class="xref" href="01-tensor-operations.html">Chapter\u00a01</a>',
+        '<span class="caption-label">Table 27.1</span> The ladder, measured',
+        '<span class="caption-label">Listing 27.1</span> A line that is <em>too long</em>',
+        "A title <em>inside</em>",
+        'alt="A saw-tooth line over an axis."',
+        "Only on the web.",
+    ],
+)
+def test_numbers_references_and_captions(words):
+    assert words in page()
+
+
+def test_other_formats_are_left_out():
+    assert "Only on paper" not in page() and "Anywhere but" not in page() and "sec-27-hints" not in page()
+
+
+def test_chapter_zero_is_unnumbered_and_its_equations_are_not():
+    text = page("chapters/00-prerequisites.html")
+    assert '<h1 id="sec-prerequisites">Prerequisites</h1>' in text and "(0.1)" in text
+    assert '<h2 id="sec-00-what">What you need' in text
+
+
+def test_appendices_have_letters():
+    text = page("chapters/a-testing.html")
+    assert (
+        '<span class="secno appendix">A</span> Testing' in text
+        and "(A.1)" in text
+        and "A.1</span> Helpers" in text
+    )
+
+
+def test_chunks_link_to_chunks_and_equations():
+    text = page()
+    assert re.search(r'<a class="chunkref" href="#chunk-27-split-the-features-into-pairs">', text)
+    assert '<a href="#eq-27-rotation">eq. 27.1</a>' in text
+    assert '<a href="00-prerequisites.html#eq-00-mean">eq. 0.1</a>' in text
+    assert '<a href="01-tensor-operations.html#chunk-01-make-a-view">Make a view</a>' in text
+
+
+def test_annotations_hints_outputs_and_footnotes():
+    text = page()
+    assert (
+        text.count('class="mark"') == 2 and '<ol class="annotations">' in text and "# &lt;1&gt;" not in text
+    )
+    assert text.count('<details class="callout tip hint">') == 2
+    assert '<div class="code output"><pre><code>m=0  score 0.4411' in text
+    one = page("chapters/01-tensor-operations.html")
+    assert 'href="#fn1"' in one and 'id="fn1"' in one and 'href="#fnref1"' in one
+
+
+def test_citations_lead_to_the_bibliography():
+    assert re.search(r'Su et al\. \(<a href="\.\./references\.html#ref-su2021">2024</a>\)', page())
+    assert 'id="ref-vaswani2017"' in page("references.html")
+
+
+def test_mathematics_is_set_beforehand_and_can_be_read_aloud():
+    assert page().count("<math ") > 15 and 'class="katex-html" aria-hidden="true"' in page()
+
+
+def test_the_page_s_frame():
+    text = page()
+    for words in (
+        '<html lang="en"',
+        'class="skip" href="#content"',
+        '<main id="content"',
+        'aria-label="On this page"',
+        'aria-current="page"',
+        'rel="prev" href="01-tensor-operations.html"',
+        'rel="next" href="a-testing.html"',
+    ):
+        assert words in text
+    assert "Module 4 · Transformers and production" in text
+
+
+def test_search_finds_offline():
+    from py_mini_racer import MiniRacer
+
+    assets = built() / "_book" / "assets"
+    engine = MiniRacer()
+    engine.eval("var window = this; " + (assets / "minisearch.js").read_text(encoding="utf-8") + ";0")
+    engine.eval((assets / "search-index.js").read_text(encoding="utf-8") + ";0")
+    hits = json.loads(
+        engine.eval("""
+        const ms = new MiniSearch({fields: ["title", "chapter", "text"], storeFields: ["url"]});
+        ms.addAll(BOOK_INDEX);
+        JSON.stringify(ms.search("rotate_pairs").map((hit) => hit.url))""")
+    )
+    assert f"{ROTARY}#sec-27-level-2" in hits[:3]
+
+
+def contrast(one: str, other: str) -> float:
+    def light(colour: str) -> float:
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_have_enough_contrast():
+    assets = built() / "_book" / "assets"
+    style = "".join((assets / name).read_text(encoding="utf-8") for name in ("book.css", "code.css"))
+    for start in (":root {", '[data-theme="dark"] {'):
+        blocks = [part.split("}")[0] for part in style.split(start)[1:]]
+        colours = {
+            name: value for block in blocks for name, value in re.findall(r"--(\w+): (#\w{6});", block)
+        }
+        for name in (
+            "ink",
+            "mute",
+            "accent",
+            "note",
+            "tip",
+            "warning",
+            "important",
+            "caution",
+            "kw",
+            "str",
+            "num",
+            "com",
+            "fun",
+            "bui",
+        ):
+            for ground in ("paper", "soft", "softer"):
+                assert contrast(colours[name], colours[ground]) >= 4.5, (start, name, ground)
+
+
+def test_one_chapter_alone(tmp_path):
+    project = write_sample(tmp_path / "build" / "book")
+    typeset(project, tmp_path / "_book", ("html",), only="27")
+    text = (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8")
+    assert "Chapter\u00a01" in text and 'href="01-tensor-operations.html"' not in text
+    assert not (tmp_path / "_book" / "chapters" / "01-tensor-operations.html").exists()
+    assert broken(tmp_path / "_book") == []
+
+
+def test_one_chapter_in_a_finished_book_keeps_the_others(tmp_path):
+    project = write_sample(tmp_path / "build" / "book")
+    typeset(project, tmp_path / "_book", ("html",))
+    before = (tmp_path / "_book" / "assets" / "search-index.js").read_bytes()
+    typeset(project, tmp_path / "_book", ("html",), only="27")
+    assert 'href="01-tensor-operations.html"' in (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8")
+    assert (tmp_path / "_book" / "assets" / "search-index.js").read_bytes() == before
+    assert broken(tmp_path / "_book") == []
