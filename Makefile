@@ -69,10 +69,10 @@ check: .venv/ready-test .venv/ready-book .venv/ready-reference ## every gate; ne
 	@$(RUN) check $(topic) $(ARGS)
 
 golden: .venv/ready-test .venv/ready-reference ## regenerate the reference outputs with PyTorch (TOPIC=27)
-	@$(RUN) golden $(topic)
+	@$(RUN) golden $(topic) $(ARGS)
 
 bench: .venv/ready-test ## measure the four levels of every topic against each other (TOPIC=27)
-	@$(RUN) bench $(topic)
+	@$(RUN) bench $(topic) $(ARGS)
 
 # -- set-up
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.books import chunk, files, head, make_book, stitch, tangle, text
 
+set_hypothesis_home_dir(tempfile.gettempdir())  # nothing of it in the repository
 HERE = "level2_vectorized.py"
 CHAPTER = "chapters/27-x.qmd"
 
@@ -79,6 +83,8 @@ def test_tangle_edit_stitch_round_trip(tmp_path_factory, chapter, data):
     lines[at : at + (how != "insert")] = [] if how == "delete" else [blank + "new = 1  # eq. 27.1"]
     (root / path).write_text("\n".join(lines))
     mine = (root / path).read_bytes()
+    if mine.rstrip(b"\n") == before[path].rstrip(b"\n"):  # how many line ends end a file is not an edit
+        return
     status, said = stitch(root)
     if status:
         assert (
