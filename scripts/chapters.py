@@ -15,6 +15,7 @@ from pathlib import Path
 from scripts import front
 from scripts.errors import Problem, Problems
 from scripts.fences import Fence, find
+from scripts.fresh import STAGE
 
 LABEL = re.compile(r"\$\$[ \t]*\n?[ \t]*\{[^}\n]*?#(eq-[\w-]+)[^}\n]*\}")
 HEADING = re.compile(r"#[ \t]+(.*?)[ \t]*(\{[^{}]*\})?[ \t]*#*$")
@@ -300,8 +301,10 @@ def _load(root: Path, texts: dict[str, bytes]) -> tuple[Book, list[Problem]]:
             data = texts[path] if path in texts else (root / path).read_bytes()
             chapters.append(Chapter(path, data, letter))
         except FileNotFoundError:
-            missing.append(Problem("_quarto.yml", line, f"{path} is listed, but there is no such file; "
-                                                        "expected it to exist"))
+            held = (root / STAGE / "journal.json").exists()
+            advice = "run make tangle: it ends what was interrupted" if held else "expected it to exist"
+            what = f"{path} is listed, but there is no such file; {advice}"
+            missing.append(Problem("_quarto.yml", line, what))
         except OSError as error:
             missing.append(Problem("_quarto.yml", line, f"{path}: {error.strerror}; "
                                                         "expected a readable file"))
