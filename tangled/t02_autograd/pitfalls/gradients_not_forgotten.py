@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:4cd9eb4dfbaeba87
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:96b818ecb02ba2a0
 # Pitfall 2.8: gradients not forgotten
 """Level 2: a graph of arrays; every arrow carries a vector-Jacobian product."""
 
@@ -348,4 +348,4 @@ class SGD:
     def zero_grad(self):
         """Forget all gradients, before the next backward pass adds to them."""
         for grad in [p.grad for p in self.parameters]:
-            grad = None  # noqa: F841
+            grad = None
