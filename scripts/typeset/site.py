@@ -113,24 +113,33 @@ def sidebar_item(book: Book, chapter: Chapter, here: Chapter) -> str:
     name = name_of(book, chapter)
     if not (chapter.written or chapter.on_site):
         return f"<li><span>{name}</span></li>\n"
-    current = ' aria-current="page"' if chapter is here else ""
+    if chapter is here:
+        return f'<li><a href="#content" aria-current="page">{name}</a>{sections(book, chapter)}</li>\n'
     address = posixpath.relpath(chapter.page, posixpath.dirname(here.page) or ".")
-    return f'<li><a href="{address}"{current}>{name}</a></li>\n'
+    return f'<li><a href="{address}">{name}</a></li>\n'
+
+
+def sections(book: Book, chapter: Chapter) -> str:
+    """The sections below the current chapter, shown where there is no room for a column of their own."""
+    items = "".join(contents_item(HtmlWriter(book, chapter), heading) for heading in chapter.headings
+                    if heading["level"] == 2 and chapter.has(heading["id"], "html"))
+    return f'<ul class="sections">\n{items}</ul>' if items else ""
 
 
 def contents(book: Book, chapter: Chapter) -> str:
     """On this page: sections and subsections."""
     writer = HtmlWriter(book, chapter)
-    items = ""
-    for heading in chapter.headings:
-        if heading["level"] > 3 or not chapter.has(heading["id"], "html"):
-            continue
-        number = f'<span class="no">{heading["number"]}</span> ' if heading["number"] else ""
-        title = writer.inlines(heading["title"])
-        items += f'<li class="level{heading["level"]}"><a href="#{heading["id"]}">{number}{title}</a></li>\n'
+    items = "".join(contents_item(writer, heading) for heading in chapter.headings
+                    if heading["level"] <= 3 and chapter.has(heading["id"], "html"))
     if not items:
         return ""
     return f'<nav class="toc" aria-label="On this page">\n<h2>On this page</h2>\n<ul>\n{items}</ul>\n</nav>'
+
+
+def contents_item(writer: HtmlWriter, heading: dict) -> str:
+    number = f'<span class="no">{heading["number"]}</span> ' if heading["number"] else ""
+    title = writer.inlines(heading["title"])
+    return f'<li class="level{heading["level"]}"><a href="#{heading["id"]}">{number}{title}</a></li>\n'
 
 
 def neighbours(book: Book, here: Chapter) -> str:

@@ -28,6 +28,7 @@
     if (open) (side.querySelector("[aria-current]") || side.querySelector("a")).focus();
   }
   menu.addEventListener("click", () => setMenu(!side.classList.contains("open")));
+  side.addEventListener("click", (event) => { if (event.target.closest("a")) setMenu(false); });
   const current = side.querySelector("[aria-current]");
   if (current && side.scrollHeight > side.clientHeight) {
     side.scrollTop = current.offsetTop - side.clientHeight / 3;
@@ -76,14 +77,19 @@
   });
 
   // -- where the reader is
-  const links = all(".toc a");
+  const links = all(".toc a, .side .sections a");
   if (links.length && "IntersectionObserver" in window) {
     const heads = links.map((a) => document.getElementById(decodeURIComponent(a.hash.slice(1)))).filter(Boolean);
     const mark = () => {
       let here = heads[0];
-      for (const head of heads) if (head.getBoundingClientRect().top < 120) here = head;
+      let section = heads[0];
+      for (const head of heads) {
+        if (head.getBoundingClientRect().top >= 120) continue;
+        here = head;
+        if (head.tagName === "H2") section = head;
+      }
       links.forEach((a) => {
-        if (a.hash === "#" + here.id) a.setAttribute("aria-current", "true");
+        if (a.hash === "#" + (a.closest(".sections") ? section : here).id) a.setAttribute("aria-current", "true");
         else a.removeAttribute("aria-current");
       });
     };

@@ -21,7 +21,8 @@
   // the words around the first hit, with the hits marked; built from nodes, never from HTML
   function excerpt(text, terms) {
     const pattern = new RegExp("(" + terms.map((t) => t.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|") + ")", "giu");
-    const start = Math.max(0, text.search(pattern) - 60);
+    let start = Math.max(0, text.search(pattern) - 60);
+    if (start) start = text.indexOf(" ", start) + 1;
     const piece = (start ? "… " : "") + text.slice(start, start + 170) + (text.length > start + 170 ? " …" : "");
     const span = document.createElement("span");
     piece.split(pattern).forEach((part, k) => {
