@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "t90_scores"
+PLAIN = [word for name in ("cacheprovider", "hypothesispytest", "timeout", "anyio") for word in ("-p", f"no:{name}")]
 CHAPTER = '''---
 topic: 90
 package: t90_scores
@@ -202,7 +203,7 @@ def run(repo: Path, *arguments: str, timeout: float = 60) -> Graded:
     """pytest on the topic, with the records that it kept."""
     results = repo / "results.jsonl"
     results.unlink(missing_ok=True)
-    done = subprocess.run([sys.executable, "-m", "pytest", "--results", str(results), "-p", "no:cacheprovider",
+    done = subprocess.run([sys.executable, "-m", "pytest", "--results", str(results), *PLAIN,
                            f"tangled/{PACKAGE}", *arguments],
                           cwd=repo, env=environment(), text=True, capture_output=True, timeout=timeout)
     log = [json.loads(x) for x in results.read_text().splitlines()] if results.is_file() else []
