@@ -129,7 +129,8 @@ def test_no_limit():
 def test_imports_are_read_from_the_tree():
     import ast
     for code in ("import torch", "import numpy, jax.numpy as j", "from sklearn import svm",
-                 "def f():\n import autograd", "import importlib\nimportlib.import_module('tensorflow')", "from tangled import t90_scores"):
+                 "def f():\n import autograd",
+                 "import importlib\nimportlib.import_module('tensorflow')", "from tangled import t90_scores"):
         with pytest.raises(levels.Unusable):
             levels.refuse_imports(ast.parse(code), "x.py", PACKAGE)
     for code in ("import numpy", "from tangled.t01_tensor_operations import unbroadcast", "from . import torch",
