@@ -46,6 +46,7 @@ def test_bookmarks():
 def test_language_title_and_tags():
     data = pdf()
     assert b"/Lang(en" in data and b"/MarkInfo" in data and b"Sample Book" in data
+    assert b"<pdfuaid:part>1</pdfuaid:part>" in data
 
 
 def test_text_alternatives_reach_the_file():

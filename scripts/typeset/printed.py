@@ -51,17 +51,24 @@ def is_single(book: Book) -> bool:
 
 
 def compile_pdf(main: Path, pdf: Path) -> None:
-    """Compile with the fonts that ship with Typst and with the book, and no others."""
+    """Compile with the fonts that Typst and the book ship, and no others.
+
+    The result is PDF/UA-1, the accessible kind, unless a chapter stands in the way (it skips a heading level,
+    or a picture has no text alternative): then it is plain tagged PDF.
+    """
     import typst
 
     pdf.parent.mkdir(parents=True, exist_ok=True)
     compiler = typst.Compiler(
         str(main), root=str(main.parent), font_paths=[str(FONTS / "print")], ignore_system_fonts=True
     )
-    try:
-        compiler.compile(output=str(pdf), format="pdf", timestamp=timestamp())
-    except typst.TypstError as fault:
-        raise Problem(str(main), 0, f"Typst stopped: {fault.diagnostic}") from None
+    for standards in (["ua-1"], []):
+        try:
+            compiler.compile(output=str(pdf), format="pdf", timestamp=timestamp(), pdf_standards=standards)
+            return
+        except typst.TypstError as fault:
+            if not standards or "PDF/UA" not in fault.diagnostic:
+                raise Problem(str(main), 0, f"Typst stopped: {fault.diagnostic}") from None
 
 
 def picture_of_cover(book: Book) -> bytes:
@@ -102,4 +109,7 @@ def finish(job: subprocess.Popen) -> None:
 
 
 if __name__ == "__main__":
-    compile_pdf(Path(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        compile_pdf(Path(sys.argv[1]), Path(sys.argv[2]))
+    except Problem as fault:
+        sys.exit(str(fault))

@@ -48,6 +48,11 @@ class TypstWriter(Tables, Writer):
             out += f"#block(sticky: true)[{text.strip()}]\n\n" if asked else text
         return out
 
+    @property
+    def level(self) -> int:
+        """The heading level of the chapter: below its part, if the book has parts."""
+        return 2 if self.chapter.part and all(chapter.written for chapter in self.book.chapters) else 1
+
     # -- places
     def label(self, id: str, chapter=None) -> str:
         return quoted(f"{(chapter or self.chapter).key}:{id}")
@@ -217,9 +222,9 @@ class TypstWriter(Tables, Writer):
         label = self.label(node["id"])
         if node["level"] == 1:
             word = quoted(self.chapter.word)
-            level = 2 if self.chapter.part else 1
-            return f"#bookchapter({word}, {number}, {label}, {level})[{title}]\n\n"
-        return f"#booksection({node['level']}, {number}, {label})[{title}]\n\n"
+            return f"#bookchapter({word}, {number}, {label}, {self.level})[{title}]\n\n"
+        level = self.level + node["level"] - 1
+        return f"#booksection({node['level']}, {level}, {number}, {label})[{title}]\n\n"
 
     def block_Equation(self, node: dict) -> str:
         number = quoted(node["number"]) if node["number"] else "none"
