@@ -108,7 +108,7 @@ def name_it(error: BaseException, inside, of_test, impl_path: str) -> Accident:
     if kind == "Mismatch":
         return Accident("mismatch", text.split("\n"))
     if isinstance(error, NotImplementedError):
-        return Accident("todo", [f"{name} is not implemented yet" + (f": {text}" if text else "")])
+        return Accident("todo", [f"{name} is not implemented yet"])
     if isinstance(error, TimeLimit):
         return timed_out(error, inside, of_test)
     if isinstance(error, (SystemExit, Quit)):
