@@ -184,3 +184,12 @@ def test_one_chapter_in_a_finished_book_keeps_the_others(tmp_path):
     assert 'href="01-tensor-operations.html"' in (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8")
     assert (tmp_path / "_book" / "assets" / "search-index.js").read_bytes() == before
     assert broken(tmp_path / "_book") == []
+
+
+def test_the_same_files_again(tmp_path):
+    typeset(write_sample(tmp_path / "build" / "book"), tmp_path / "_book", ("html",))
+    for file in (tmp_path / "_book").rglob("*"):
+        if file.is_file() and file.suffix != ".html":
+            assert file.read_bytes() == (built() / "_book" / file.relative_to(tmp_path / "_book")).read_bytes()
+    text = (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8")
+    assert text == re.sub(r'<a class="pdf".*?</a>', "", page())

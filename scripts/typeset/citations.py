@@ -26,30 +26,27 @@ def key_of(cite: dict) -> str:
 
 def resolve(book: Book) -> None:
     """Fill `book.citations` and `book.references`; add the chapter References where there is none."""
-    cites = [
-        (chapter, cite)
-        for chapter in book.chapters
-        for cite in find(chapter.blocks, "Cite")
-        if not is_reference(cite)
-    ]
     files = [file for file in book.project.bibliography if file.is_file()]
     known = _known_keys(files)
     good: dict[str, dict] = {}
-    for chapter, cite in cites:
-        missing = [item["citationId"] for item in cite["c"][0] if item["citationId"] not in known]
-        for id in missing:
-            near = get_close_matches(id, known, 1)
-            hint = (
-                f"; did you mean @{near[0]}?" if near else "; expected an entry of references.bib or a label"
-            )
-            book.problem(chapter, f"@{id}", f"@{id} is not known{hint}")
-        if chapter.written:
-            book.cited |= {item["citationId"] for item in cite["c"][0]}
-        if not missing:
-            good.setdefault(key_of(cite), cite)
+    for chapter in book.chapters:
+        for cite in find(chapter.blocks, "Cite"):
+            if not is_reference(cite) and _is_known(book, chapter, cite, known):
+                good.setdefault(key_of(cite), cite)
     if good:
         _cite(book, good, files)
     _references_chapter(book)
+
+
+def _is_known(book: Book, chapter: Chapter, cite: dict, known: set[str]) -> bool:
+    """Whether all of a citation's keys are in the bibliography; those that are not become problems."""
+    ids = {item["citationId"] for item in cite["c"][0]}
+    book.cited |= ids if chapter.written else set()
+    for id in ids - known:
+        near = get_close_matches(id, known, 1)
+        hint = f"did you mean @{near[0]}?" if near else "expected an entry of references.bib or a label"
+        book.problem(chapter, f"@{id}", f"@{id} is not known; {hint}")
+    return ids <= known
 
 
 def _known_keys(files: list) -> set[str]:

@@ -16,15 +16,8 @@ FORMATS = ("html", "pdf", "epub")
 
 
 def typeset(
-    project: Path,
-    out: Path,
-    formats=FORMATS,
-    paper: str = "a4",
-    only: str | None = None,
-    *,
-    sources: Path | None = None,
-    work: Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    project: Path, out: Path, formats=FORMATS, paper: str = "a4", only: str | None = None, *,
+    sources: Path | None = None, work: Path | None = None, say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Set the Quarto book project in `project` and write the result into `out`.
 

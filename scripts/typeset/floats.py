@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 from scripts.typeset.tree import find, node, text_of
 
@@ -15,124 +16,71 @@ def caption_of(block: dict) -> list:
     return out
 
 
+def float_node(kind: str, caption: list, body: list, label: str | None = None, number: str | None = None,
+               id: str = "", columns: int = 0) -> dict:
+    """A figure, table or listing; `id` is for one without a label and so without a number."""
+    return node("Float", kind=kind, label=label, id=id, number=number, caption=caption, body=body, columns=columns)
+
+
 class Floats:
     """Mixed into the Normaliser."""
 
     def block_Figure(self, block: dict) -> dict:
         id, caption, body = block["c"][0][0], self.nested(caption_of(block)), block["c"][2]
-        if id.startswith("fig-"):
-            return self.float("fig", id, caption, self.blocks(body))
+        return self.float("fig", id, caption, lambda: self.blocks(body))
+
+    def float(self, kind: str, id: str, caption: list, body: Callable[[], list]) -> dict:
+        """A float takes its number before what is inside it."""
+        if id.startswith(f"{kind}-"):
+            return float_node(kind, caption, label=id, number=self.label(id), body=body())
         self.register(id)
-        return node(
-            "Float",
-            kind="fig",
-            label=None,
-            id=id,
-            number=None,
-            caption=caption,
-            body=self.blocks(body),
-            columns=0,
-            wide=False,
-        )
+        return float_node(kind, caption, body(), id=id)
 
     def block_Table(self, block: dict) -> dict:
-        attr, _, columns, *rest = block["c"]
-        id, values = attr[0], dict(attr[2])
+        (id, _, pairs), _, columns, head, bodies, foot = block["c"]
         caption = self.nested(caption_of(block))
-        widths = _widths(values.get("tbl-colwidths", ""), len(columns))
-        aligns = [align["t"] for align, _ in columns]
-        table = node(
-            "Grid",
-            aligns=aligns,
-            widths=widths,
-            head=self.rows(rest[0][1]),
-            body=self.rows([row for body in rest[1] for row in body[2] + body[3]] + rest[2][1]),
-        )
-        if id.startswith("tbl-"):
-            return self.float("tbl", id, caption, [table])
-        self.register(id)
-        if caption:
-            return node(
-                "Float",
-                kind="tbl",
-                label=None,
-                id=id,
-                number=None,
-                caption=caption,
-                body=[table],
-                columns=0,
-                wide=False,
-            )
-        return table
+        rows = [row for body in bodies for row in body[2] + body[3]] + foot[1]
+
+        def grid() -> list:
+            return [node("Grid", aligns=[align["t"] for align, _ in columns], head=self.rows(head[1]),
+                         body=self.rows(rows), widths=_widths(dict(pairs).get("tbl-colwidths", ""), len(columns)))]
+
+        return self.float("tbl", id, caption, grid) if id or caption else grid()[0]
 
     def rows(self, rows: list) -> list:
         """Rows as lists of cells: {align, rows, columns, body}."""
-        return [
-            [
-                {"align": cell[1]["t"], "rows": cell[2], "columns": cell[3], "body": self.blocks(cell[4])}
-                for cell in row[1]
-            ]
-            for row in rows
-        ]
+        names = ("align", "rows", "columns", "body")
+        return [[dict(zip(names, (cell[1]["t"], cell[2], cell[3], self.blocks(cell[4])))) for cell in row[1]]
+                for row in rows]
 
-    def float(self, kind: str, id: str, caption: list, body: list, columns: int = 0) -> dict:
-        return node(
-            "Float",
-            kind=kind,
-            label=id,
-            id="",
-            number=self.label(id),
-            caption=caption,
-            body=body,
-            columns=columns,
-            wide=False,
-        )
-
-    def float_div(self, id: str, values: dict, body: list) -> dict | list:
+    def float_div(self, id: str, values: dict, body: list) -> dict:
         """`::: {#fig-x layout-ncol=2}` … with its caption as last paragraph."""
         kind = "tbl" if id.startswith("tbl-") else "fig"
-        caption = self.titles.get(values.get(f"{kind}-cap", ""), [])
-        if not caption and len(body) > 1 and body[-1]["t"] == "Para" and not any(find(body[-1], "Image")):
-            caption, body = body[-1]["c"], body[:-1]
-        columns = int(values.get("layout-ncol", 0) or 0)
+        caption, body = _split_caption(body)
+        caption = caption or self.titles.get(values.get(f"{kind}-cap", ""), [])
         labelled = id.startswith(("fig-", "tbl-"))
-        number = self.label(id) if labelled else None
-        parts = [
-            b
-            for b in body
-            if b["t"] == "Figure" or (b["t"] == "Div" and b["c"][0][0].startswith(("fig-", "tbl-")))
-        ]
-        if parts:
-            body = [self.panel(part, number, k) for k, part in enumerate(parts)]
+        number = self.label(id) if labelled else self.register(id)
+        columns = int(values.get("layout-ncol", 0) or 0)
+        if any(map(_is_panel, body)):
+            panels = iter(range(len(body)))
+            body = [new for b in body for new in
+                    ([self.panel(b, number, next(panels))] if _is_panel(b) else self.blocks([b]))]
+            columns = columns or 1
         else:
-            body, inner = self.blocks(_bare(body)), []
-            for block in body:
-                inner += block["body"] if block["t"] == "Float" and not block["label"] else [block]
-            caption, body = caption or _first_caption(body), inner
-        if not labelled:
-            self.register(id)
-        return node(
-            "Float",
-            kind=kind,
-            label=id if labelled else None,
-            id="" if labelled else id,
-            number=number,
-            caption=self.nested(caption),
-            body=body,
-            columns=columns or (len(parts) and 1),
-            wide=False,
-        )
+            found = self.blocks(_bare(body))
+            caption = caption or _first_caption(found)
+            body = [inner for b in found for inner in (b["body"] if _is_bare_float(b) else [b])]
+        names = {"label": id} if labelled else {"id": id}
+        return float_node(kind, self.nested(caption), body, number=number, columns=columns, **names)
 
     def panel(self, part: dict, number: str | None, k: int) -> dict:
         """One of several pictures under one number: 27.3 (a)."""
         letter = chr(ord("a") + k)
+        id, caption, body = part["c"][0][0], [], part["c"][-1]
         if part["t"] == "Figure":
-            id, caption, body = part["c"][0][0], caption_of(part), part["c"][2]
+            caption = caption_of(part)
         else:
-            (id, _, _), body = part["c"]
-            caption = []
-            if len(body) > 1 and body[-1]["t"] == "Para" and not any(find(body[-1], "Image")):
-                caption, body = body[-1]["c"], body[:-1]
+            caption, body = _split_caption(body)
         if id and number:
             self.label_part(id, number, letter)
         elif id:
@@ -153,13 +101,28 @@ class Floats:
         self.book.labels[id] = Label(id, id.split("-")[0], f"{number} ({letter})", self.chapter)
 
 
+def _split_caption(body: list) -> tuple[list, list]:
+    """The last paragraph is the caption, if it is text and something stands before it."""
+    if len(body) > 1 and body[-1]["t"] == "Para" and not any(find(body[-1], "Image")):
+        return body[-1]["c"], body[:-1]
+    return [], body
+
+
+def _is_panel(block: dict) -> bool:
+    return block["t"] == "Figure" or (block["t"] == "Div" and block["c"][0][0].startswith(("fig-", "tbl-")))
+
+
+def _is_bare_float(block: dict) -> bool:
+    return block["t"] == "Float" and not block["label"]
+
+
 def _bare(blocks: list) -> list:
     """A paragraph that is nothing but pictures needs no paragraph's spacing."""
     return [{**b, "t": "Plain"} if b["t"] == "Para" and not text_of(b).strip() else b for b in blocks]
 
 
 def _first_caption(blocks: list) -> list:
-    return next((b["caption"] for b in blocks if b["t"] == "Float" and not b["label"]), [])
+    return next((block["caption"] for block in blocks if _is_bare_float(block)), [])
 
 
 def _widths(text: str, columns: int) -> list[float] | None:

@@ -5,7 +5,7 @@ Equation    tex, label, number                    (a block: paragraphs are split
 Program     source, language, role, id, annotated (role: code, chunk, output, error)
 Annotations items                                 (the list that explains a block's numbered marks)
 Callout     kind, title, body, collapse, id, classes
-Float       kind, label, number, caption, body, columns, wide
+Float       kind, label, number, caption, body, columns
 Panel       label, letter, caption, body          (a part of a Float)
 Statement   kind, label, number, name, body       (theorems and their like)
 Proof       name, body
@@ -20,12 +20,13 @@ from collections import Counter
 
 from scripts.typeset import pandoc
 from scripts.typeset.book import LABEL, STATEMENTS, Book, Label
-from scripts.typeset.floats import Floats
+from scripts.typeset.floats import Floats, float_node
 from scripts.typeset.project import Chapter
 from scripts.typeset.tree import attributes, find, node, string, text_of
 
 EQUATION_LABEL = re.compile(r"\{#(eq-[\w.:-]+)\}(.*)", re.S)
 MARK = re.compile(r"(?:#|//|--|%)[ \t]*<(\d+)>[ \t]*$", re.M)
+ROLES = {"chunk-code": "chunk", "error": "error", "output": "output"}
 CALLOUTS = {
     "note": "Note",
     "tip": "Tip",
@@ -169,41 +170,16 @@ class Normaliser(Floats):
             rest[:2] = [string(match[2])] if match[2] else []
         return node("Equation", tex=tex.strip(), label=label, number=number)
 
-    def block_CodeBlock(self, block: dict) -> dict | list:
+    def block_CodeBlock(self, block: dict) -> dict:
         (id, classes, pairs), source = block["c"]
-        values = dict(pairs)
-        role = (
-            "chunk"
-            if "chunk-code" in classes
-            else "error"
-            if "error" in classes
-            else "output"
-            if "output" in classes
-            else "code"
-        )
-        language = next(
-            (c for c in classes if c not in ("cell-code", "chunk-code", "output", "error", "annotate")), ""
-        )
-        code = node(
-            "Program",
-            source=source,
-            language=language,
-            role=role,
-            id="" if id.startswith("lst-") else id,
-            annotated=role != "output" and bool(MARK.search(source)),
-        )
+        role = next((role for name, role in ROLES.items() if name in classes), "code")
+        language = next((name for name in classes if name not in (*ROLES, "cell-code", "annotate")), "")
+        annotated = role != "output" and bool(MARK.search(source))
+        code = node("Program", source=source, language=language, role=role, id=id, annotated=annotated)
         if id.startswith("lst-"):
-            caption = self.titles.get(values.get("lst-cap", ""), [])
-            return node(
-                "Float",
-                kind="lst",
-                label=id,
-                number=self.label(id),
-                caption=caption,
-                body=[code],
-                columns=0,
-                wide=False,
-            )
+            code["id"] = ""
+            caption = self.titles.get(dict(pairs).get("lst-cap", ""), [])
+            return float_node("lst", caption, [code], label=id, number=self.label(id))
         self.register(id)
         return code
 
