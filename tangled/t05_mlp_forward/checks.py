@@ -1,0 +1,85 @@
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:606f2eacf41a089c
+"""Chapter 05: arguments checked, for all levels and for yours."""
+
+import numbers
+
+import numpy as np
+
+
+def floats(name, x, shape=None, dtype=None):
+    """`x` as an array of floats of that shape, in which letters stand for any size."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
+    if dtype is not None and x.dtype != dtype:
+        raise ValueError(f"{name} has dtype {x.dtype}; expected {dtype}, as the other arrays")
+    if shape is not None:
+        fits = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
+        if x.ndim != len(shape) or not fits:
+            shown = str(tuple(shape)).replace("'", "")
+            raise ValueError(f"{name} has shape {x.shape}; expected {shown}")
+    return x
+
+
+def layer(x, W, b):
+    """x (..., in), W (in, out) and b (out,) or None, all of one dtype."""
+    x = floats("x", x)
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {x.shape}; expected (N, in), or more axes before the last")
+    W = floats("W", W, (x.shape[-1], "out"), x.dtype)
+    return x, W, None if b is None else floats("b", b, (W.shape[1],), x.dtype)
+
+
+def classes(logits, y):
+    """logits (..., K), at least one row of them, and integers y (...) from 0 to K - 1."""
+    logits, y = floats("logits", logits), np.asarray(y)
+    if logits.ndim < 2 or logits.size == 0:
+        raise ValueError(f"logits has shape {logits.shape}; expected (N, K), N and K at least 1")
+    if y.dtype.kind not in "iu":
+        raise ValueError(f"y has dtype {y.dtype}; expected integers, the numbers of the classes")
+    if y.shape != logits.shape[:-1]:
+        raise ValueError(f"y has shape {y.shape}; expected {logits.shape[:-1]}")
+    if not 0 <= y.min() <= y.max() < logits.shape[-1]:
+        raise ValueError(f"y runs from {y.min()} to {y.max()}; "
+                         f"expected 0 to {logits.shape[-1] - 1}, the classes of the logits")
+    return logits, y
+
+
+def errors(pred, target):
+    """pred and target of one shape, at least one number; target in the dtype of pred."""
+    pred, target = floats("pred", pred), np.asarray(target)
+    if pred.size == 0:
+        raise ValueError(f"pred has shape {pred.shape}; expected at least one number")
+    if target.dtype.kind not in "fiu":
+        raise ValueError(f"target has dtype {target.dtype}; expected real numbers")
+    if target.shape != pred.shape:
+        raise ValueError(f"target has shape {target.shape}; expected {pred.shape}, that of pred")
+    return pred, target.astype(pred.dtype, copy=False)
+
+
+def network(parameters):
+    """At least one (W, b) pair, each as wide as the next one expects."""
+    pairs = list(parameters)
+    if not pairs or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs):
+        raise ValueError(f"parameters is {type(parameters).__name__} of {len(pairs)}; "
+                         "expected at least one pair (W, b)")
+    for k, ((W, _), (V, _)) in enumerate(zip(pairs, pairs[1:])):
+        if np.ndim(W) != 2 or np.ndim(V) != 2 or np.shape(W)[1] != np.shape(V)[0]:
+            raise ValueError(f"parameters[{k + 1}] has W of shape {np.shape(V)}; expected it to "
+                             f"take what parameters[{k}] with {np.shape(W)} gives")
+    return pairs
+
+
+def initial(rng, shape, gain, mode="fan_in"):
+    """A generator, a shape (in, out) and a positive gain."""
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng is {rng!r}; expected a numpy.random.Generator")
+    whole = isinstance(shape, (tuple, list)) and all(
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) and n > 0 for n in shape)
+    if not whole or len(shape) != 2:
+        raise ValueError(f"shape = {shape!r}; expected (in, out), two positive integers")
+    if not isinstance(gain, numbers.Real) or not 0 < gain < np.inf:
+        raise ValueError(f"gain = {gain!r}; expected a positive finite number")
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode = {mode!r}; expected 'fan_in' or 'fan_out'")
+    return tuple(int(n) for n in shape)
