@@ -95,18 +95,87 @@ def view(x, shape):
 @tbl-01-copies is short.
 """
 
-APPENDIX = """
+APPENDIX = r"""
 # Testing {#sec-testing}
 
 Tolerances, see [the rotation](27-positional-encodings.qmd#sec-27-rotation){.pageref}.
 
-$$ \\frac{f(x+h) - f(x-h)}{2h} = f'(x) + O(h^2) $$ {#eq-a-central}
+$$ \frac{f(x+h) - f(x-h)}{2h} = f'(x) + O(h^2) $$ {#eq-a-central}
 
 @eq-a-central is checked in every entry.
 
 ## Helpers {#sec-a-helpers}
 
-Text.
+A [small]{.smallcaps} [part]{#a-part .underline}, ~~struck~~, x^2^ and H~2~O, 'quoted', a hard\
+break, [a link](https://example.org), and [the preface](../index.qmd "a title").
+
+a. letters
+b. of a list
+
+(i) and Roman numerals
+
+| A line
+| and another
+
+---
+
+| left | right |
+|:-----|------:|
+| no caption | 1 |
+
+: {tbl-colwidths="[30,70]"}
+
+![From the root, in pixels.](/chapters/figures/27-wave.svg){width=120 fig-alt="A wave from the root"}
+
+::: {#tbl-a-two layout-ncol=2}
+::: {#tbl-a-one}
+| a |
+|---|
+| 1 |
+
+One
+:::
+
+::: {#tbl-a-other}
+| b |
+|---|
+| 2 |
+
+Other
+:::
+
+Two tables, @tbl-a-one and @tbl-a-other.
+:::
+
+::: {layout-ncol=2}
+![](figures/27-wave.svg){fig-alt="left"}
+
+![](figures/27-shift.svg){fig-alt="right"}
+:::
+
+```{.unknownlanguage #some-code}
+no colours
+```
+
+::: {.cell #a-cell}
+::: {.cell-output .cell-output-error}
+```
+ValueError: shape (2, 3)
+```
+:::
+:::
+
+::: {.callout-caution #a-box collapse="false"}
+Open, and with an id: [here](#a-box), [code](#some-code), [part](#a-part).
+:::
+
+::: {#exr-a-one}
+Do it.
+:::
+
+::: {.proof name="of nothing"}
+$$ 1 = 1 $$
+:::
 """
 
 ROTARY = "27-positional-encodings.qmd#chunk-27"
