@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:795608de651400b1
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:1cb70cd3ca2243db
 """What kind of mistake is it? From a wrong array and the right one to a sentence."""
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def moved(expected):
             yield f"reversed along axis {axis}", np.flip(expected, axis)
         if n > 2 and n % 2 == 0:
             halves = np.r_[0:n:2, 1:n:2]
-            yield (f"half-split where interleaved is expected, along axis {axis} (evens first, then odds)",
+            yield (f"half-split where interleaved is expected, along axis {axis} (evens, then odds)",
                    np.take(expected, halves, axis))
             yield (f"interleaved where half-split is expected, along axis {axis}",
                    np.take(expected, np.argsort(halves), axis))

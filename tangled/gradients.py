@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:0c3cf163e86a3900
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:5b2ee6df45f03ec9
 """Checking a backward pass against central differences."""
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ def check_gradients(f, f_backward, inputs, wrt=None, rtol: float = 1e-6, names=N
     grads = as_tuple(f_backward(copy_of(dout), cache), len(wrt))
     refuse_changed(kept, inputs, names, may_change, "the backward pass")
     try:
-        for place, grad in zip(wrt, grads):
-            compare_gradient(lambda: pair(f(*inputs))[0], inputs[place], dout, grad, f"d{names[place]}", rtol)
+        for i, grad in zip(wrt, grads):
+            compare_gradient(lambda: pair(f(*inputs))[0], inputs[i], dout, grad, f"d{names[i]}", rtol)
     except Mismatch as mistake:
         if said := ignored_upstream(f_backward, lambda: pair(f(*inputs))[1], dout, grads):
             raise Mismatch(mistake.what, f"{mistake.text.splitlines()[0]}\n{said}", mistake.got,
