@@ -66,7 +66,8 @@ def pytest_collection_modifyitems(config, items) -> None:
 def unwanted(item, config) -> bool:
     """Is it a test with no level to run on, or without `level` where only the learner's file counts?"""
     if "level" in getattr(item, "fixturenames", ()):
-        return "level" not in getattr(getattr(item, "callspec", None), "params", {})
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        return not isinstance(params.get("level"), str)          # pytest marks an empty set as skipped
     graded = config.getoption("impl") != "levels" or config.getoption("level") is not None
     return graded and package_of(item.path) is not None
 

@@ -124,6 +124,14 @@ def test_gradients(level):
 ```
 
 ```{.python file="tests/test_basic.py"}
+@pytest.mark.levels(3)
+@pytest.mark.performance
+def test_only_level_3(level, level_number):
+    """A test that is for one level"""
+    assert level_number == 3
+```
+
+```{.python file="tests/test_basic.py"}
 @pytest.mark.edge
 def test_features_differ(level):
     """Queries and keys with different numbers of features are refused"""
