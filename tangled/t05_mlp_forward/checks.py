@@ -1,6 +1,7 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:606f2eacf41a089c
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:c9f6d92521a868f4
 """Chapter 05: arguments checked, for all levels and for yours."""
 
+import itertools
 import numbers
 
 import numpy as np
@@ -63,7 +64,7 @@ def network(parameters):
     if not pairs or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs):
         raise ValueError(f"parameters is {type(parameters).__name__} of {len(pairs)}; "
                          "expected at least one pair (W, b)")
-    for k, ((W, _), (V, _)) in enumerate(zip(pairs, pairs[1:])):
+    for k, ((W, _), (V, _)) in enumerate(itertools.pairwise(pairs)):
         if np.ndim(W) != 2 or np.ndim(V) != 2 or np.shape(W)[1] != np.shape(V)[0]:
             raise ValueError(f"parameters[{k + 1}] has W of shape {np.shape(V)}; expected it to "
                              f"take what parameters[{k}] with {np.shape(W)} gives")

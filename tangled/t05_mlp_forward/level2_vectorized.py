@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:f8cf55d87dd51f83
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:0e3cb17d9c7dcb57
 """The forward pass of an MLP, level 2: expressions over whole arrays."""
 
 import math
@@ -152,7 +152,7 @@ def xavier_normal(rng, shape, gain=1.0):
     return _normal(rng, shape, _xavier_std(shape, gain))
 
 
-def kaiming_uniform(rng, shape, gain=math.sqrt(2.0), mode="fan_in"):
+def kaiming_uniform(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):
     """Uniform weights of variance gain^2 / fan.
 
     Parameters
@@ -174,7 +174,7 @@ def kaiming_uniform(rng, shape, gain=math.sqrt(2.0), mode="fan_in"):
     return _uniform(rng, shape, _kaiming_std(shape, gain, mode))
 
 
-def kaiming_normal(rng, shape, gain=math.sqrt(2.0), mode="fan_in"):
+def kaiming_normal(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):
     """Normal weights of variance gain^2 / fan; parameters as `kaiming_uniform`.
 
     Returns

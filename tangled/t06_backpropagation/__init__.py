@@ -1,0 +1,42 @@
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:4f973830d3c15ada
+"""Backpropagation."""
+
+from tangled.t06_backpropagation.level2_vectorized import (
+    CrossEntropyLoss,
+    DataLoader,
+    Engine,
+    GradientDescent,
+    Linear,
+    MSELoss,
+    Module,
+    Parameter,
+    Progress,
+    ReLU,
+    Sequential,
+    gradient_check,
+    linear_backward,
+    mlp_backward,
+    mse_backward,
+    relu_backward,
+    softmax_cross_entropy_backward,
+)
+
+__all__ = [
+    "CrossEntropyLoss",
+    "DataLoader",
+    "Engine",
+    "GradientDescent",
+    "Linear",
+    "MSELoss",
+    "Module",
+    "Parameter",
+    "Progress",
+    "ReLU",
+    "Sequential",
+    "gradient_check",
+    "linear_backward",
+    "mlp_backward",
+    "mse_backward",
+    "relu_backward",
+    "softmax_cross_entropy_backward",
+]
