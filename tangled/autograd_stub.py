@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:d37bccfc8de4cadb
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:78af39df94c9bb64
 """A complete small engine: Value, Tensor, no_grad and SGD of chapter 02, in one file."""
 
 import contextlib
@@ -10,14 +10,7 @@ from tangled.t01_tensor_operations import unbroadcast
 
 
 class Value:
-    """A number that remembers how it was computed; its shape, and that of its gradient, is ().
-
-    Parameters
-    ----------
-    data : float
-    edges : tuple of (Value, float)
-        Each operand, with the slope of this value with respect to it. A leaf has none.
-    """
+    """A number of shape () that remembers how it was computed: edges are (operand, slope) pairs."""
 
     __slots__ = ("data", "edges", "grad")
     __array_ufunc__ = None              # a NumPy number on the left leaves the operation to us
@@ -194,7 +187,7 @@ class Tensor:
         x, p = self.data, other.data
         y = x**p
         return _record(y, (self, lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))),
-                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x))))
+                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))))
 
     __radd__, __rmul__ = __add__, __mul__
 

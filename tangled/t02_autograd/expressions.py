@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:207a76ef741c3977
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:01019b770e1a57fb
 """What is tested: every operation, with broadcasting and with constants on both sides."""
 
 import numpy as np
@@ -31,17 +31,21 @@ EXPRESSIONS = {                        # name: (function of tensors, shapes of i
     "sum_axes": (lambda a: a.sum(axis=(0, -1), keepdims=True), [(2, 3, 4)]),
     "mean": (lambda a: a.mean(), [(3, 4)]),
     "mean_axis": (lambda a: a - a.mean(axis=-1, keepdims=True), [(3, 4)]),
+    "mean_axes": (lambda a: a.mean(axis=(-1, 0)), [(2, 3, 4)]),
     "max": (lambda a: a.max(), [(3, 4)]),
     "max_axis": (lambda a: a.max(axis=1), [(3, 4)]),
     "max_axes": (lambda a: a.max(axis=(0, 2), keepdims=True), [(2, 3, 4)]),
     "reshape": (lambda a: a.reshape(2, -1) * a.reshape((2, 6)), [(3, 4)]),
-    "transpose": (lambda a: a.transpose(2, 0, 1) @ a.T.T[0], [(2, 2, 3)]),
+    "transpose": (lambda a: a.transpose(2, 0, 1) @ a.transpose((0, -1, 1)).T[:, :, 0], [(2, 2, 3)]),
     "slice": (lambda a: a[1:, ::2] + a[0, 1], [(3, 4)]),
+    "new_axis": (lambda a: a[None, ..., 1:] + a[:2, None, -1:], [(3, 4)]),
     "rows_repeated": (lambda a: a[ROWS], [(3, 4)]),
     "rows_grid": (lambda a: a[ROWS.reshape(2, 2)], [(3, 4)]),
     "places": (lambda a: a[ROWS, np.array([1, 1, 1, 0])], [(3, 4)]),
     "mask": (lambda a: a[MASK], [(3, 4)]),
     "concatenate": (lambda a, b: type(a).concatenate([a, b, a], axis=-1), [(2, 3), (2, 3)]),
+    "concatenate_unequal": (lambda a, b: type(a).concatenate([a, np.ones((2, 3)), b]) ** 2,
+                            [(1, 3), (4, 3)]),
     "network": (lambda a, b, c: ((a @ b).tanh() @ c).relu() + (a @ b).sum(axis=1, keepdims=True),
                 [(5, 3), (3, 4), (4, 2)]),
 }

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:428bce3f68043883
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:8ac4cb59d7ae7b65
 """Level 1: a graph of single numbers; every arrow carries a slope."""
 
 import math
@@ -7,14 +7,7 @@ import numpy as np
 
 
 class Value:
-    """A number that remembers how it was computed; its shape, and that of its gradient, is ().
-
-    Parameters
-    ----------
-    data : float
-    edges : tuple of (Value, float)
-        Each operand, with the slope of this value with respect to it. A leaf has none.
-    """
+    """A number of shape () that remembers how it was computed: edges are (operand, slope) pairs."""
 
     __slots__ = ("data", "edges", "grad")
     __array_ufunc__ = None              # a NumPy number on the left leaves the operation to us

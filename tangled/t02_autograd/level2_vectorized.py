@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:0feb60f9e0182084
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:46d8bee540fcf28c
 """Level 2: a graph of arrays; every arrow carries a vector-Jacobian product."""
 
 import contextlib
@@ -91,7 +91,7 @@ class Tensor:
         x, p = self.data, other.data
         y = x**p
         return _record(y, (self, lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))),
-                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x))))
+                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))))
 
     __radd__, __rmul__ = __add__, __mul__
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:0a84f596c7bd2058
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:c192d47d200b1142
 """Level 3: the graph holds only the arrays that VJPs need, and lets go of them as it is used."""
 
 import contextlib
@@ -35,10 +35,7 @@ class _Node:
 
 
 class Tensor:
-    """An array that remembers how it was computed; parameters and attributes as in level 2.
-
-    `node` is the operation that made it, None for a leaf: a leaf stands in the graph for itself.
-    """
+    """An array of any shape that remembers how it was computed; `node` is None for a leaf."""
 
     __slots__ = ("data", "grad", "node", "requires_grad")
     __array_ufunc__ = None
@@ -95,7 +92,7 @@ class Tensor:
         x, p = self.data, other.data
         y = x**p
         return _record(y, (self, lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))),
-                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x))))
+                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))))
 
     __radd__, __rmul__ = __add__, __mul__
 

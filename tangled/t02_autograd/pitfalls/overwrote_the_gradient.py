@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:2b3d697370fa565e
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:997fe018b178752d
 # Pitfall 2.1: overwrote the gradient
 """Level 2: a graph of arrays; every arrow carries a vector-Jacobian product."""
 
@@ -92,7 +92,7 @@ class Tensor:
         x, p = self.data, other.data
         y = x**p
         return _record(y, (self, lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))),
-                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x))))
+                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))))
 
     __radd__, __rmul__ = __add__, __mul__
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:860ffd7d11b354af
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:b689eb15b4375a30
 """Shapes, values, gradients of every operation; accumulation; the optimiser."""
 
 import numpy as np
@@ -29,6 +29,18 @@ def test_shapes_and_dtypes(level, name):
     out.backward(np.ones(expected, out.data.dtype))
     for x, leaf in zip(arrays, leaves):
         assert (leaf.grad.shape, leaf.grad.dtype) == (x.shape, np.float32)
+
+
+@pytest.mark.shape
+@tensors_only
+@pytest.mark.parametrize("dtype", (np.float16, np.float32))
+@pytest.mark.parametrize("shape", ((), (3,)), ids=str)
+def test_python_numbers_keep_the_dtype(level, dtype, shape):
+    """A Python number takes the type of its tensor: float64 must not creep in, forward or back."""
+    x = level.Tensor(np.ones(shape, dtype))
+    out = (2.0**x + (3 - x * 0.5) / 2 + 1 / x - 1).mean()
+    out.backward()
+    assert (out.data.dtype, x.grad.dtype, x.grad.shape) == (dtype, dtype, shape)
 
 
 @pytest.mark.value
@@ -137,12 +149,26 @@ def test_no_shared_buffers(level):
     """y = a + b hands the same array to both; in-place changes of one must not reach the other."""
     a, b = level.Tensor(np.ones((2, 3))), level.Tensor(np.ones((2, 3)))
     s = a + b
-    (s + s.reshape(6).reshape(2, 3) * s + a).backward(upstream := rng(3).standard_normal((2, 3)))
-    expected = upstream * (1 + 2 * 2)
-    assert_close((a.grad, b.grad), (expected + upstream, expected), what="gradients of a, b")
+    before = rng(3).standard_normal((2, 3))
+    upstream, expected = before.copy(), before * (1 + 2 * 2)
+    (s + s.reshape(6).reshape(2, 3) * s + a).backward(upstream)
+    assert_close((a.grad, b.grad), (expected + before, expected), what="gradients of a, b")
+    b.zero_grad()
+    b.backward(upstream)
+    a.grad[...] = b.grad[...] = 0.0
+    assert_close(upstream, before, what="the argument of backward")
+
+
+@pytest.mark.gradient
+@tensors_only
+def test_leaves_do_not_share(level):
+    """The same share goes to two leaves: emptying the gradient of one leaves the other alone."""
+    a, b = level.Tensor(np.ones((2, 3))), level.Tensor(np.ones((2, 3)))
+    (a + b).sum().backward()
+    (a + b).sum().backward()
+    assert_close((a.grad, b.grad), (np.full((2, 3), 2.0),) * 2, what="gradients of a, b")
     a.grad[...] = 0.0
-    assert_close(b.grad, expected, what="gradient of b")
-    assert upstream.any(), "backward wrote into its argument"
+    assert_close(b.grad, np.full((2, 3), 2.0), what="gradient of b")
 
 
 @pytest.mark.gradient
@@ -161,14 +187,16 @@ def test_in_place_sums_are_private(level):
 @tensors_only
 def test_sgd_follows_the_formula(level):
     """Three steps on sum(w * w), each a factor 1 - 2 lr; an old gradient shows at step two."""
-    start = rng(4).standard_normal((3, 2))
-    w = level.Tensor(start)
-    optimiser = level.SGD([w], lr=0.1)
+    start = rng(4).standard_normal((3, 2)).astype(np.float32)
+    w, v, idle = level.Tensor(start), level.Tensor(2 * start), level.Tensor(start)
+    optimiser = level.SGD(iter([w, idle, v]), lr=0.1)
     for _ in range(3):
         optimiser.zero_grad()
-        (w * w).sum().backward()
+        ((w * w).sum() + (v * v).sum()).backward()
         optimiser.step()
-    assert_close(w.data, start * 0.8**3, what="w")
+    shrunk = start * np.float32(0.8**3)
+    assert_close((w.data, v.data, idle.data), (shrunk, 2 * shrunk, start), what="w, v, idle")
+    assert w.data.dtype == np.float32, "a step must keep the type of its parameter"
 
 
 @pytest.mark.gradient
