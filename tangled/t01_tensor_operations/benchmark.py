@@ -1,29 +1,54 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:bdf7f87adbb3f3f0
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:4a9bfd6be94cb37d
 """The measured ladders of chapter 01."""
+
+import functools
 
 import numpy as np
 
-from tangled.measuring import Ladder, torch_available
+from tangled.measuring import BYTES, SECONDS, Ladder, scaled, torch_available
 from tangled.t01_tensor_operations import level1_naive, level2_vectorized, level3_memory_efficient
 from tangled.testing import rng
 
 
-def modules(first=1):
-    """Levels by name, from level `first` on; level 4 where PyTorch is installed."""
+def ladder(task, first, function, *args, operations=""):
+    """A Ladder of `function`, called with `args`, from level `first` on; level 4 if it is there."""
     levels = [level1_naive, level2_vectorized, level3_memory_efficient]
     if torch_available():
         from tangled.t01_tensor_operations import level4_pytorch_reference
         levels.append(level4_pytorch_reference)
-    return {f"level {k}": module for k, module in enumerate(levels, 1) if k >= first}
+    calls = {f"level {k}": functools.partial(getattr(module, function), *args)
+             for k, module in enumerate(levels, 1) if k >= first}
+    return Ladder(f"{function}, {task}", calls, operations=operations)
 
 
 def ladders():
-    """Yields three Ladders: a small product, a large product without the loops, a softmax."""
+    """Yields Ladders: a small and a large product, then the operations that move data."""
     for n, first in ((48, 1), (512, 2)):
         a, b = rng(0).standard_normal((2, n, n)).astype(np.float32)
-        calls = {name: (lambda module=module, a=a, b=b: module.matmul(a, b))
-                 for name, module in modules(first).items()}
-        yield Ladder(f"matmul, n = k = m = {n}", calls, operations=f"{2 * n**3:,}")
-    x = rng(1).standard_normal((512, 1000)).astype(np.float32)
-    calls = {name: (lambda module=module: module.softmax(x)) for name, module in modules(2).items()}
-    yield Ladder("softmax, (512, 1000)", calls, operations=f"{x.size:,} exponentials")
+        yield ladder(f"n = k = m = {n}", first, "matmul", a, b, operations=f"{2 * n**3:,}")
+    g = rng(1).standard_normal((64, 64, 256)).astype(np.float32)
+    q = rng(2).standard_normal((2, 4, 128, 8, 64)).astype(np.float32)
+    x = rng(3).standard_normal((512, 1000)).astype(np.float32)
+    yield ladder("(64, 64, 256) to (256,)", 2, "unbroadcast", g, (256,))
+    yield ladder("(64, 64, 256) to (64, 64, 1)", 2, "unbroadcast", g, (64, 64, 1))
+    yield ladder("attention scores", 2, "einsum2", "bthd,bshd->bhts", *q)
+    yield ladder("(512, 1000)", 2, "softmax", x)
+    yield ladder("(31, 16384)", 2, "logsumexp", x.ravel()[:31 * 16384].reshape(31, 16384))
+    yield ladder("2,048 labels of 1,000", 2, "one_hot", rng(4).integers(0, 1000, 2048), 1000)
+
+
+class Overview:
+    """Measured ladders as one table: time of levels 2 and 3 against level 4, and peak memory."""
+
+    def __init__(self, results):
+        self.results = results
+
+    def _repr_markdown_(self):
+        lines = ["| task | level 2, time | level 3, time | level 2, memory | level 3, memory |",
+                 "|:---|---:|---:|---:|---:|"]
+        for result in self.results:
+            rows = [result.row(name) for name in ("level 2", "level 3")]
+            times = [scaled(r.seconds, SECONDS) if r.ratio is None else f"{r.ratio:.2f}" for r in rows]
+            cells = [f"`{result.name}`", *times, *(scaled(r.peak, BYTES) for r in rows)]
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines)

@@ -1,35 +1,27 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:2b5e146a52b4d42c
-"""Level 3: tensor operations that keep to the cache and make no temporaries."""
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:455f566b7bd5d8a6
+"""Level 3: tensor operations that keep to the cache and make few temporaries."""
+
+import math
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tangled.t01_tensor_operations.level2_vectorized import (
-    _reduce_operand,
     broadcast_shapes,
     broadcast_to,
     contiguous_strides,
     sliding_windows,
 )
 
-__all__ = ["broadcast_shapes", "broadcast_to", "contiguous_strides", "einsum2", "logsumexp", "matmul", "one_hot",
-           "sliding_windows", "softmax", "unbroadcast"]
+__all__ = ["broadcast_shapes", "broadcast_to", "contiguous_strides", "einsum2", "logsumexp",
+           "matmul", "one_hot", "outer_products", "sliding_windows", "softmax", "unbroadcast"]
 
 
 def matmul(a, b, tile=256, kernel=np.matmul):
     """Matrix product over the last two axes, tile by tile, the leading axes broadcast.
 
-    Parameters
-    ----------
-    a : ndarray of shape (..., n, k)
-    b : ndarray of shape (..., k, m)
-    tile : int
-        Largest side of a block; three blocks should fit in the cache.
-    kernel : callable
-        kernel(a_block, b_block, out=buffer) multiplies two blocks: `np.matmul` or `outer_products`.
-
-    Returns
-    -------
-    ndarray of shape (..., n, m), of the common dtype
+    `a` is (..., n, k), `b` (..., k, m), the result (..., n, m). `tile` is the largest side of a
+    block: three should fit in the cache. kernel(a_block, b_block, out=buffer) multiplies blocks.
     """
     a, b = np.asarray(a), np.asarray(b)
     for name, array in (("a", a), ("b", b)):
@@ -46,7 +38,7 @@ def matmul(a, b, tile=256, kernel=np.matmul):
 
 
 def _matmul_tiles(a, b, out, tile, kernel):
-    """Adds the product of `a` (n, k) and `b` (k, m) to `out` (n, m), one (tile, tile) block at a time."""
+    """Adds the product of `a` (n, k) and `b` (k, m) to `out` (n, m), block by block."""
     (n, k), m = a.shape, b.shape[1]
     buffer = np.empty(min(n, tile) * min(m, tile), out.dtype)
     for i in range(0, n, tile):
@@ -59,7 +51,7 @@ def _matmul_tiles(a, b, out, tile, kernel):
 
 
 def outer_products(a, b, out):
-    """The product of two small blocks `a` (t, k) and `b` (k, u) into `out` (t, u), without `@`."""
+    """The product of two blocks `a` (t, k) and `b` (k, u) into `out` (t, u), without `@`."""
     out[...] = 0
     step = np.empty_like(out)
     for p in range(a.shape[1]):
@@ -69,103 +61,115 @@ def outer_products(a, b, out):
 
 
 def unbroadcast(grad, shape):
-    """Sums `grad` over the axes along which `shape` was stretched: ndarray of `shape`; see level 2."""
+    """Sums `grad` over the axes along which `shape` was stretched: ndarray of `shape`."""
     grad = np.asarray(grad)
-    if grad.shape == tuple(shape):
-        return grad
-    shape = tuple(shape)
-    fits = len(shape) <= grad.ndim and all(n in (1, m) for n, m in zip(shape[::-1], grad.shape[::-1]))
-    if not fits:
-        raise ValueError(f"shape is {shape}, expected one that stretches to grad's {grad.shape}")
+    fits = all(n in (1, m) for n, m in zip(shape[::-1], grad.shape[::-1]))
+    if len(shape) > grad.ndim or not fits:
+        raise ValueError(f"shape is {shape}, expected what stretches to grad {grad.shape}")
     lead = grad.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(
-        lead + d for d, n in enumerate(shape) if n == 1 and grad.shape[lead + d] != 1)
-    if axes == tuple(range(lead)) and grad.size and grad.flags.c_contiguous and grad.dtype.kind == "f":
-        rows = grad.reshape(int(np.prod(grad.shape[:lead], dtype=int)), -1)      # (rows, size of the result)
-        return (np.ones(len(rows), grad.dtype) @ rows).reshape(shape)            # eq. 1.4
-    return grad.sum(axis=axes, keepdims=True).reshape(shape)
+    pairs = enumerate(zip(shape, grad.shape[lead:]), lead)
+    axes = (*range(lead), *(d for d, (n, m) in pairs if n == 1 and m != 1))
+    if not axes:
+        return grad
+    first, last = axes[0], axes[-1] + 1
+    if last - first > len(axes) or grad.dtype.char not in "fd" or not grad.flags.c_contiguous:
+        return grad.sum(axis=axes, keepdims=True).reshape(shape)
+    after = math.prod(grad.shape[last:])
+    before, count = math.prod(grad.shape[:first]), math.prod(grad.shape[first:last])
+    run, ones = grad.reshape(before, count, after), np.ones(count, grad.dtype)
+    total = run[:, :, 0] @ ones if after == 1 else ones @ run    # (before,), (before, after)
+    return total.reshape(shape)                          # eq. 1.4
 
 
 def einsum2(spec, a, b):
-    """Einstein summation of two operands with as few copies as their strides allow; see level 2."""
+    """Einstein sum of `a` and `b`, axes as `spec` says, copying only what strides require."""
     a, b = np.asarray(a), np.asarray(b)
-    parts = spec.replace(" ", "").replace("->", ",").split(",")
-    if len(parts) != 3 or "->" not in spec or not all(part.isalpha() or not part for part in parts):
-        raise ValueError(f"spec is {spec!r}, expected two operands and an output, such as 'ij,jk->ik'")
-    of_a, of_b, to = parts
-    lengths = {}
+    operands, arrow, to = spec.replace(" ", "").partition("->")
+    parts = operands.split(",")
+    if not arrow or len(parts) != 2 or not all(p.isalpha() or p == "" for p in (*parts, to)):
+        raise ValueError(f"spec is {spec!r}, expected two operands and an output: 'ij,jk->ik'")
+    of_a, of_b = parts
+    lengths = {}                                             # letter -> length
     for name, letters, array in (("a", of_a, a), ("b", of_b, b)):
         if len(letters) != array.ndim:
-            raise ValueError(f"{name} has {array.ndim} axes, expected {len(letters)} for {letters!r} in spec")
-        for letter, length in zip(letters, array.shape):
-            if lengths.setdefault(letter, length) != length:
-                raise ValueError(f"{name} has length {length} at {letter!r}, expected {lengths[letter]}")
+            raise ValueError(f"{name} has {array.ndim} axes, expected {len(letters)} ({letters})")
+        for c, length in zip(letters, array.shape):
+            if lengths.setdefault(c, length) != length:
+                raise ValueError(f"{name} has length {length} at {c!r}, expected {lengths[c]}")
     if len(set(to)) != len(to) or not set(to) <= set(lengths):
-        raise ValueError(f"spec is {spec!r}, expected output letters once each, out of {''.join(lengths)!r}")
+        raise ValueError(f"spec is {spec!r}, expected an output of the inputs' letters, each once")
     a, of_a = _reduce_operand(a, of_a, of_b + to)
     b, of_b = _reduce_operand(b, of_b, of_a + to)
-    shared = [c for c in of_a if c in of_b]
-    batch = [c for c in shared if c in to]
-    inner = [c for c in shared if c not in to]
+    batch = [c for c in of_a if c in of_b and c in to]
+    inner = [c for c in of_a if c in of_b and c not in to]
     left = [c for c in of_a if c not in of_b]
     right = [c for c in of_b if c not in of_a]
+    flat_a = _matrices(a, of_a, batch, left, inner)      # (*batch, left, inner)
+    flat_b = _matrices(b, of_b, batch, inner, right)     # (*batch, inner, right)
+    out = flat_a @ flat_b if inner else flat_a * flat_b  # eq. 1.8
     order = batch + left + right
-    out = np.empty([lengths[c] for c in order], np.result_type(a, b))
-    for stack in np.ndindex(*[lengths[c] for c in batch]):
-        at = dict(zip(batch, stack))
-        flat_a = _matrix(a, of_a, at, left, inner)       # (left, inner)
-        flat_b = _matrix(b, of_b, at, inner, right)      # (inner, right)
-        block = out[(*stack, ...)].reshape(len(flat_a), flat_b.shape[1])
-        np.matmul(flat_a, flat_b, out=block)             # eq. 1.8
-    return out.transpose([order.index(c) for c in to])
+    return out.reshape([lengths[c] for c in order]).transpose([order.index(c) for c in to])
 
 
-def _matrix(x, letters, at, rows, columns):
-    """`x` at the batch index `at` as a matrix (rows, columns): a view, as itself or transposed, if there is one."""
-    x = x[tuple(at.get(c, slice(None)) for c in letters)]
-    rest = [c for c in letters if c not in at]
-    by_rows = x.transpose([rest.index(c) for c in (*rows, *columns)])
-    by_columns = x.transpose([rest.index(c) for c in (*columns, *rows)])
-    count = int(np.prod(by_rows.shape[:len(rows)], dtype=int))
-    width = int(np.prod(by_rows.shape[len(rows):], dtype=int))
-    if by_columns.flags.c_contiguous and not by_rows.flags.c_contiguous:
-        return by_columns.reshape(width, count).T
-    return by_rows.reshape(count, width)
+def _reduce_operand(x, letters, wanted):
+    """`x` with diagonals for repeated letters; letters that nobody else wants are summed."""
+    unique = "".join(dict.fromkeys(letters))
+    steps = [sum(s for c, s in zip(letters, x.strides) if c == u) for u in unique]
+    x = as_strided(x, [x.shape[letters.index(u)] for u in unique], steps, writeable=False)
+    alone = tuple(d for d, u in enumerate(unique) if u not in wanted)
+    return (x.sum(axis=alone) if alone else x), "".join(u for u in unique if u in wanted)
+
+
+def _matrices(x, letters, batch, rows, columns):
+    """`x` as a stack of matrices (*batch, rows, columns): a view if it can be one."""
+    x = x.transpose([letters.index(c) for c in (*batch, *rows, *columns)])
+    i, j = len(batch), len(batch) + len(rows)
+    x = x.reshape(*x.shape[:i], math.prod(x.shape[i:j]), math.prod(x.shape[j:]))
+    return x if x.itemsize in x.strides[-2:] else x.copy()   # what the BLAS can walk
 
 
 def softmax(x, axis=-1):
-    """Softmax over one axis in a single new array of the shape of `x`; see level 2."""
-    x = np.asarray(x)
-    with np.errstate(invalid="ignore"):
-        out = np.subtract(x, x.max(axis=axis, keepdims=True))
-    np.exp(out, out=out)                                 # eq. 1.11
-    out /= out.sum(axis=axis, keepdims=True)
-    return out
-
-
-def logsumexp(x, axis=-1, block=256):
-    """log(sum(exp(x))) over one axis in one pass, `block` entries of the axis at a time; see level 2."""
+    """Softmax over one axis in a single new array of the shape of `x`."""
     x = np.moveaxis(np.asarray(x), axis, -1)             # a view (..., C)
-    largest = np.full(x.shape[:-1], -np.inf, x.dtype)
-    total = np.zeros(x.shape[:-1], x.dtype)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        out = np.subtract(x, x.max(axis=-1, keepdims=True, initial=-np.inf))
+        np.exp(out, out=out)                             # eq. 1.11
+        out *= (1.0 / _sums(out))[..., None]
+    return np.moveaxis(out, -1, axis)
+
+
+def logsumexp(x, axis=-1, block=1024):
+    """log(sum(exp(x))) over one axis of `x`, which goes; `block` of its entries at a time."""
+    x = np.moveaxis(np.asarray(x), axis, -1)             # a view (..., C)
+    m = np.full(x.shape[:-1], -np.inf, x.dtype)          # running maximum
+    s = np.zeros_like(m)                                 # running sum, relative to it
+    buffer = np.empty((*m.shape, min(block, x.shape[-1])), x.dtype)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         for start in range(0, x.shape[-1], block):
             part = x[..., start:start + block]
-            bigger = np.maximum(largest, part.max(axis=-1))
-            c = np.where(np.isinf(bigger), 0, bigger).astype(x.dtype, copy=False)
-            total *= np.exp(np.where(np.isinf(largest), -np.inf, largest - c), dtype=x.dtype)
-            total += np.exp(part - c[..., None]).sum(axis=-1)                    # eq. 1.12
-            largest = bigger
-        return np.where(np.isinf(largest), largest, largest + np.log(total)).astype(x.dtype, copy=False)
+            terms = buffer[..., :part.shape[-1]]
+            larger = np.maximum(m, part.max(axis=-1))
+            c = np.where(np.isinf(larger), 0, larger)
+            np.exp(np.subtract(part, c[..., None], out=terms), out=terms)
+            s = s * np.exp(m - c) + _sums(terms)         # eq. 1.12
+            m = larger
+        return np.where(np.isinf(m), m, m + np.log(s)).astype(x.dtype, copy=False)
+
+
+def _sums(terms):
+    """Sums over the last axis of `terms` (..., C): shape (...)."""
+    if terms.strides[-1] == terms.itemsize:
+        return terms @ np.ones(terms.shape[-1], terms.dtype)
+    return terms.sum(axis=-1)
 
 
 def one_hot(y, k):
-    """float32 (..., k) indicators of labels `y` (...): zeros, and one store for each label; see level 2."""
+    """float32 (..., k) indicators of labels `y` (...): zeros, and one store for each label."""
     y = np.asarray(y)
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"y has dtype {y.dtype}, expected integers")
     if y.size and not 0 <= y.min() <= y.max() < k:
-        raise ValueError(f"y holds labels from {y.min()} to {y.max()}, expected 0 to {k - 1}")
+        raise ValueError(f"y has labels from {y.min()} to {y.max()}, expected 0 to {k - 1}")
     out = np.zeros((y.size, k), np.float32)
     out[np.arange(y.size), y.ravel()] = 1.0
     return out.reshape(*y.shape, k)

@@ -1,6 +1,8 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:837da6c9d7e5890f
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:4ce14de981c5d465
 # Pitfall 1.1: forgot the stretched axes
 """Level 2: tensor operations over whole arrays; broadcasts and windows are views."""
+
+import math
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -12,31 +14,22 @@ def contiguous_strides(shape, itemsize=8, order="C"):
     Parameters
     ----------
     shape : tuple of int
-        Lengths of the axes; an axis of length 0 is stepped over as if it had length 1, as NumPy does.
-    itemsize : int
-        Bytes an entry.
-    order : {"C", "F"}
-        Which axis is contiguous: the last ("C") or the first ("F").
+        Lengths; one of 0 is stepped over as if it were 1, as NumPy does. Negative: ValueError.
+    itemsize : int, bytes an entry
+    order : "C" (last axis contiguous) or "F" (first); ValueError for another
 
     Returns
     -------
-    tuple of int
-        Bytes from one entry to the next, for each axis.
-
-    Raises
-    ------
-    ValueError
-        If a length is negative or the order unknown.
+    tuple of int: bytes from one entry to the next, for each axis
     """
     if any(length < 0 for length in shape):
         raise ValueError(f"shape is {tuple(shape)}, expected lengths of at least 0")
     if order not in ("C", "F"):
         raise ValueError(f"order is {order!r}, expected 'C' or 'F'")
-    lengths = np.maximum(np.array(shape, dtype=int), 1)
-    if order == "F":
-        strides = itemsize * np.cumprod(np.concatenate(([1], lengths)))[:-1]                 # eq. 1.2
-    else:
-        strides = itemsize * np.cumprod(np.concatenate(([1], lengths[::-1])))[-2::-1]
+    lengths = [max(length, 1) for length in shape]
+    lengths = lengths if order == "F" else lengths[::-1]     # the contiguous axis first
+    strides = itemsize * np.cumprod([1, *lengths])[:-1]      # eq. 1.2
+    strides = strides if order == "F" else strides[::-1]
     return tuple(strides.tolist())
 
 
@@ -45,25 +38,19 @@ def broadcast_shapes(*shapes):
 
     Parameters
     ----------
-    *shapes : tuples of int
-        Any number of shapes; () is a scalar's.
+    *shapes : any number of tuples of int; () is a scalar's
 
     Returns
     -------
-    tuple of int
-
-    Raises
-    ------
-    ValueError
-        If two lengths on an axis differ and neither is 1.
+    tuple of int; ValueError if two lengths on an axis differ and neither is 1
     """
     ndim = max(map(len, shapes), default=0)
-    table = np.array([(1,) * (ndim - len(shape)) + tuple(shape) for shape in shapes], dtype=int)
+    table = np.array([(1,) * (ndim - len(s)) + tuple(s) for s in shapes], dtype=int)
     table = table.reshape(len(shapes), ndim)                     # (shapes, axes)
     table[table == 1] = -1                                       # a 1 has no opinion
     common = table.max(axis=0, initial=-1)                       # (axes,)
     if ((table != -1) & (table != common)).any():
-        raise ValueError(f"shapes {shapes} do not broadcast, expected equal lengths or 1 on each axis")
+        raise ValueError(f"shapes are {shapes}, expected equal lengths or 1 on each axis")
     return tuple(np.where(common == -1, 1, common).tolist())
 
 
@@ -73,53 +60,38 @@ def broadcast_to(x, shape):
     Parameters
     ----------
     x : ndarray of any shape
-    shape : tuple of int
-        At least as many axes as `x`; aligned at the right, each length is that of `x`, or `x` has 1.
+    shape : tuple of int, to which that of `x` broadcasts; ValueError if it does not
 
     Returns
     -------
     ndarray of shape `shape`, sharing the memory of `x`
-
-    Raises
-    ------
-    ValueError
-        If `x` does not stretch to `shape`.
     """
     x = np.asarray(x)
-    shape = tuple(shape)
-    fits = len(shape) >= x.ndim and all(n in (1, m) for n, m in zip(x.shape[::-1], shape[::-1]))
-    if not fits:
-        raise ValueError(f"shape is {shape}, expected one that x of shape {x.shape} stretches to")
+    fits = all(n in (1, m) for n, m in zip(x.shape[::-1], shape[::-1]))
+    if len(shape) < x.ndim or not fits:
+        raise ValueError(f"shape is {shape}, expected what x {x.shape} stretches to")
     lead = len(shape) - x.ndim
     kept = zip(x.shape, shape[lead:], x.strides)
-    strides = (0,) * lead + tuple(s if n == m else 0 for n, m, s in kept)        # eq. 1.3
+    strides = (0,) * lead + tuple(s if n == m else 0 for n, m, s in kept)    # eq. 1.3
     return as_strided(x, shape, strides, writeable=False)
 
 
 def unbroadcast(grad, shape):
-    """The adjoint of `broadcast_to`: sums `grad` over the axes along which `shape` was stretched.
+    """The adjoint of `broadcast_to`: sums `grad` over the axes that were stretched.
 
     Parameters
     ----------
-    grad : ndarray
-        Gradient with respect to the stretched array.
-    shape : tuple of int
-        Shape before stretching.
+    grad : ndarray, the gradient with respect to the stretched array
+    shape : tuple of int, the shape before; ValueError if it does not stretch to grad's
 
     Returns
     -------
     ndarray of shape `shape`; `grad` itself if nothing was stretched
-
-    Raises
-    ------
-    ValueError
-        If `shape` does not stretch to the shape of `grad`.
     """
     grad = np.asarray(grad)
-    shape = tuple(shape)
-    fits = len(shape) <= grad.ndim and all(n in (1, m) for n, m in zip(shape[::-1], grad.shape[::-1]))
-    if not fits:
-        raise ValueError(f"shape is {shape}, expected one that stretches to grad's {grad.shape}")
+    fits = all(n in (1, m) for n, m in zip(shape[::-1], grad.shape[::-1]))
+    if len(shape) > grad.ndim or not fits:
+        raise ValueError(f"shape is {shape}, expected what stretches to grad {grad.shape}")
     lead = grad.ndim - len(shape)
     axes = tuple(range(lead))
     return grad.sum(axis=axes, keepdims=True).reshape(shape) if axes else grad
@@ -131,25 +103,19 @@ def sliding_windows(x, window, step=1):
     Parameters
     ----------
     x : ndarray of shape (..., n)
-    window : int
-        Length of a window, 1 to n.
-    step : int
-        Distance between the starts of neighbouring windows, at least 1.
+    window : int, 1 to n
+    step : int, at least 1: the distance between the starts of neighbouring windows
 
     Returns
     -------
     ndarray of shape (..., (n - window) // step + 1, window), sharing the memory of `x`
-
-    Raises
-    ------
-    ValueError
-        If no window fits, or the step is not positive.
+        ValueError if no window fits, or the step is not positive.
     """
     x = np.asarray(x)
     if x.ndim == 0:
         raise ValueError("x has no axis, expected at least one to slide along")
     if not 1 <= window <= x.shape[-1]:
-        raise ValueError(f"window is {window}, expected 1 to {x.shape[-1]}, the length of x's last axis")
+        raise ValueError(f"window is {window}, expected 1 to {x.shape[-1]}, the last length of x")
     if step < 1:
         raise ValueError(f"step is {step}, expected at least 1")
     count = (x.shape[-1] - window) // step + 1
@@ -169,11 +135,7 @@ def matmul(a, b):
     Returns
     -------
     ndarray of shape (..., n, m), of the common dtype
-
-    Raises
-    ------
-    ValueError
-        If an argument has fewer than two axes, or the inner lengths differ.
+        ValueError if an argument has fewer than two axes, or the inner lengths differ.
     """
     a, b = np.asarray(a), np.asarray(b)
     for name, array in (("a", a), ("b", b)):
@@ -184,7 +146,7 @@ def matmul(a, b):
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     out = np.zeros((*batch, a.shape[-2], b.shape[-1]), np.result_type(a, b))
     for p in range(a.shape[-1]):
-        out += a[..., :, p, None] * b[..., p, None, :]   # (..., n, 1) * (..., 1, m)    (eq. 1.6)
+        out += a[..., :, p, None] * b[..., p, None, :]   # (..., n, 1) (..., 1, m)  eq. 1.6
     return out
 
 
@@ -194,50 +156,44 @@ def einsum2(spec, a, b):
     Parameters
     ----------
     spec : str
-        One letter for each axis, "ij,jk->ik". A letter that repeats in one operand takes its diagonal;
-        letters missing from the output are summed.
-    a, b : ndarray
-        Axes as `spec` names them; a letter has one length throughout.
+        One letter for each axis, "ij,jk->ik". A letter that repeats in one operand takes its
+        diagonal; letters missing from the output are summed. ValueError if it does not fit.
+    a, b : ndarray, with the axes that `spec` names
 
     Returns
     -------
     ndarray with the axes of the output's letters; its shape is their lengths in that order
-
-    Raises
-    ------
-    ValueError
-        If `spec` is malformed or does not fit the shapes.
     """
     a, b = np.asarray(a), np.asarray(b)
-    parts = spec.replace(" ", "").replace("->", ",").split(",")
-    if len(parts) != 3 or "->" not in spec or not all(part.isalpha() or not part for part in parts):
-        raise ValueError(f"spec is {spec!r}, expected two operands and an output, such as 'ij,jk->ik'")
-    of_a, of_b, to = parts
-    lengths = {}
+    operands, arrow, to = spec.replace(" ", "").partition("->")
+    parts = operands.split(",")
+    if not arrow or len(parts) != 2 or not all(p.isalpha() or p == "" for p in (*parts, to)):
+        raise ValueError(f"spec is {spec!r}, expected two operands and an output: 'ij,jk->ik'")
+    of_a, of_b = parts
+    lengths = {}                                             # letter -> length
     for name, letters, array in (("a", of_a, a), ("b", of_b, b)):
         if len(letters) != array.ndim:
-            raise ValueError(f"{name} has {array.ndim} axes, expected {len(letters)} for {letters!r} in spec")
-        for letter, length in zip(letters, array.shape):
-            if lengths.setdefault(letter, length) != length:
-                raise ValueError(f"{name} has length {length} at {letter!r}, expected {lengths[letter]}")
+            raise ValueError(f"{name} has {array.ndim} axes, expected {len(letters)} ({letters})")
+        for c, length in zip(letters, array.shape):
+            if lengths.setdefault(c, length) != length:
+                raise ValueError(f"{name} has length {length} at {c!r}, expected {lengths[c]}")
     if len(set(to)) != len(to) or not set(to) <= set(lengths):
-        raise ValueError(f"spec is {spec!r}, expected output letters once each, out of {''.join(lengths)!r}")
+        raise ValueError(f"spec is {spec!r}, expected an output of the inputs' letters, each once")
     a, of_a = _reduce_operand(a, of_a, of_b + to)
     b, of_b = _reduce_operand(b, of_b, of_a + to)
-    shared = [c for c in of_a if c in of_b]
-    batch = [c for c in shared if c in to]
-    inner = [c for c in shared if c not in to]
+    batch = [c for c in of_a if c in of_b and c in to]
+    inner = [c for c in of_a if c in of_b and c not in to]
     left = [c for c in of_a if c not in of_b]
     right = [c for c in of_b if c not in of_a]
-    flat_a = _flatten(a, of_a, (batch, left, inner))     # (batch, left, inner)
-    flat_b = _flatten(b, of_b, (batch, inner, right))    # (batch, inner, right)
-    out = (flat_a @ flat_b).reshape([lengths[c] for c in batch + left + right])      # eq. 1.8
+    flat_a = _flatten(a, of_a, lengths, (batch, left, inner))    # (batch, left, inner)
+    flat_b = _flatten(b, of_b, lengths, (batch, inner, right))   # (batch, inner, right)
     order = batch + left + right
+    out = (flat_a @ flat_b).reshape([lengths[c] for c in order])     # eq. 1.8
     return out.transpose([order.index(c) for c in to])
 
 
 def _reduce_operand(x, letters, wanted):
-    """A view of `x` with repeated letters as diagonals, and letters that nobody else wants summed away."""
+    """`x` with diagonals for repeated letters; letters that nobody else wants are summed."""
     unique = "".join(dict.fromkeys(letters))
     steps = [sum(s for c, s in zip(letters, x.strides) if c == u) for u in unique]
     x = as_strided(x, [x.shape[letters.index(u)] for u in unique], steps, writeable=False)
@@ -245,11 +201,10 @@ def _reduce_operand(x, letters, wanted):
     return (x.sum(axis=alone) if alone else x), "".join(u for u in unique if u in wanted)
 
 
-def _flatten(x, letters, groups):
-    """`x` transposed to the order of the groups of letters, each group flattened into one axis."""
-    order = [letters.index(c) for group in groups for c in group]
-    lengths = [int(np.prod([x.shape[letters.index(c)] for c in group], dtype=int)) for group in groups]
-    return x.transpose(order).reshape(lengths)
+def _flatten(x, letters, lengths, groups):
+    """`x` transposed to the order of the groups of letters, each group one axis."""
+    x = x.transpose([letters.index(c) for group in groups for c in group])
+    return x.reshape([math.prod(lengths[c] for c in group) for group in groups])
 
 
 def softmax(x, axis=-1):
@@ -266,8 +221,8 @@ def softmax(x, axis=-1):
         A slice that holds NaN or +inf, or only -inf, is NaN, as in PyTorch.
     """
     x = np.asarray(x)
-    with np.errstate(invalid="ignore"):
-        shifted = x - x.max(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore", over="ignore"):
+        shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
     terms = np.exp(shifted)                              # at most 1    (eq. 1.11)
     return terms / terms.sum(axis=axis, keepdims=True)
 
@@ -283,13 +238,13 @@ def logsumexp(x, axis=-1):
     Returns
     -------
     ndarray of the shape of `x` without `axis`
-        -inf where a slice is all -inf or empty; NaN where it holds a NaN.
+        -inf where a slice is all -inf or empty; +inf or NaN where it holds one, NaN winning.
     """
     x = np.asarray(x)
     c = x.max(axis=axis, keepdims=True, initial=-np.inf)
     c = np.where(np.isinf(c), 0, c).astype(x.dtype, copy=False)
     with np.errstate(divide="ignore", over="ignore"):
-        out = np.log(np.exp(x - c).sum(axis=axis, keepdims=True)) + c        # eq. 1.9
+        out = np.log(np.exp(x - c).sum(axis=axis, keepdims=True)) + c    # eq. 1.9
     return out.squeeze(axis)
 
 
@@ -298,23 +253,16 @@ def one_hot(y, k):
 
     Parameters
     ----------
-    y : ndarray of integers, of any shape (...)
-        Labels from 0 to k - 1.
-    k : int
-        Number of classes.
+    y : ndarray of integers from 0 to k - 1, of any shape (...); ValueError for others
+    k : int, the number of classes
 
     Returns
     -------
     float32 ndarray of shape (..., k)
-
-    Raises
-    ------
-    ValueError
-        If a label is no integer or out of range.
     """
     y = np.asarray(y)
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"y has dtype {y.dtype}, expected integers")
     if y.size and not 0 <= y.min() <= y.max() < k:
-        raise ValueError(f"y holds labels from {y.min()} to {y.max()}, expected 0 to {k - 1}")
+        raise ValueError(f"y has labels from {y.min()} to {y.max()}, expected 0 to {k - 1}")
     return (y[..., None] == np.arange(k)).astype(np.float32)     # (..., 1) against (k,)

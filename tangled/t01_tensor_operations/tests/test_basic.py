@@ -1,49 +1,71 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:5b3b0756d60d2fc0
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:5f9ba4c271ee64a9
 """Shapes, values and adjoints of the tensor operations."""
+
+import itertools
 
 import numpy as np
 import pytest
 
 from tangled.testing import assert_close, check_gradients, rng
 
-SHAPES = [(), (5,), (2, 3, 4), (4, 1, 3), (2, 1), (1, 1, 1)]
+GOLDEN = {"matmul": ["matmul", "matmul_batched"], "sliding_windows": ["windows"],
+          "softmax": [f"softmax_{axis}" for axis in (0, 1, -1)],
+          "logsumexp": [f"logsumexp_{axis}" for axis in (0, 1, -1)],
+          "einsum2": [f"einsum_{fate}" for fate in (
+              "matrix", "batch", "attention", "outer", "diagonal", "lonely", "full", "two_inner",
+              "hadamard", "diagonals")]}
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("function, name", [(f, name) for f in GOLDEN for name in GOLDEN[f]])
+def test_golden(level, golden, function, name):
+    """PyTorch's values: stacks that broadcast, each axis, each fate of a letter, a step of 3."""
+    case = golden(name)
+    assert_close(getattr(level, function)(**case.inputs), case.outputs["out"], what=function)
 
 
 @pytest.mark.shape
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8])
-def test_contiguous_strides(level, shape, order, dtype):
-    """The strides that NumPy gives a fresh array, for both orders and several entry sizes."""
-    expected = np.empty(shape, dtype, order=order).strides
-    got = level.contiguous_strides(shape, np.dtype(dtype).itemsize, order)
-    assert got == expected and all(type(s) is int for s in got)
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4), (4, 1, 3), (2, 1), (1, 1, 1)])
+def test_contiguous_strides(level, shape):
+    """The strides of NumPy's fresh arrays, for both orders and several entry sizes; the defaults."""
+    for dtype, order in itertools.product([np.float64, np.float32, np.int8], "CF"):
+        expected = np.empty(shape, dtype, order=order).strides
+        got = level.contiguous_strides(shape, np.dtype(dtype).itemsize, order)
+        assert got == expected and all(type(s) is int for s in got), (got, expected)
+    assert level.contiguous_strides(shape) == np.empty(shape).strides
 
 
 @pytest.mark.shape
-def test_contiguous_strides_defaults(level):
-    """Without further arguments: C order, eight bytes."""
-    assert level.contiguous_strides((2, 3, 4)) == (96, 32, 8)
-
-
-@pytest.mark.shape
-@pytest.mark.parametrize("shapes", [((3,), (4, 3)), ((4, 1), (3,), (1, 1)), ((2, 1, 5), (7, 1)), ((), (2, 3)),
-                                    ((1,), (0,)), ((5,),), (), ((0, 1), (1, 3)), ((2, 3), (2, 3), (2, 3))])
+@pytest.mark.parametrize("shapes", [
+    ((3,), (4, 3)), ((4, 1), (3,), (1, 1)), ((2, 1, 5), (7, 1)), ((), (2, 3)), ((1,), (0,)), ((5,),),
+    (), ((),), ((0, 1), (1, 3)), ((2, 3), (2, 3), (2, 3)), ((1, 4), (1, 1), (6, 1, 4)), ((2,), (1,))])
 def test_broadcast_shapes(level, shapes):
     """What NumPy predicts, for none to three shapes, scalars and empty axes included."""
     got = level.broadcast_shapes(*shapes)
     assert got == np.broadcast_shapes(*shapes) and all(type(n) is int for n in got)
 
 
-STRETCHES = [((4,), (3, 4)), ((3, 1), (3, 4)), ((2, 1, 4), (2, 3, 4)), ((), (2, 3)), ((1,), (1,)), ((2, 3), (2, 3))]
+STRETCHES = [((4,), (3, 4)), ((3, 1), (3, 4)), ((2, 1, 4), (2, 3, 4)), ((), (2, 3)), ((1,), (1,)),
+             ((2, 3), (2, 3)), ((1, 3, 1), (5, 2, 3, 4)), ((1, 1), (1, 2)), ((1, 4), (1, 4))]
 
 
 @pytest.mark.value
 @pytest.mark.parametrize("small, large", STRETCHES)
 def test_broadcast_to_value(level, small, large):
-    """Every entry, against NumPy's own broadcast."""
+    """Every entry, against NumPy's own broadcast; the shape may also be a list."""
     x = rng(1).standard_normal(small)
-    assert_close(level.broadcast_to(x, large), np.broadcast_to(x, large), what="broadcast_to")
+    assert_close(level.broadcast_to(x, list(large)), np.broadcast_to(x, large), what="broadcast_to")
+
+
+@pytest.mark.value
+def test_broadcast_to_walks_any_strides(level):
+    """A transposed column and every second row: the strides of `x` are kept, whatever they are."""
+    x = rng(1).standard_normal((4, 6)).astype(np.float32)
+    for small in (x.T, x[::2, 1:2]):
+        large = (3, *np.broadcast_shapes(small.shape, (1, 4)))
+        got = level.broadcast_to(small, large)
+        assert got.dtype == np.float32
+        assert_close(got, np.broadcast_to(small, large), what="broadcast_to")
 
 
 @pytest.mark.value
@@ -53,7 +75,7 @@ def test_broadcast_to_is_a_view(level):
     x = np.zeros((3, 1))
     view = level.broadcast_to(x, (2, 3, 4))
     x[1, 0] = 7.0
-    assert np.array_equal(view[:, 1, :], np.full((2, 4), 7.0)), "the result is a copy, expected a view"
+    assert np.array_equal(view[:, 1, :], np.full((2, 4), 7.0)), "a copy, expected a view"
     assert view.strides[0] == view.strides[2] == 0
 
 
@@ -66,15 +88,9 @@ def test_views_are_read_only(level):
             view[0, 0] = 1.0
 
 
-@pytest.mark.value
-def test_sliding_windows_golden(level, golden):
-    """Windows of 4 with step 3 over eleven entries: the last three entries start no window."""
-    case = golden("windows")
-    assert_close(level.sliding_windows(**case.inputs), case.outputs["out"], what="sliding_windows")
-
-
 @pytest.mark.shape
-@pytest.mark.parametrize("n, window, step, count", [(10, 4, 2, 4), (10, 4, 1, 7), (4, 4, 5, 1), (5, 1, 2, 3)])
+@pytest.mark.parametrize("n, window, step, count", [
+    (10, 4, 2, 4), (10, 4, 1, 7), (4, 4, 5, 1), (5, 1, 2, 3), (1, 1, 1, 1), (11, 4, 3, 3)])
 def test_sliding_windows_count(level, n, window, step, count):
     """floor((n - w) / s) + 1 windows, whether or not the last one ends at the end."""
     assert level.sliding_windows(np.arange(n * 1.0), window, step).shape == (count, window)
@@ -83,7 +99,7 @@ def test_sliding_windows_count(level, n, window, step, count):
 @pytest.mark.value
 @pytest.mark.levels(2, 3, 4)
 def test_sliding_windows_is_a_view(level):
-    """One write shows in every window that overlaps it; a strided input works as well; the default step is 1."""
+    """One write shows in every window over it; strided input works; the default step is 1."""
     x = np.zeros((2, 12))[:, ::2]
     view = level.sliding_windows(x, 3)
     x[1, 2] = 5.0
@@ -91,13 +107,22 @@ def test_sliding_windows_is_a_view(level):
     assert view[1].tolist() == [[0, 0, 5], [0, 5, 0], [5, 0, 0], [0, 0, 0]]
 
 
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+def test_views_walk_backwards(level):
+    """A reversed axis has a negative stride, and stays reversed."""
+    x = np.arange(6.0)[::-1]
+    assert level.sliding_windows(x, 3, 2).tolist() == [[5, 4, 3], [3, 2, 1]]
+    assert_close(level.broadcast_to(x, (2, 6)), np.stack([x, x]), what="broadcast_to")
+
+
 @pytest.mark.gradient
-@pytest.mark.parametrize("k", range(4))
+@pytest.mark.parametrize("k", range(5))
 def test_unbroadcast_golden(level, golden, k):
     """Padded axes, stretched axes, both, and a scalar, against the gradient of torch's expand."""
     case = golden(f"unbroadcast_{k}")
-    shape = tuple(case.inputs["shape"].tolist())
-    assert_close(level.unbroadcast(case.inputs["grad"], shape), case.outputs["out"], what="unbroadcast")
+    got = level.unbroadcast(case.inputs["grad"], case.inputs["shape"].tolist())
+    assert_close(got, case.outputs["out"], what="unbroadcast")
 
 
 @pytest.mark.gradient
@@ -110,34 +135,42 @@ def test_unbroadcast_is_the_adjoint(level, small, large):
 
 
 @pytest.mark.gradient
+@pytest.mark.parametrize("shape, axes", [
+    ((5,), (0, 1)), ((4, 1), (0, 2)), ((3, 1, 5), 1), ((1, 4, 5), 0), ((3, 4, 1), 2), ((4, 5), 0),
+    ((1, 5), (0, 1)), ((3, 1, 1), (1, 2)), ((), (0, 1, 2)), ((3, 4, 5), ())])
+def test_unbroadcast_of_any_gradient(level, shape, axes):
+    """float32 stays float32; integers and gradients in F order have the same sums."""
+    cube = rng(4).integers(-9, 9, (3, 4, 5))
+    for grad in (cube.astype(np.float32), cube, np.asfortranarray(cube * 1.0)):
+        got = level.unbroadcast(grad, shape)
+        assert got.dtype == grad.dtype
+        assert_close(got, grad.sum(axis=axes).reshape(shape), what="unbroadcast")
+
+
+@pytest.mark.gradient
 def test_unbroadcast_by_differences(level):
     """The same by central differences, through the harness that later chapters use."""
     check_gradients(lambda x: (level.broadcast_to(x, (2, 3, 4)), None),
-                    lambda dout, cache: level.unbroadcast(dout, (3, 1)), (rng(4).standard_normal((3, 1)),))
+                    lambda dout, cache: level.unbroadcast(dout, (3, 1)),
+                    (rng(4).standard_normal((3, 1)),))
 
 
 @pytest.mark.gradient
 def test_softmax_is_the_gradient_of_logsumexp(level):
     """Central differences of logsumexp equal softmax, with a random upstream."""
-    check_gradients(lambda x: (level.logsumexp(x), x), lambda dout, x: dout[..., None] * level.softmax(x),
+    check_gradients(lambda x: (level.logsumexp(x), x),
+                    lambda dout, x: dout[..., None] * level.softmax(x),
                     (rng(5).standard_normal((3, 4)) * 3,))
 
 
 @pytest.mark.value
-@pytest.mark.parametrize("name", ["matmul", "matmul_batched"])
-def test_matmul_golden(level, golden, name):
-    """A plain product, and stacks (2, 1) and (5,) that broadcast to (2, 5)."""
-    case = golden(name)
-    assert_close(level.matmul(**case.inputs), case.outputs["out"], what="matmul")
-
-
-@pytest.mark.value
-def test_matmul_keeps_float32(level):
-    """float32 in, float32 out, also for transposed operands."""
+def test_products_keep_float32(level):
+    """float32 in, float32 out, also for transposed operands and one-row matrices."""
     a = rng(6).standard_normal((4, 3)).astype(np.float32)
-    got = level.matmul(a.T, a)
-    assert got.dtype == np.float32
-    assert_close(got, a.T @ a, what="matmul")
+    for got in (level.matmul(a.T, a), level.einsum2("ki,kj->ij", a, a)):
+        assert got.dtype == np.float32
+        assert_close(got, a.T @ a, what="product")
+    assert_close(level.matmul(a[:1], a.T[:, 1:2]), a[:1] @ a.T[:, 1:2], what="matmul")
 
 
 @pytest.mark.value
@@ -151,43 +184,52 @@ def test_matmul_tiles_cover_everything(level, kernel):
 
 
 @pytest.mark.value
-@pytest.mark.parametrize("name", ["matrix", "batch", "attention", "outer", "diagonal", "lonely", "full"])
-def test_einsum2_golden(level, golden, name):
-    """Each fate of a letter: batch, contracted, left, right, diagonal, summed alone, and no output at all."""
-    case = golden(f"einsum_{name}")
-    assert_close(level.einsum2(**case.inputs), case.outputs["out"], what="einsum2")
+@pytest.mark.parametrize("spec", ["ij, jk -> ki", "ijb,bjk->bk", "bji,bkj->ikb",
+                                  "ab,cd->dbca", ",ij->ji"])
+def test_einsum2_strided(level, spec):
+    """Operands that are slices of larger arrays, spaces in `spec`, a scalar operand."""
+    lengths = dict(zip("abcdijk", (2, 3, 4, 5, 3, 4, 2)))
+
+    def operand(letters):
+        return rng(5).standard_normal([*(lengths[c] for c in letters.strip()), 2])[..., 0]
+
+    a, b = map(operand, spec.split("->")[0].split(","))
+    assert_close(level.einsum2(spec, a, b), np.einsum(spec, a, b), what="einsum2")
 
 
 @pytest.mark.value
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_softmax_golden(level, golden, axis):
-    """Each axis of a (3, 4, 5) array: a reduction over the wrong one has the right shape."""
-    case = golden(f"softmax_{axis}")
-    assert_close(level.softmax(**case.inputs), case.outputs["out"], what="softmax")
-
-
-@pytest.mark.value
-@pytest.mark.parametrize("axis", [0, 1, -1])
-def test_logsumexp_golden(level, golden, axis):
-    """The same axes, with the reduced axis gone from the shape."""
-    case = golden(f"logsumexp_{axis}")
-    assert_close(level.logsumexp(**case.inputs), case.outputs["out"], what="logsumexp")
-
-
-@pytest.mark.value
-def test_last_axis_is_the_default(level):
-    """Without `axis` both reduce over the last."""
-    x = rng(9).standard_normal((2, 3, 4)).astype(np.float32)
+def test_exponentials_defaults(level):
+    """Without `axis` both reduce over the last; float32 stays, and strided input is as good."""
+    x = rng(9).standard_normal((2, 3, 8)).astype(np.float32)[..., ::2]
     soft, total = level.softmax(x), level.logsumexp(x)
     assert soft.dtype == total.dtype == np.float32
-    assert_close(soft, level.softmax(x, 2), what="softmax")
-    assert_close(total, level.logsumexp(x, 2), what="logsumexp")
+    e = np.exp(x.astype(float))
+    assert_close(soft, e / e.sum(-1, keepdims=True), what="softmax")
+    assert_close(total, np.log(e.sum(-1)), what="logsumexp")
+    assert_close(level.softmax(x[0, 0]), soft[0, 0], what="softmax of a vector")
+    assert_close(level.logsumexp(x[0, 0]), total[0, 0], what="logsumexp of a vector")
 
 
 @pytest.mark.value
 def test_one_hot(level):
-    """A 1 at each label, also for labels with two axes; float32."""
-    y = np.array([[0, 2], [1, 2]])
-    got = level.one_hot(y, 4)
-    assert got.dtype == np.float32
-    assert_close(got, np.eye(4)[y], what="one_hot")
+    """A 1 at each label, for labels with none, one and two axes; float32."""
+    y = np.array([[0, 2], [1, 3]])
+    for labels in (y, y[0], y[1, 1], y.T[:1]):
+        got = level.one_hot(labels, 4)
+        assert got.dtype == np.float32
+        assert_close(got, np.eye(4)[labels], what="one_hot")
+    assert y.tolist() == [[0, 2], [1, 3]], "the labels were changed in place"
+
+
+@pytest.mark.value
+def test_lists_will_do(level):
+    """Nested lists of floats stand for arrays in every function."""
+    x = [[0.5, 1.5, -1.0]]
+    assert level.broadcast_to(x, (2, 3)).tolist() == x * 2
+    assert level.unbroadcast([[1.0, 2.0], [3.0, 4.0]], (2,)).tolist() == [4.0, 6.0]
+    assert level.sliding_windows(x, 2).tolist() == [[[0.5, 1.5], [1.5, -1.0]]]
+    assert level.matmul(x, [[2.0], [1.0], [1.0]]).tolist() == [[1.5]]
+    assert level.einsum2("ij,j->i", x, [2.0, 1.0, 1.0]).tolist() == [1.5]
+    assert_close(level.logsumexp(x), np.log(np.exp(x).sum(-1)), what="logsumexp")
+    assert_close(level.softmax(x), np.exp(x) / np.exp(x).sum(), what="softmax")
+    assert level.one_hot([1, 0], 2).tolist() == [[0, 1], [1, 0]]

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:4e9a5333b3853e72
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:53aeb3da9d7261bb
 """How the operations grow: views in constant time, products in tiles, streams without temporaries."""
 
 import numpy as np
@@ -10,28 +10,37 @@ from tangled.testing import rng
 pytestmark = pytest.mark.performance
 
 
+def view_of(level, operation, n):
+    """A call whose result has n * n entries (broadcast) or n * 7n (windows)."""
+    if operation == "broadcast_to":
+        row = np.zeros((1, n))
+        return lambda: level.broadcast_to(row, (n, n))
+    line = np.zeros(n * 8)
+    return lambda: level.sliding_windows(line, n)
+
+
 @pytest.mark.levels(2, 3, 4)
 @pytest.mark.parametrize("operation", ["broadcast_to", "sliding_windows"])
 def test_views_take_constant_time(level, operation):
     """The result grows by a factor of 4,096; the time does not grow with it."""
-    def make(n):
-        if operation == "broadcast_to":
-            return lambda x=np.zeros((1, n)): level.broadcast_to(x, (n, n))
-        return lambda x=np.zeros(n * 8): level.sliding_windows(x, n)
-    exponent = growth_exponent(make, (256, 2048, 16384))
+    exponent = growth_exponent(lambda n: view_of(level, operation, n), (256, 2048, 16384))
     assert exponent < 0.3, f"time grows as n^{exponent:.2f}, expected a constant"
 
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.parametrize("operation", ["broadcast_to", "sliding_windows"])
 def test_views_take_constant_memory(level, operation):
-    """A result of 8 MB in a few hundred bytes."""
-    if operation == "broadcast_to":
-        call = lambda x=np.zeros((1, 1000)): level.broadcast_to(x, (1000, 1000))
-    else:
-        call = lambda x=np.zeros(2000): level.sliding_windows(x, 1000)
+    """A million entries and more in a few hundred bytes."""
+    call = view_of(level, operation, 1000)
     assert call().size >= 1_000_000
     assert peak_memory(call) < 20_000
+
+
+@pytest.mark.levels(2)
+def test_matmul_makes_no_cube(level):
+    """Outer products one after the other: a few results of memory, not k of them."""
+    a = rng(0).standard_normal((128, 128))
+    assert peak_memory(lambda: level.matmul(a, a)) < 4 * a.nbytes
 
 
 @pytest.mark.levels(3)
@@ -44,14 +53,15 @@ def test_matmul_memory_is_one_tile(level):
 
 
 @pytest.mark.levels(3)
-def test_logsumexp_streams(level):
-    """The working memory is that of a block, not of the input."""
-    x = rng(2).standard_normal((64, 16384))
-    assert peak_memory(lambda: level.logsumexp(x)) < x.nbytes / 8
+def test_einsum_copies_no_operand(level):
+    """Attention scores from (b, t, h, d) arrays: the peak is the result."""
+    q = rng(0).standard_normal((2, 64, 4, 128))
+    assert peak_memory(lambda: level.einsum2("bthd,bshd->bhts", q, q)) < 2 * 4 * 64 * 64 * 8 * 1.2
 
 
 @pytest.mark.levels(3)
-def test_softmax_makes_one_array(level):
-    """In place means: the result, and one number a row."""
-    x = rng(3).standard_normal((256, 1024))
+def test_exponentials_stream(level):
+    """logsumexp works in the memory of a block; softmax in its result, and one number a row."""
+    x = rng(2).standard_normal((64, 16384))
+    assert peak_memory(lambda: level.logsumexp(x)) < x.nbytes / 8
     assert peak_memory(lambda: level.softmax(x)) < 1.2 * x.nbytes
