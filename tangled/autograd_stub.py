@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:78af39df94c9bb64
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:adaae846e646a3b1
 """A complete small engine: Value, Tensor, no_grad and SGD of chapter 02, in one file."""
 
 import contextlib
@@ -42,11 +42,11 @@ class Value:
     def __sub__(self, other):
         return self + -_value(other)
 
-    def __rsub__(self, other):
-        return _value(other) + -self
-
     def __truediv__(self, other):
         return self * _value(other) ** -1.0
+
+    def __rsub__(self, other):
+        return _value(other) + -self
 
     def __rtruediv__(self, other):
         return _value(other) * self ** -1.0

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:8ac4cb59d7ae7b65
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:cade7fbea5857c33
 """Level 1: a graph of single numbers; every arrow carries a slope."""
 
 import math
@@ -39,11 +39,11 @@ class Value:
     def __sub__(self, other):
         return self + -_value(other)
 
-    def __rsub__(self, other):
-        return _value(other) + -self
-
     def __truediv__(self, other):
         return self * _value(other) ** -1.0
+
+    def __rsub__(self, other):
+        return _value(other) + -self
 
     def __rtruediv__(self, other):
         return _value(other) * self ** -1.0

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:b689eb15b4375a30
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:bbce75c2f0e2cc48
 """Shapes, values, gradients of every operation; accumulation; the optimiser."""
 
 import numpy as np
@@ -131,6 +131,18 @@ def test_paths_are_shared(level):
 
 
 @pytest.mark.gradient
+@tensors_only
+def test_in_place_sums_are_private(level):
+    """x + x, then views of it: a sum in place must not change an array still to be read."""
+    x = level.Tensor(np.arange(6.0).reshape(2, 3))
+    y = x + x                                               # two shares, one array
+    z = y.reshape(3, 2).T.reshape(6) * np.arange(6.0)       # views on the way
+    (z.sum() + (y * y).sum() + y.sum()).backward()
+    weights = np.arange(6.0).reshape(2, 3).T.reshape(2, 3)
+    assert_close(x.grad, 2 * weights + 8 * x.data + 2, what="gradient of x")
+
+
+@pytest.mark.gradient
 def test_gradients_accumulate_over_passes(level):
     """Two losses of one leaf: their gradients add until zero_grad() forgets them."""
     for engine in engines(level):
@@ -169,18 +181,6 @@ def test_leaves_do_not_share(level):
     assert_close((a.grad, b.grad), (np.full((2, 3), 2.0),) * 2, what="gradients of a, b")
     a.grad[...] = 0.0
     assert_close(b.grad, np.full((2, 3), 2.0), what="gradient of b")
-
-
-@pytest.mark.gradient
-@tensors_only
-def test_in_place_sums_are_private(level):
-    """x + x, then views of it: a sum in place must not change an array still to be read."""
-    x = level.Tensor(np.arange(6.0).reshape(2, 3))
-    y = x + x                                               # two shares, one array
-    z = y.reshape(3, 2).T.reshape(6) * np.arange(6.0)       # views on the way
-    (z.sum() + (y * y).sum() + y.sum()).backward()
-    weights = np.arange(6.0).reshape(2, 3).T.reshape(2, 3)
-    assert_close(x.grad, 2 * weights + 8 * x.data + 2, what="gradient of x")
 
 
 @pytest.mark.value
