@@ -1,8 +1,8 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:c9f6d92521a868f4
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:8405e933939e02c6
 """Chapter 05: arguments checked, for all levels and for yours."""
 
-import itertools
 import numbers
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,9 +13,10 @@ def floats(name, x, shape=None, dtype=None):
     if x.dtype.kind != "f":
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
     if dtype is not None and x.dtype != dtype:
-        raise ValueError(f"{name} has dtype {x.dtype}; expected {dtype}, as the other arrays")
+        raise ValueError(f"{name} has dtype {x.dtype}; expected {dtype}, as the others")
     if shape is not None:
-        fits = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
+        pairs = zip(shape, x.shape)
+        fits = all(isinstance(want, str) or want == have for want, have in pairs)
         if x.ndim != len(shape) or not fits:
             shown = str(tuple(shape)).replace("'", "")
             raise ValueError(f"{name} has shape {x.shape}; expected {shown}")
@@ -26,7 +27,7 @@ def layer(x, W, b):
     """x (..., in), W (in, out) and b (out,) or None, all of one dtype."""
     x = floats("x", x)
     if x.ndim < 2:
-        raise ValueError(f"x has shape {x.shape}; expected (N, in), or more axes before the last")
+        raise ValueError(f"x has shape {x.shape}; expected (N, in) or (..., in)")
     W = floats("W", W, (x.shape[-1], "out"), x.dtype)
     return x, W, None if b is None else floats("b", b, (W.shape[1],), x.dtype)
 
@@ -35,9 +36,9 @@ def classes(logits, y):
     """logits (..., K), at least one row of them, and integers y (...) from 0 to K - 1."""
     logits, y = floats("logits", logits), np.asarray(y)
     if logits.ndim < 2 or logits.size == 0:
-        raise ValueError(f"logits has shape {logits.shape}; expected (N, K), N and K at least 1")
+        raise ValueError(f"logits has shape {logits.shape}; expected (N, K), not empty")
     if y.dtype.kind not in "iu":
-        raise ValueError(f"y has dtype {y.dtype}; expected integers, the numbers of the classes")
+        raise ValueError(f"y has dtype {y.dtype}; expected integers, the classes")
     if y.shape != logits.shape[:-1]:
         raise ValueError(f"y has shape {y.shape}; expected {logits.shape[:-1]}")
     if not 0 <= y.min() <= y.max() < logits.shape[-1]:
@@ -54,8 +55,18 @@ def errors(pred, target):
     if target.dtype.kind not in "fiu":
         raise ValueError(f"target has dtype {target.dtype}; expected real numbers")
     if target.shape != pred.shape:
-        raise ValueError(f"target has shape {target.shape}; expected {pred.shape}, that of pred")
+        raise ValueError(f"target has shape {target.shape}; expected {pred.shape}, as pred")
     return pred, target.astype(pred.dtype, copy=False)
+
+
+def room(out, shape, dtype):
+    """An array to write into: `out` if it fits, a new one if it is None."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (tuple(shape), dtype):
+        found = f"{getattr(out, 'dtype', type(out))} of shape {np.shape(out)}"
+        raise ValueError(f"out is {found}; expected {dtype} of shape {tuple(shape)}")
+    return out
 
 
 def network(parameters):
@@ -64,20 +75,24 @@ def network(parameters):
     if not pairs or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs):
         raise ValueError(f"parameters is {type(parameters).__name__} of {len(pairs)}; "
                          "expected at least one pair (W, b)")
-    for k, ((W, _), (V, _)) in enumerate(itertools.pairwise(pairs)):
+    for k, ((W, _), (V, _)) in enumerate(pairwise(pairs)):
         if np.ndim(W) != 2 or np.ndim(V) != 2 or np.shape(W)[1] != np.shape(V)[0]:
-            raise ValueError(f"parameters[{k + 1}] has W of shape {np.shape(V)}; expected it to "
-                             f"take what parameters[{k}] with {np.shape(W)} gives")
+            raise ValueError(f"parameters of layers {k + 1} and {k + 2} have W of shapes "
+                             f"{np.shape(W)} and {np.shape(V)}; expected equal inner sizes")
     return pairs
+
+
+def _positive(n):
+    """Is it a positive integer?"""
+    return isinstance(n, numbers.Integral) and not isinstance(n, bool) and n > 0
 
 
 def initial(rng, shape, gain, mode="fan_in"):
     """A generator, a shape (in, out) and a positive gain."""
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng is {rng!r}; expected a numpy.random.Generator")
-    whole = isinstance(shape, (tuple, list)) and all(
-        isinstance(n, numbers.Integral) and not isinstance(n, bool) and n > 0 for n in shape)
-    if not whole or len(shape) != 2:
+    pair = isinstance(shape, (tuple, list)) and len(shape) == 2
+    if not pair or not all(_positive(n) for n in shape):
         raise ValueError(f"shape = {shape!r}; expected (in, out), two positive integers")
     if not isinstance(gain, numbers.Real) or not 0 < gain < np.inf:
         raise ValueError(f"gain = {gain!r}; expected a positive finite number")

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:0e3cb17d9c7dcb57
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:0f6390a2165f1c28
 """The forward pass of an MLP, level 2: expressions over whole arrays."""
 
 import math
@@ -29,7 +29,7 @@ def linear(x, W, b=None):
     x, W, b = check.layer(x, W, b)
     out = x @ W                                                 # (N, in) @ (in, out)
     if b is not None:
-        out += b                                                # (N, out) + (out,)
+        out += b                                                # eq. 5.1, (N, out) + (out,)
     return out, (x, W, b)
 
 
@@ -45,7 +45,7 @@ def relu(x):
     out : ndarray of the same shape: x where positive, else 0; NaN stays NaN
     cache : out, which is not 0 exactly where the slope is 1
     """
-    out = np.maximum(check.floats("x", x), 0)
+    out = np.maximum(check.floats("x", x), 0)                   # eq. 5.2
     return out, out
 
 
@@ -55,7 +55,7 @@ def mlp_forward(x, parameters):
     Parameters
     ----------
     x : ndarray of shape (N, d_0), or (..., d_0)
-    parameters : sequence of L pairs (W, b) of shapes (d_(l-1), d_l) and (d_l,); b may be None
+    parameters : L pairs (W, b) of shapes (d_(l-1), d_l) and (d_l,); b may be None
 
     Returns
     -------
@@ -69,7 +69,7 @@ def mlp_forward(x, parameters):
     cache, layers = [], check.network(parameters)
     for k, (W, b) in enumerate(layers):
         x, of_linear = linear(x, W, b)
-        x, of_relu = relu(x) if k < len(layers) - 1 else (x, None)
+        x, of_relu = relu(x) if k < len(layers) - 1 else (x, None)  # eq. 5.3
         cache.append((of_linear, of_relu))
     return x, cache
 
@@ -89,12 +89,12 @@ def softmax_cross_entropy(logits, y):
 
     Raises
     ------
-    ValueError : if a shape does not fit, there is no row, or y is not integer or out of range
+    ValueError : if a shape does not fit, there is no row, or y holds no classes
     """
     logits, y = check.classes(logits, y)
-    shifted = logits - logits.max(axis=-1, keepdims=True)       # largest is 0
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    loss = -np.take_along_axis(log_p, y[..., None], axis=-1).mean()
+    shifted = logits - logits.max(axis=-1, keepdims=True)       # eq. 5.6, largest is 0
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))     # eq. 5.7
+    loss = -np.take_along_axis(log_p, y[..., None], axis=-1).mean()           # eq. 5.5
     return loss, (np.exp(log_p), y)
 
 
@@ -117,7 +117,7 @@ def mse(pred, target):
     """
     pred, target = check.errors(pred, target)
     difference = pred - target
-    return np.mean(difference * difference), difference
+    return np.mean(difference * difference), difference         # eq. 5.8
 
 
 def xavier_uniform(rng, shape, gain=1.0):
@@ -187,18 +187,18 @@ def kaiming_normal(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):
 
 def _xavier_std(shape, gain):
     """Standard deviation from a shape (in, out)."""
-    return gain * math.sqrt(2.0 / (shape[0] + shape[1]))
+    return gain * math.sqrt(2.0 / (shape[0] + shape[1]))        # eq. 5.16
 
 
 def _kaiming_std(shape, gain, mode):
     """Standard deviation from a shape (in, out)."""
     fan = shape[0] if mode == "fan_in" else shape[1]
-    return gain / math.sqrt(fan)
+    return gain / math.sqrt(fan)                                # eq. 5.13, eq. 5.15
 
 
 def _uniform(rng, shape, std):
     """Uniform numbers of that deviation around 0: `shape`, float32."""
-    bound = math.sqrt(3.0) * std
+    bound = math.sqrt(3.0) * std                                # eq. 5.17
     return rng.uniform(-bound, bound, shape).astype(np.float32)
 
 

@@ -1,0 +1,109 @@
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:cba6bda567a164da
+"""The forward pass of an MLP, level 3: into arrays that exist. Shapes as in level 2.
+
+`out=` is an array in the shape and dtype of the result. Where said, it may be the input.
+"""
+
+import math
+
+import numpy as np
+
+import tangled.t05_mlp_forward.checks as check
+
+
+def linear(x, W, b=None, out=None):
+    """x (..., in) times W (in, out) plus b (out,), into `out`; cache (x, W, b)."""
+    x, W, b = check.layer(x, W, b)
+    out = np.matmul(x, W, out=check.room(out, (*x.shape[:-1], W.shape[1]), x.dtype))
+    if b is not None:
+        out += b                                                # eq. 5.1
+    return out, (x, W, b)
+
+
+def relu(x, out=None):
+    """max(x, 0), any shape, into `out`, which may be x; the cache is the output."""
+    x = check.floats("x", x)
+    out = np.maximum(x, 0, out=check.room(out, x.shape, x.dtype))         # eq. 5.2
+    return out, out
+
+
+def mlp_forward(x, parameters, keep=True):
+    """x (N, d_0) through pairs (W, b), ReLU in place: out (N, d_L), and the caches.
+
+    With keep=False the cache is None, and two arrays serve all layers.
+    """
+    layers, x = check.network(parameters), check.floats("x", x)
+    cache, widest = [], max(np.shape(W)[1] for W, _ in layers)
+    rows = math.prod(x.shape[:-1])
+    spare = [] if keep else [np.empty(rows * widest, x.dtype) for _ in layers[:2]]
+    for k, (W, b) in enumerate(layers):                         # eq. 5.3
+        shape = (*x.shape[:-1], np.shape(W)[1])
+        into = None if keep else spare[k % 2][:math.prod(shape)].reshape(shape)
+        x, of_linear = linear(x, W, b, out=into)
+        of_relu = relu(x, out=x)[1] if k < len(layers) - 1 else None
+        cache.append((of_linear, of_relu))
+    return x, cache if keep else None
+
+
+def softmax_cross_entropy(logits, y, out=None):
+    """Mean of -log softmax(logits)[y], for logits (..., K) and y (...).
+
+    The cache is (p, y), with the probabilities p in `out`, which may be logits.
+    """
+    logits, y = check.classes(logits, y)
+    largest = logits.max(axis=-1, keepdims=True)
+    p = np.subtract(logits, largest, out=check.room(out, logits.shape, logits.dtype))
+    of_class = np.take_along_axis(p, y[..., None], axis=-1)     # (..., 1), true class
+    np.exp(p, out=p)                                            # eq. 5.6
+    sums = (p @ np.ones(p.shape[-1], p.dtype))[..., None]       # (..., 1), each from 1 to K
+    loss = (np.log(sums) - of_class).mean()                     # eq. 5.7
+    p /= sums
+    return loss, (p, y)
+
+
+def mse(pred, target, out=None):
+    """Mean of (pred - target)^2, any shape; the cache, the difference, is `out`."""
+    pred, target = check.errors(pred, target)
+    difference = np.subtract(pred, target, out=check.room(out, pred.shape, pred.dtype))
+    flat = difference.reshape(-1)
+    return pred.dtype.type(flat @ flat / flat.size), difference           # eq. 5.8
+
+
+def xavier_uniform(rng, shape, gain=1.0):
+    """Weights (in, out), float32, uniform, of variance gain^2 * 2 / (in + out)."""
+    shape = check.initial(rng, shape, gain)
+    return _uniform(rng, shape, gain * math.sqrt(2.0 / sum(shape)))       # eq. 5.16
+
+
+def xavier_normal(rng, shape, gain=1.0):
+    """Weights (in, out), float32, normal, of variance gain^2 * 2 / (in + out)."""
+    shape = check.initial(rng, shape, gain)
+    return _normal(rng, shape, gain * math.sqrt(2.0 / sum(shape)))        # eq. 5.16
+
+
+def kaiming_uniform(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):
+    """Weights (in, out), float32, uniform, of variance gain^2 / fan."""
+    shape = check.initial(rng, shape, gain, mode)
+    return _uniform(rng, shape, gain / math.sqrt(shape[mode == "fan_out"]))    # eq. 5.13
+
+
+def kaiming_normal(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):
+    """Weights (in, out), float32, normal, of variance gain^2 / fan."""
+    shape = check.initial(rng, shape, gain, mode)
+    return _normal(rng, shape, gain / math.sqrt(shape[mode == "fan_out"]))     # eq. 5.13
+
+
+def _uniform(rng, shape, deviation):
+    """Uniform numbers around 0, in place: `shape`, float32."""
+    bound = math.sqrt(3.0) * deviation                          # eq. 5.17
+    weights = rng.random(shape, dtype=np.float32)
+    weights *= 2.0 * bound
+    weights -= bound
+    return weights
+
+
+def _normal(rng, shape, deviation):
+    """Normal numbers around 0, in place: `shape`, float32."""
+    weights = rng.standard_normal(shape, dtype=np.float32)
+    weights *= deviation
+    return weights
