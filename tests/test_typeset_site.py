@@ -117,15 +117,15 @@ def test_search_finds_offline():
     from py_mini_racer import MiniRacer
 
     assets = built() / "_book" / "assets"
-    engine = MiniRacer()
-    engine.eval("var window = this; " + (assets / "minisearch.js").read_text(encoding="utf-8") + ";0")
-    engine.eval((assets / "search-index.js").read_text(encoding="utf-8") + ";0")
-    hits = json.loads(
-        engine.eval("""
-        const ms = new MiniSearch({fields: ["title", "chapter", "text"], storeFields: ["url"]});
-        ms.addAll(BOOK_INDEX);
-        JSON.stringify(ms.search("rotate_pairs").map((hit) => hit.url))""")
-    )
+    with MiniRacer() as engine:
+        engine.eval("var window = this; " + (assets / "minisearch.js").read_text(encoding="utf-8") + ";0")
+        engine.eval((assets / "search-index.js").read_text(encoding="utf-8") + ";0")
+        hits = json.loads(
+            engine.eval("""
+            const ms = new MiniSearch({fields: ["title", "chapter", "text"], storeFields: ["url"]});
+            ms.addAll(BOOK_INDEX);
+            JSON.stringify(ms.search("rotate_pairs").map((hit) => hit.url))""")
+        )
     assert f"{ROTARY}#sec-27-level-2" in hits[:3]
 
 

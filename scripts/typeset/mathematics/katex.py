@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import re
@@ -25,6 +26,7 @@ def _engine():
     from py_mini_racer import MiniRacer
 
     engine = MiniRacer()
+    atexit.register(engine.close)       # left to the interpreter's end, it waits for its thread for ever (3.13)
     engine.eval((FOLDER / "katex.min.js").read_text(encoding="utf-8") + RENDER + ";0")
     return engine
 
