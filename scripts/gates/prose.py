@@ -12,7 +12,7 @@ STATED = re.compile(r"\[@|\b[Ss]uppose\b|\bassum|\btime limit\b|\bat least\b|\ba
                     r"|\bper second\b")
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 CITE = re.compile(r"(?<![\w`])-?@([A-Za-z][\w:.#$%&+?<>~/-]*[\w])")
-REFERENCE = re.compile(r"^(fig|tbl|eq|sec|lst|thm|lem|cor|prp|def|exm|exr)-")
+REFERENCE = re.compile(r"^(fig|tbl|eq|sec|lst|thm|lem|cor|prp|def|exm|exr)-", re.I)
 
 
 def prose_lines(text: str):

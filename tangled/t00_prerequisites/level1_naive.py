@@ -1,4 +1,4 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:b85dbc25c573fd15
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:b754fac38ff68dbf
 """Level 1: the five challenges with loops over single numbers."""
 
 import math
@@ -23,11 +23,11 @@ def _check_matrices(a, b):
         if np.ndim(array) != 2:
             raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
     if a.shape[1] != b.shape[0]:
-        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]} (the columns of a)")
+        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]}, the columns of a")
 
 
 def broadcast_shape(a, b):
-    """The shape that arrays of shapes `a` and `b` (tuples of int) broadcast to, as a tuple of int."""
+    """The shape, a tuple of int, that arrays of shapes `a` and `b` broadcast to."""
     out = []
     for d in range(1, max(len(a), len(b)) + 1):
         s = a[-d] if d <= len(a) else 1
@@ -57,7 +57,7 @@ def sine_of_square_backward(dout, cache):
 
 
 def predict_copies():
-    """For each expression in a C-ordered `x` of shape (4, 6): True if its result owns new memory."""
+    """For twelve expressions in a C-ordered `x` of shape (4, 6): True if a copy, False if a view."""
     return {
         "x.T": False,                       # two strides swapped
         "x[1:3, ::2]": False,               # a start and a larger stride
@@ -68,14 +68,14 @@ def predict_copies():
         "x.T.reshape(24)": True,            # no single stride walks columns first
         "x.ravel()": False,                 # a view when it can be one
         "x.flatten()": True,                # always a copy, by contract
-        "np.broadcast_to(x, (3, 4, 6))": False,   # stride 0
+        "np.broadcast_to(x, (3, 4, 6))": False,   # a stride of 0
         "x + 0": True,                      # arithmetic always allocates
         "x.astype(x.dtype)": True,          # copies unless copy=False
     }
 
 
 def softmax(x):
-    """Softmax over the last axis of `x` (..., C): same shape, rows of positive numbers that sum to 1."""
+    """Softmax over the last axis of `x` (..., C): same shape, rows that sum to 1."""
     x = np.asarray(x)
     out = np.empty(x.shape, np.result_type(x, np.float32))
     for index in np.ndindex(x.shape[:-1]):

@@ -1,4 +1,4 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:f79642407c9cbbb2
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:c475d881c6c3a2e8
 """Level 3: the five challenges with as little memory as they allow."""
 
 from itertools import zip_longest
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def matmul(a, b):
-    """Matrix product of `a` (n, k) and `b` (k, m): shape (n, m), with one (n, m) buffer besides the result."""
+    """Matrix product of `a` (n, k) and `b` (k, m): shape (n, m); one (n, m) buffer besides."""
     _check_matrices(a, b)
     out = np.zeros((a.shape[0], b.shape[1]), np.result_type(a, b))
     buffer = np.empty_like(out)
@@ -22,19 +22,19 @@ def _check_matrices(a, b):
         if np.ndim(array) != 2:
             raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
     if a.shape[1] != b.shape[0]:
-        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]} (the columns of a)")
+        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]}, the columns of a")
 
 
 def broadcast_shape(a, b):
-    """The shape that arrays of shapes `a` and `b` (tuples of int) broadcast to, as a tuple of int."""
+    """The shape, a tuple of int, that arrays of shapes `a` and `b` broadcast to."""
     pairs = list(zip_longest(reversed(a), reversed(b), fillvalue=1))
     if any(s != t and 1 not in (s, t) for s, t in pairs):
-        raise ValueError(f"b has shape {tuple(b)}, expected one that broadcasts with a of shape {tuple(a)}")
+        raise ValueError(f"b has shape {tuple(b)}, expected one that fits a's {tuple(a)}")
     return tuple(t if s == 1 else s for s, t in reversed(pairs))     # eq. 0.3
 
 
 def sine_of_square(x):
-    """sin(x * x), elementwise, in one new array of the shape of `x`; the cache is `x` itself."""
+    """sin(x * x), elementwise, in one new array of the shape of `x`; the cache is `x`."""
     x = np.asarray(x)
     out = np.multiply(x, x)
     return np.sin(out, out=out if out.ndim else None), x
@@ -51,14 +51,14 @@ def sine_of_square_backward(dout, cache):
 
 
 def predict_copies():
-    """For twelve expressions in a C-ordered `x` of shape (4, 6): True if the result starts outside x's block."""
+    """For twelve expressions in a C-ordered `x` of shape (4, 6): True if it starts elsewhere."""
     x = np.arange(1.0, 25.0).reshape(4, 6)
     start = x.__array_interface__["data"][0]
     block = range(start, start + x.nbytes)
     answers = {}
     for expression in ("x.T", "x[1:3, ::2]", "x[0]", "x[[0, 2]]", "x[x > 0]", "x.reshape(6, 4)",
-                       "x.T.reshape(24)", "x.ravel()", "x.flatten()", "np.broadcast_to(x, (3, 4, 6))",
-                       "x + 0", "x.astype(x.dtype)"):
+                       "x.T.reshape(24)", "x.ravel()", "x.flatten()",
+                       "np.broadcast_to(x, (3, 4, 6))", "x + 0", "x.astype(x.dtype)"):
         result = eval(expression, {"x": x, "np": np})
         answers[expression] = result.__array_interface__["data"][0] not in block
     return answers

@@ -1,4 +1,4 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:8158c5dcc5225399
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:b4d53f1844530cb3
 """Level 4: the same five in PyTorch; makes the golden outputs."""
 
 import numpy as np
@@ -13,7 +13,7 @@ def matmul(a, b):
         if np.ndim(array) != 2:
             raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
     if a.shape[1] != b.shape[0]:
-        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]} (the columns of a)")
+        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]}, the columns of a")
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
@@ -22,11 +22,11 @@ def broadcast_shape(a, b):
     try:
         return tuple(torch.broadcast_shapes(a, b))
     except RuntimeError as error:
-        raise ValueError(f"b has shape {b}, expected one that broadcasts with a of shape {a}") from error
+        raise ValueError(f"b has shape {b}, expected one that fits a's {a}") from error
 
 
 def sine_of_square(x):
-    """sin(x * x) with a graph; out is an ndarray of the shape of `x`, the cache holds both tensors."""
+    """sin(x * x) with a graph; out has the shape of `x`, the cache holds both tensors."""
     x = torch.from_numpy(np.asarray(x)).clone().requires_grad_()
     out = torch.sin(x * x)
     return out.detach().numpy(), (x, out)
@@ -35,7 +35,8 @@ def sine_of_square(x):
 def sine_of_square_backward(dout, cache):
     """Gradient by torch.autograd, ndarray of the shape of `x`."""
     x, out = cache
-    (dx,) = torch.autograd.grad(out, x, torch.from_numpy(np.asarray(dout)), retain_graph=True)
+    dout = torch.from_numpy(np.asarray(dout))
+    (dx,) = torch.autograd.grad(out, x, dout, retain_graph=True)
     return dx.numpy()
 
 
@@ -48,9 +49,10 @@ def predict_copies():
     """The expressions that both libraries have, judged by PyTorch's storage addresses."""
     x = torch.arange(1.0, 25.0).reshape(4, 6)
     results = {
-        "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x[0]": x[0], "x[[0, 2]]": x[[0, 2]], "x[x > 0]": x[x > 0],
-        "x.reshape(6, 4)": x.reshape(6, 4), "x.T.reshape(24)": x.T.reshape(24), "x.ravel()": x.ravel(),
-        "x.flatten()": x.flatten(), "x + 0": x + 0,
+        "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x[0]": x[0],
+        "x[[0, 2]]": x[[0, 2]], "x[x > 0]": x[x > 0],
+        "x.reshape(6, 4)": x.reshape(6, 4), "x.T.reshape(24)": x.T.reshape(24),
+        "x.ravel()": x.ravel(), "x.flatten()": x.flatten(), "x + 0": x + 0,
     }
     storage = x.untyped_storage().data_ptr()
     return {name: y.untyped_storage().data_ptr() != storage for name, y in results.items()}

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:b7b72d551748694e
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:48ee1ba131053f8a
 """Level 2: tensor operations over whole arrays; broadcasts and windows are views."""
 
 import math
@@ -44,7 +44,7 @@ def broadcast_shapes(*shapes):
     tuple of int; ValueError if two lengths on an axis differ and neither is 1
     """
     ndim = max(map(len, shapes), default=0)
-    table = np.array([(1,) * (ndim - len(s)) + tuple(s) for s in shapes], dtype=int)
+    table = np.array([(1,) * (ndim - len(s)) + tuple(s) for s in shapes])
     table = table.reshape(len(shapes), ndim)                     # (shapes, axes)
     table[table == 1] = -1                                       # a 1 has no opinion
     common = table.max(axis=0, initial=-1)                       # (axes,)
@@ -94,7 +94,7 @@ def unbroadcast(grad, shape):
     lead = grad.ndim - len(shape)
     pairs = enumerate(zip(shape, grad.shape[lead:]), lead)
     axes = (*range(lead), *(d for d, (n, m) in pairs if n == 1 and m != 1))
-    return grad.sum(axis=axes, keepdims=True).reshape(shape) if axes else grad
+    return grad.sum(axis=axes).reshape(shape) if axes else grad
 
 
 def sliding_windows(x, window, step=1):
@@ -196,7 +196,7 @@ def _reduce_operand(x, letters, wanted):
     """`x` with diagonals for repeated letters; letters that nobody else wants are summed."""
     unique = "".join(dict.fromkeys(letters))
     steps = [sum(s for c, s in zip(letters, x.strides) if c == u) for u in unique]
-    x = as_strided(x, [x.shape[letters.index(u)] for u in unique], steps, writeable=False)
+    x = as_strided(x, [x.shape[letters.index(u)] for u in unique], steps)
     alone = tuple(d for d, u in enumerate(unique) if u not in wanted)
     return (x.sum(axis=alone) if alone else x), "".join(u for u in unique if u in wanted)
 
@@ -242,7 +242,7 @@ def logsumexp(x, axis=-1):
     """
     x = np.asarray(x)
     c = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    c = np.where(np.isinf(c), 0, c).astype(x.dtype, copy=False)
+    c = np.where(np.isinf(c), 0, c)
     with np.errstate(divide="ignore", over="ignore"):
         out = np.log(np.exp(x - c).sum(axis=axis, keepdims=True)) + c    # eq. 1.9
     return out.squeeze(axis)

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:455f566b7bd5d8a6
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:a7cad714f4a8c042
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -73,7 +73,7 @@ def unbroadcast(grad, shape):
         return grad
     first, last = axes[0], axes[-1] + 1
     if last - first > len(axes) or grad.dtype.char not in "fd" or not grad.flags.c_contiguous:
-        return grad.sum(axis=axes, keepdims=True).reshape(shape)
+        return grad.sum(axis=axes).reshape(shape)
     after = math.prod(grad.shape[last:])
     before, count = math.prod(grad.shape[:first]), math.prod(grad.shape[first:last])
     run, ones = grad.reshape(before, count, after), np.ones(count, grad.dtype)
@@ -115,7 +115,7 @@ def _reduce_operand(x, letters, wanted):
     """`x` with diagonals for repeated letters; letters that nobody else wants are summed."""
     unique = "".join(dict.fromkeys(letters))
     steps = [sum(s for c, s in zip(letters, x.strides) if c == u) for u in unique]
-    x = as_strided(x, [x.shape[letters.index(u)] for u in unique], steps, writeable=False)
+    x = as_strided(x, [x.shape[letters.index(u)] for u in unique], steps)
     alone = tuple(d for d, u in enumerate(unique) if u not in wanted)
     return (x.sum(axis=alone) if alone else x), "".join(u for u in unique if u in wanted)
 

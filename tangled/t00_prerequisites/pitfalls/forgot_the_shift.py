@@ -1,4 +1,4 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:c997cdfdc9f6f79f
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:0bed6138d8dfd4fc
 # Pitfall 0.1: forgot the shift
 """Level 2: the five challenges over whole arrays."""
 
@@ -16,11 +16,7 @@ def matmul(a, b):
     Returns
     -------
     ndarray of shape (n, m), of the common dtype of `a` and `b`
-
-    Raises
-    ------
-    ValueError
-        If an argument has not two axes, or the inner sizes differ.
+        ValueError if an argument has not two axes, or the inner sizes differ.
     """
     _check_matrices(a, b)
     return (a[:, :, None] * b[None, :, :]).sum(axis=1)   # (n, k, m) -> (n, m)    (eq. 0.1)
@@ -31,7 +27,7 @@ def _check_matrices(a, b):
         if np.ndim(array) != 2:
             raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
     if a.shape[1] != b.shape[0]:
-        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]} (the columns of a)")
+        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]}, the columns of a")
 
 
 def broadcast_shape(a, b):
@@ -45,17 +41,13 @@ def broadcast_shape(a, b):
     Returns
     -------
     tuple of int
-
-    Raises
-    ------
-    ValueError
-        If an axis has two different lengths of which neither is 1.
+        ValueError if an axis has two different lengths of which neither is 1.
     """
     ndim = max(len(a), len(b))
     s = np.array((1,) * (ndim - len(a)) + tuple(a), dtype=int)       # (ndim,)
     t = np.array((1,) * (ndim - len(b)) + tuple(b), dtype=int)       # (ndim,)
     if not ((s == t) | (s == 1) | (t == 1)).all():
-        raise ValueError(f"b has shape {tuple(b)}, expected one that broadcasts with a of shape {tuple(a)}")
+        raise ValueError(f"b has shape {tuple(b)}, expected one that fits a's {tuple(a)}")
     return tuple(np.where(s == 1, t, s).tolist())        # eq. 0.3
 
 
@@ -95,23 +87,25 @@ def sine_of_square_backward(dout, cache):
 
 
 def predict_copies():
-    """For twelve expressions in a C-ordered `x` of shape (4, 6): does the result own new memory?
+    """For twelve expressions in a C-ordered `x` of shape (4, 6): is the result a copy?
 
     Returns
     -------
-    dict of str to bool
+    dict of str to bool; True: a copy, with memory of its own; False: a view
         Keys: "x.T", "x[1:3, ::2]", "x[0]", "x[[0, 2]]", "x[x > 0]", "x.reshape(6, 4)",
-        "x.T.reshape(24)", "x.ravel()", "x.flatten()", "np.broadcast_to(x, (3, 4, 6))", "x + 0",
-        "x.astype(x.dtype)". True: a copy. False: a view.
+        "x.T.reshape(24)", "x.ravel()", "x.flatten()", "np.broadcast_to(x, (3, 4, 6))",
+        "x + 0", "x.astype(x.dtype)".
     """
     x = np.arange(1.0, 25.0).reshape(4, 6)
     results = {
-        "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x[0]": x[0], "x[[0, 2]]": x[[0, 2]], "x[x > 0]": x[x > 0],
-        "x.reshape(6, 4)": x.reshape(6, 4), "x.T.reshape(24)": x.T.reshape(24), "x.ravel()": x.ravel(),
-        "x.flatten()": x.flatten(), "np.broadcast_to(x, (3, 4, 6))": np.broadcast_to(x, (3, 4, 6)),
+        "x.T": x.T, "x[1:3, ::2]": x[1:3, ::2], "x[0]": x[0],
+        "x[[0, 2]]": x[[0, 2]], "x[x > 0]": x[x > 0],
+        "x.reshape(6, 4)": x.reshape(6, 4), "x.T.reshape(24)": x.T.reshape(24),
+        "x.ravel()": x.ravel(), "x.flatten()": x.flatten(),
+        "np.broadcast_to(x, (3, 4, 6))": np.broadcast_to(x, (3, 4, 6)),
         "x + 0": x + 0, "x.astype(x.dtype)": x.astype(x.dtype),
     }
-    return {expression: not np.shares_memory(x, result) for expression, result in results.items()}
+    return {name: not np.shares_memory(x, result) for name, result in results.items()}
 
 
 def softmax(x):

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:5f9ba4c271ee64a9
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:de3f84d960aa19d1
 """Shapes, values and adjoints of the tensor operations."""
 
 import itertools
@@ -145,6 +145,14 @@ def test_unbroadcast_of_any_gradient(level, shape, axes):
         got = level.unbroadcast(grad, shape)
         assert got.dtype == grad.dtype
         assert_close(got, grad.sum(axis=axes).reshape(shape), what="unbroadcast")
+
+
+@pytest.mark.gradient
+@pytest.mark.levels(2, 3)
+def test_unbroadcast_of_nothing_stretched(level):
+    """Where nothing was stretched, the gradient itself comes back: no copy in the common case."""
+    grad = np.ones((1, 3))
+    assert level.unbroadcast(grad, (1, 3)) is grad
 
 
 @pytest.mark.gradient
