@@ -1,0 +1,153 @@
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a2453d9bb08e2d53
+"""Batch normalisation, level 3: affine forms, blocks in cache, x_hat never formed."""
+
+import math
+
+import numpy as np
+
+import tangled.t09_batch_norm.checks as check
+
+BLOCK = 1 << 17                                                 # numbers in a block
+
+
+def _flat(x):
+    """x (N, C) or (N, C, H, W) as (N, C, S): a view, if x is contiguous."""
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+
+
+def _blocks(x):
+    """Slices of x (N, C, S) along N with about BLOCK numbers each, and a buffer for one."""
+    step = max(1, BLOCK // max(1, x.shape[1] * x.shape[2]))
+    buffer = np.empty((min(step, len(x)), *x.shape[1:]), x.dtype)
+    return [slice(n, n + step) for n in range(0, len(x), step)], buffer
+
+
+def _sum(t):
+    """t (n, C, S) summed to (C,): products with vectors of ones."""
+    n, channels, size = t.shape
+    if size != 1:
+        t = t.reshape(n * channels, size) @ np.ones(size, t.dtype)
+    return np.ones(n, t.dtype) @ t.reshape(n, channels)
+
+
+def _dot(t, u):
+    """Products of t and u, (n, C, S) each, summed to (C,)."""
+    if t.shape[2] == 1:
+        return np.einsum("ncs,ncs->c", t, u)
+    return np.matmul(t[:, :, None], u[..., None]).sum(axis=(0, 2, 3))    # (n, C, 1, 1)
+
+
+def _column(dtype, *vectors):
+    """Each (C,) as (C, 1) in that dtype, to meet (n, C, S)."""
+    return [v.astype(dtype)[:, None] for v in vectors]
+
+
+def _moments(x):
+    """Mean and biased variance of each channel of x (N, C, S): two (C,) in float64."""
+    blocks, buffer = _blocks(x)
+    first, second = np.zeros((2, x.shape[1]))
+    count = max(x.shape[0] * x.shape[2], 1)
+    K = _sum(x[:1]) / max(x.shape[2], 1)                        # (C,), mean of the first sample
+    for block in blocks:
+        t = np.subtract(x[block], K[:, None], out=buffer[:len(x[block])])
+        first += _sum(t)
+        second += _dot(t, t)
+    first /= count                                              # mu - K
+    return K + first, np.maximum(second / count - first * first, 0)     # eq. 9.25
+
+
+def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5,
+               out=None):
+    """As level 2, into out if given; in evaluation out may be x, and there is no cache then."""
+    x, gamma, beta = check.forward(x, gamma, beta, running_mean, running_var, training,
+                                   momentum, eps)
+    out = _room(out, x, forbidden=training)
+    rows, into = _flat(x), _flat(out)
+    if training:
+        mean, var = _moments(rows)
+        if running_mean is not None and x.size:
+            count = x.size // len(mean)
+            running_mean += momentum * (mean - running_mean)    # eq. 9.4
+            running_var += momentum * (var * (count / (count - 1)) - running_var)
+    else:
+        mean, var = running_mean.astype(float), running_var.astype(float)
+    inv_std = 1.0 / np.sqrt(var + eps)
+    a = gamma * inv_std
+    _affine(rows, a, beta - a * mean, into)
+    kept = None if np.may_share_memory(x, out) else (x, gamma, mean, inv_std, training)
+    return out, kept
+
+
+def _affine(x, a, c, out):
+    """out = a x + c, all (N, C, S), with a and c (C,): block by block."""
+    a, c = _column(x.dtype, a, c)
+    for block in _blocks(x)[0]:
+        y = np.multiply(x[block], a, out=out[block])
+        y += c
+
+
+def _room(out, x, forbidden):
+    """A contiguous array like x to write to: `out`, if given and fit."""
+    if out is None:
+        return np.empty(x.shape, x.dtype)
+    fits = isinstance(out, np.ndarray) and (out.shape, out.dtype) == (x.shape, x.dtype)
+    if not fits or not out.flags.c_contiguous:
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out is {found}; expected {x.dtype} {x.shape}, contiguous")
+    if forbidden and np.may_share_memory(out, x):
+        raise ValueError("out shares memory with x; expected another array when training is "
+                         "True, for the backward pass reads x")
+    return out
+
+
+def batch_norm_backward(dout, cache, out=None):
+    """As level 2; dx is written into out if given, which may be dout itself."""
+    if cache is None:
+        raise ValueError("cache is None, x was overwritten; expected that of another call")
+    x, gamma, mean, inv_std, training = cache
+    dout = check.gradient(dout, x)
+    dx = _room(out, x, forbidden=False)
+    rows, grads, into = _flat(x), _flat(dout), _flat(dx)
+    dgamma, dbeta = _parameter_gradients(rows, grads, mean, inv_std)
+    a, count = gamma * inv_std, max(rows.shape[0] * rows.shape[2], 1)
+    if training:
+        k = -a * inv_std * dgamma / count
+        _affine_pair(grads, rows, a, k, -a * dbeta / count - k * mean, into)
+    else:
+        _affine(grads, a, np.zeros_like(a), into)
+    return dx, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
+
+
+def _parameter_gradients(x, dout, mean, inv_std):
+    """x, dout (N, C, S), mean and 1 / deviation (C,): dgamma, dbeta (C,) in float64."""
+    blocks, buffer = _blocks(x)
+    dgamma, dbeta = np.zeros((2, x.shape[1]))
+    centre = mean.astype(x.dtype)
+    for block in blocks:
+        g = dout[block]
+        t = np.subtract(x[block], centre[:, None], out=buffer[:len(g)])
+        dbeta += _sum(g)
+        dgamma += _dot(g, t)
+    return (dgamma - (mean - centre) * dbeta) * inv_std, dbeta
+
+
+def _affine_pair(g, x, a, k, c, out):
+    """out = a g + k x + c, block by block; out may be g.   eq. 9.24"""
+    blocks, buffer = _blocks(x)
+    a, k, c = _column(x.dtype, a, k, c)
+    for block in blocks:
+        t = np.multiply(x[block], k, out=buffer[:len(x[block])])
+        t += c
+        y = np.multiply(g[block], a, out=out[block])
+        y += t
+
+
+def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5, out=None):
+    """As level 2; with out=(W, b) in place."""
+    W, b, gamma, beta, mean, var = check.fold(W, b, gamma, beta, running_mean, running_var, eps)
+    into_W, into_b = out or (np.empty_like(W), np.empty(W.shape[1], W.dtype))
+    a = gamma / np.sqrt(var + eps)                              # eq. 9.22
+    np.multiply(W, a, out=into_W, casting="same_kind")
+    shift = -mean if b is None else b - mean
+    np.add(a * shift, beta, out=into_b, casting="same_kind")
+    return into_W, into_b

@@ -1,0 +1,202 @@
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:ef5d6ead6b32ffd1
+"""Chapter 09: what is empty, single, constant, far from zero, or invalid."""
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+
+ones = np.ones
+READ_ONLY = np.broadcast_to(1.0, 3)
+
+
+def valid(**changes):
+    """Arguments that are right, but for the changes."""
+    return {"x": rng(0).standard_normal((4, 3)), "gamma": ones(3), "beta": ones(3),
+            "running_mean": ones(3), "running_var": ones(3), "training": True, **changes}
+
+
+REFUSED = [("x", value) for value in (ones(3), ones((2, 3, 4)), ones((4, 3), int))]
+REFUSED += [(name, value) for name in ("gamma", "beta")
+            for value in (ones(4), ones((1, 3)), ones(3, int), ones(3, np.float32), 1.0)]
+REFUSED += [(name, value) for name in ("running_mean", "running_var")
+            for value in (ones(2), ones((3, 1)), ones(3, int), [1.0, 1.0, 1.0], None, READ_ONLY)]
+REFUSED += [("training", 1), ("training", None), ("momentum", -0.1), ("momentum", 1.5),
+            ("momentum", "0.1"), ("momentum", np.nan), ("eps", 0.0), ("eps", -1e-5),
+            ("eps", np.inf), ("eps", None)]
+
+
+@pytest.mark.parametrize("argument, value", REFUSED)
+def test_refuses(level, argument, value):
+    """Wrong shapes that NumPy would broadcast, wrong dtypes, numbers out of range."""
+    expect_value_error(argument, level.batch_norm, **valid(**{argument: value}))
+
+
+@pytest.mark.parametrize("changes, text", [
+    ({"x": ones((1, 3))},
+     "x has shape (1, 3), one number per channel; expected more than one when training is True"),
+    ({"x": ones(3)}, "x has shape (3,); expected (N, C) or (N, C, H, W)"),
+    ({"gamma": ones(4)}, "gamma has shape (4,); expected (3,)"),
+    ({"running_var": None, "training": False},
+     "running_var is None; expected an array of shape (3,) when training is False"),
+    ({"momentum": 2}, "momentum = 2; expected a number from 0 to 1"),
+    ({"training": 1}, "training = 1; expected True or False")])
+def test_messages(level, changes, text):
+    """A message names the argument, what was found and what was expected."""
+    with pytest.raises(ValueError) as caught:
+        level.batch_norm(**valid(**changes))
+    assert str(caught.value) == text
+
+
+def test_backward_and_fold_refuse(level):
+    """A dout that would broadcast, weights of other widths."""
+    out, cache = level.batch_norm(**valid())
+    for dout in (out[:1], out[:, :1], out.astype(int)):
+        expect_value_error("dout", level.batch_norm_backward, dout, cache)
+    good = {"W": ones((2, 3)), "b": ones(3), "gamma": ones(3), "beta": ones(3),
+            "running_mean": ones(3), "running_var": ones(3)}
+    for name, value in (("W", ones(3)), ("W", ones((2, 3), int)), ("b", ones(2)),
+                        ("gamma", ones((3, 1))), ("running_var", None), ("eps", 0)):
+        expect_value_error(name, level.fold_batch_norm, **{**good, name: value})
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (1, 3, 1, 2), (2, 3, 1, 1), (0, 3),
+                                   (0, 3, 2, 2), (2, 3, 0, 2)])
+def test_batch_of_one_exactly_where_pytorch(level, shape):
+    """Refused if a channel has one number, and only then; always fine in evaluation."""
+    one_number = shape in ((1, 3), (1, 3, 1, 1))
+    if one_number:
+        expect_value_error("x", level.batch_norm, **valid(x=ones(shape)))
+    else:
+        assert level.batch_norm(**valid(x=ones(shape)))[0].shape == shape
+    out, _ = level.batch_norm(**valid(x=ones(shape), training=False))
+    assert_close(out, ones(shape), tol=1e-12, what="out in evaluation")
+
+
+@pytest.mark.levels(4)
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (1, 3, 1, 2), (2, 3), (0, 3)])
+def test_pytorch_refuses_the_same(level, shape):
+    """PyTorch itself, asked without our checks: an error for the same shapes."""
+    import torch
+    import torch.nn.functional as F
+    call = lambda: F.batch_norm(torch.ones(shape), torch.zeros(3), torch.ones(3), training=True)
+    ours = lambda: level.batch_norm(**valid(x=ones(shape)))
+    if shape in ((1, 3), (1, 3, 1, 1)):
+        for f in (call, ours):
+            with pytest.raises(ValueError):
+                f()
+    else:
+        assert call().shape == ours()[0].shape == shape
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 2, 2), (4, 3, 0, 2)])
+@pytest.mark.parametrize("training", [True, False])
+def test_empty(level, shape, training):
+    """No warnings, no NaN: empty gradients of x, sums over nothing, statistics untouched."""
+    past = [np.full(3, 2.0), np.full(3, 5.0)]
+    with np.errstate(all="raise"):
+        out, cache = level.batch_norm(ones(shape), ones(3), ones(3), *past, training)
+        dx, dgamma, dbeta = level.batch_norm_backward(out, cache)
+    assert out.shape == dx.shape == shape
+    assert_close(np.array([dgamma, dbeta]), np.zeros((2, 3)), what="dgamma, dbeta")
+    assert past[0].tolist() == [2.0] * 3 and past[1].tolist() == [5.0] * 3
+
+
+def test_constant_channel(level):
+    """Output beta; the gradient is not 0 but centred, and large: 1 / sqrt(eps)."""
+    x, dout = np.full((4, 2), 3.0), rng(1).standard_normal((4, 2))
+    out, cache = level.batch_norm(x, ones(2), np.array([5.0, -5.0]), None, None, True)
+    assert_close(out, np.broadcast_to([5.0, -5.0], (4, 2)), what="out")
+    dx, dgamma, _ = level.batch_norm_backward(dout, cache)
+    assert_close(dx, (dout - dout.mean(0)) / np.sqrt(1e-5), what="dx")
+    assert_close(dgamma, np.zeros(2), what="dgamma")
+
+
+def test_batch_of_two_has_only_signs(level):
+    """Two samples become -1 and 1 whatever they are, and no gradient gets through."""
+    x = np.array([[3.0, -7.0], [3.5, -900.0]])
+    out, cache = level.batch_norm(x, ones(2), np.zeros(2), None, None, True, eps=1e-12)
+    assert_close(out, np.array([[-1.0, 1.0], [1.0, -1.0]]), what="out")
+    dx, _, _ = level.batch_norm_backward(rng(2).standard_normal((2, 2)), cache)
+    assert_close(dx, np.zeros((2, 2)), what="dx")
+
+
+@pytest.mark.parametrize("shape", [(64, 3), (16, 3, 4, 4)])
+@pytest.mark.parametrize("mean", [1e3, 1e4])
+def test_large_mean_in_float32(level, shape, mean):
+    """Mean 10,000, deviation 1: the variance survives; E[x^2] - m^2 loses all of it."""
+    x = (mean + rng(3).standard_normal(shape)).astype(np.float32)
+    axes = (0, 2, 3)[:len(shape) - 1]
+    past = np.zeros(3), np.ones(3)
+    with np.errstate(all="ignore"):
+        out, cache = level.batch_norm(x, ones(3, np.float32), np.zeros(3, np.float32), *past, True,
+                                      momentum=1.0)
+    exact = x.astype(np.float64)
+    expected = exact - exact.mean(axis=axes, keepdims=True)
+    expected /= exact.std(axis=axes, keepdims=True)
+    assert_close(past[1], exact.var(axis=axes, ddof=1), tol=1e-4, what="running_var")
+    assert_close(out.astype(np.float64), expected, tol=5e-3, what="out")
+    dout = rng(4).standard_normal(shape).astype(np.float32)
+    dgamma = level.batch_norm_backward(dout, cache)[1]
+    assert_close(dgamma.astype(float), (dout * expected).sum(axis=axes), tol=0.05, what="dgamma")
+
+
+def test_first_sample_is_an_outlier(level):
+    """A first sample a million off spoils no variance: it is part of it."""
+    x = rng(5).standard_normal((50, 2)).astype(np.float32)
+    x[0] += 1e6
+    past = np.zeros(2), np.ones(2)
+    level.batch_norm(x, ones(2, np.float32), ones(2, np.float32), *past, True, momentum=1.0)
+    exact = x.astype(np.float64).var(axis=0, ddof=1)
+    assert_close(past[1] / exact, np.ones(2), tol=1e-4, what="running_var over the exact one")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_a_number_stays_in_its_channel(level, value):
+    """One NaN or infinity spoils its own channel, output and statistics, and no other."""
+    x, past = rng(6).standard_normal((4, 3, 2, 2)), (np.zeros(3), np.ones(3))
+    x[2, 1, 0, 1] = value
+    with np.errstate(invalid="ignore"):
+        out, _ = level.batch_norm(x, ones(3), ones(3), *past, True)
+    assert np.isfinite(out).all(axis=(0, 2, 3)).tolist() == [True, False, True]
+    assert np.isfinite(past[1]).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("momentum", [0, 1, 0.0, 1.0])
+def test_momentum_at_its_ends(level, momentum):
+    """0 keeps the past, 1 forgets it; without running arrays nothing is tracked."""
+    x, past = rng(7).standard_normal((5, 2)), (np.full(2, 3.0), np.full(2, 4.0))
+    out, _ = level.batch_norm(x, ones(2), ones(2), *past, True, momentum)
+    mean, var = (x.mean(0), x.var(0, ddof=1)) if momentum else (np.full(2, 3.0), np.full(2, 4.0))
+    assert_close(past[0], mean, what="running_mean")
+    assert_close(past[1], var, what="running_var")
+    assert_close(level.batch_norm(x, ones(2), ones(2), None, None, True)[0], out, what="untracked")
+
+
+def test_strided_input_of_any_order(level):
+    """Channels-last pictures seen as (N, C, H, W), and rows taken backwards: as copies."""
+    x = rng(8).standard_normal((2, 4, 5, 3)).transpose(0, 3, 1, 2)
+    dout = rng(9).standard_normal((2, 4, 5, 3)).transpose(0, 3, 1, 2)
+    for view, grad in ((x, dout), (x[::-1], dout[::-1]), (x[:, :, 0, 0], dout[:, :, 0, 0])):
+        kept = view.copy()
+        results = []
+        for a, g in ((view, grad), (view.copy(), grad.copy())):
+            out, cache = level.batch_norm(a, ones(3), ones(3), None, None, True)
+            results.append((out, *level.batch_norm_backward(g, cache)))
+        for got, want in zip(*results):
+            assert_close(got, want, tol=1e-10, what="strided")
+        assert np.array_equal(view, kept)
+
+
+@pytest.mark.levels(2)
+def test_modules_refuse(level):
+    """A number of channels that is none, pictures for 1-D, rows for 2-D, other widths."""
+    for value in (0, -1, 2.0, True, None):
+        expect_value_error("num_features", level.BatchNorm1d, value)
+    expect_value_error("x", level.BatchNorm1d(3), ones((2, 3, 4, 4), np.float32))
+    expect_value_error("x", level.BatchNorm2d(3), ones((2, 3), np.float32))
+    expect_value_error("gamma", level.BatchNorm1d(3), ones((2, 4), np.float32))
+    with pytest.raises(RuntimeError, match="before forward"):
+        level.BatchNorm1d(3).backward(ones((2, 3)))

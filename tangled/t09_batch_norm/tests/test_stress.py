@@ -1,0 +1,98 @@
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:ad814abb128461e2
+"""Chapter 09: growth of time and memory, as exponents and ratios, never seconds."""
+
+import numpy as np
+import pytest
+
+from tangled.measuring import growth_exponent, peak_memory, time_ratio
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.performance
+
+
+def step(level, shape, training=True, into=False):
+    """A function that runs forward and backward in float32; into: with arrays to write to."""
+    x, dout = rng(0).standard_normal((2, *shape)).astype(np.float32)
+    gamma, beta, mean, var = np.ones((4, shape[1]), np.float32)
+    options = {"out": np.empty_like(x)} if into else {}
+
+    def call():
+        _, cache = level.batch_norm(x, gamma, beta, mean, var, training, **options)
+        return level.batch_norm_backward(dout, cache, **options)
+    return call
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_time_is_linear(level, level_number, training):
+    """O(size of x): an exponent near 1, far from the 2 of a Jacobian with M x M entries."""
+    start = 16 if level_number == 1 else 1024
+    exponent = growth_exponent(lambda n: step(level, (n, 8, 4, 4), training),
+                               [start, 2 * start, 4 * start])
+    assert exponent < 1.6, f"time grows as N^{exponent:.2f}"
+
+
+def test_memory_is_linear(level):
+    """No M x M matrix anywhere: memory grows as N."""
+    exponent = growth_exponent(lambda n: step(level, (n, 4)), [500, 1000, 2000],
+                               measure="memory")
+    assert exponent < 1.3, f"memory grows as N^{exponent:.2f}"
+
+
+@pytest.mark.levels(2, 3)
+def test_vectorised_beats_loops(level):
+    """Levels 2 and 3 are many times as fast as the loops, on 16,384 numbers."""
+    from tangled.t09_batch_norm import level1_naive
+    shape = (16, 16, 8, 8)
+    ratio = time_ratio(step(level1_naive, shape), step(level, shape), rounds=3)
+    assert ratio > 8, f"only {ratio:.1f} times as fast as level 1"
+
+
+@pytest.mark.levels(3)
+def test_level3_needs_a_fraction_of_the_memory(level):
+    """Given arrays to write to, the peak is one block; level 2 holds x_hat, output, dx."""
+    from tangled.t09_batch_norm import level2_vectorized as plain
+    shape = (64, 32, 32, 32)
+    ratio = peak_memory(step(level, shape, into=True)) / peak_memory(step(plain, shape))
+    assert ratio < 0.15, f"{ratio:.2f} of level 2's memory"
+
+
+@pytest.mark.levels(3)
+def test_level3_is_no_slower_than_level2(level):
+    """Fewer passes over memory: at most level 2's time, with a margin for a loaded machine."""
+    from tangled.t09_batch_norm import level2_vectorized as plain
+    shape = (32, 64, 32, 32)
+    ratio = time_ratio(step(level, shape, into=True), step(plain, shape), rounds=5)
+    assert ratio < 1.2, f"{ratio:.2f} times as long as level 2"
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape", [(5, 3), (7, 3, 2, 2), (300, 64, 4, 8)])
+def test_level3_writes_where_told(level, shape):
+    """out=, several blocks, dout overwritten by dx, x overwritten in evaluation only."""
+    x, dout = rng(1).standard_normal((2, *shape)).astype(np.float32)
+    arrays = [a.astype(np.float32) for a in rng(2).uniform(0.5, 2, (4, shape[1]))]
+    expected, cache = level.batch_norm(x, *arrays, True)
+    out = np.empty_like(x)
+    assert level.batch_norm(x, *arrays, True, out=out)[0] is out
+    assert_close(out, expected, what="out")
+    grads, buffer = level.batch_norm_backward(dout, cache), dout.copy()
+    assert level.batch_norm_backward(buffer, cache, out=buffer)[0] is buffer
+    assert_close(buffer, grads[0], what="dx in the place of dout")
+    expect_value_error("out", level.batch_norm, x, *arrays, True, out=x)
+    expect_value_error("out", level.batch_norm, x, *arrays, True, out=out.astype(float))
+    expected, _ = level.batch_norm(x, *arrays, False)
+    out, cache = level.batch_norm(x, *arrays, False, out=x)
+    assert out is x and cache is None and np.array_equal(x, expected)
+    expect_value_error("cache", level.batch_norm_backward, dout, cache)
+
+
+@pytest.mark.levels(3)
+def test_level3_folds_in_place(level):
+    """out=(W, b): a checkpoint is folded without a copy."""
+    W, b, *layer = rng(3).uniform(0.5, 2, (6, 3, 3))
+    b, layer = b[0], [array[0] for array in layer]
+    expected = level.fold_batch_norm(W, b, *layer)
+    got = level.fold_batch_norm(W, b, *layer, out=(W, b))
+    assert got[0] is W and got[1] is b
+    for a, want in zip(got, expected):
+        assert_close(a, want, tol=1e-12, what="folded in place")
