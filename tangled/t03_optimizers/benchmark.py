@@ -1,0 +1,43 @@
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:a6171ff43eef5095
+"""Chapter 3: what a step costs at each level."""
+
+import numpy as np
+
+from tangled.measuring import Ladder, torch_available
+from tangled.t03_optimizers import level1_naive, level2_vectorized, level3_memory_efficient
+from tangled.t03_optimizers.paths import plain
+
+D, LAYERS, VOCABULARY, LENGTH = 128, 4, 65, 64
+BLOCK = [(D,), (D,), (D, 3 * D), (3 * D,), (D, D), (D,), (D,), (D,), (D, 4 * D), (4 * D,),
+         (4 * D, D), (D,)]
+GPT = [(VOCABULARY, D), (LENGTH, D), *BLOCK * LAYERS, (D,), (D,), (D, VOCABULARY), (VOCABULARY,)]
+
+
+def prepared(level, rule, shapes):
+    """The step of an optimiser over float32 arrays of these shapes, with gradients."""
+    random = np.random.default_rng(0)
+    parameters = [plain(random.standard_normal(shape, np.float32)) for shape in shapes]
+    for p in parameters:
+        p.grad = random.standard_normal(p.data.shape, np.float32)
+    optimizer = getattr(level, rule)(parameters)
+    optimizer.step()
+    return getattr(optimizer, "optimiser", optimizer).step
+
+
+def calls(rule, shapes, first=1):
+    """The steps of the levels from `first` on; level 4 is torch's own, with nothing around it."""
+    levels = [level1_naive, level2_vectorized, level3_memory_efficient]
+    if torch_available():
+        from tangled.t03_optimizers import level4_pytorch_reference
+        levels.append(level4_pytorch_reference)
+    return {f"level {k}": prepared(level, rule, shapes)
+            for k, level in enumerate(levels, 1) if k >= first}
+
+
+def ladders():
+    """Adam on one small array and on a small GPT's parameters, and momentum on the latter."""
+    yield Ladder("Adam, 5,000 parameters in one array", calls("Adam", [(50, 100)]),
+                 operations="about 12 a parameter", note="float32")
+    for rule, operations in (("Adam", 12), ("Momentum", 4)):
+        yield Ladder(f"{rule}, 0.8 M parameters in {len(GPT)} arrays", calls(rule, GPT, first=2),
+                     operations=f"about {operations} a parameter", note="float32")

@@ -1,0 +1,289 @@
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:15f4866375b81fe9
+"""Chapter 3: paths, schedules, clipping, resuming."""
+
+import numpy as np
+import pytest
+
+from tangled.t02_autograd import Tensor
+from tangled.t03_optimizers.paths import follow, plain, quadratic, rosenbrock
+from tangled.testing import assert_close, rng
+
+RULES = ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam", "AdamW")
+PATHS = ("sgd", "sgd-decay", "momentum", "momentum-decay", "nesterov", "nesterov-decay",
+         "adagrad", "adagrad-decay", "adagrad-eps", "rmsprop", "rmsprop-decay", "rmsprop-eps",
+         "adam", "adam-betas", "adam-decay", "adam-eps", "adamw", "adamw-decay")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", PATHS)
+def test_golden_trajectory(level, golden, name):
+    """Fifty steps of torch.optim, with feedback; tight, for all is float64."""
+    problem, case = golden("problem").inputs, golden(name)
+    rule = getattr(level, case.inputs.pop("rule"))
+    curvature, start = problem["curvature"], problem["start"]
+    parameters = [plain(start[:6].reshape(2, 3)), plain(start[6:])]
+    optimizer, path = rule(parameters, **case.inputs), []
+    for noise in problem["noise"]:
+        w = np.concatenate([p.data.reshape(-1) for p in parameters])
+        g = curvature * w + noise
+        parameters[0].grad, parameters[1].grad = g[:6].reshape(2, 3), g[6:]
+        optimizer.step()
+        path.append(np.concatenate([p.data.reshape(-1) for p in parameters]))
+    assert_close(np.array(path), case.outputs["path"], tol=1e-9, what="path")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", ["step", "warmup", "cosine", "cosine-final", "cosine-warmup"])
+def test_golden_schedules(level, golden, name):
+    """Each of the first 50 rates: PyTorch's, and past its end the last one; no shift by one."""
+    case = golden("schedule-" + name)
+    function = getattr(level, case.inputs.pop("function"))
+    rates = np.array([float(function(t, **case.inputs)) for t in range(50)])
+    assert_close(rates, case.outputs["lr"], tol=1e-9, what="lr")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", ["clip", "clip-none"])
+def test_golden_clipping(level, golden, name):
+    """torch's clip_grad_norm_, with a norm above the limit and one below it."""
+    case = golden(name)
+    parameters = [plain(np.zeros_like(case.inputs[k])) for k in "ab"]
+    for p, k in zip(parameters, "ab"):
+        p.grad = case.inputs[k].copy()
+    norm = level.clip_by_global_norm(iter(parameters), case.inputs["max_norm"])
+    assert_close(np.array(norm), case.outputs["norm"], what="norm")
+    for p, k in zip(parameters, "ab"):
+        assert_close(p.grad, case.outputs[k], what="clipped gradient")
+
+
+@pytest.mark.value
+def test_velocity_is_a_sum(level):
+    """Constant gradient: the velocity is (1 - mu^t) / (1 - mu), eq. 3.10, and not 1."""
+    p, mu = plain(np.zeros(1)), 0.9
+    optimizer, path = level.Momentum([p], lr=1.0, momentum=mu), []
+    for _ in range(6):
+        p.grad = np.ones(1)
+        optimizer.step()
+        path.append(p.data[0])
+    steps = -np.diff([0.0, *path])
+    assert_close(steps, (1 - mu ** np.arange(1, 7)) / (1 - mu), tol=1e-9, what="velocity")
+
+
+@pytest.mark.value
+def test_look_ahead(level):
+    """PyTorch's form is Nesterov's own seen from the point ahead: eq. 3.17."""
+    lr, mu, curvature = 0.1, 0.9, np.array([1.0, 7.0])
+    w, v, ahead = np.array([2.0, -1.0]), np.zeros(2), []
+    for _ in range(20):
+        v = mu * v + curvature * (w - lr * mu * v)
+        w = w - lr * v
+        ahead.append(w - lr * mu * v)
+    path = follow(level.Nesterov, quadratic(curvature), [2.0, -1.0], 20, lr=lr, momentum=mu)
+    assert_close(path[1:], np.array(ahead), tol=1e-9, what="point ahead")
+
+
+@pytest.mark.value
+def test_worked_trace(level):
+    """The numbers of the chapter's table: two steps of Adam on half of w^2."""
+    path = follow(level.Adam, quadratic([1.0]), [1.0], 2, lr=0.1)
+    assert_close(path[:, 0], np.array([1.0, 0.9, 0.8004122]), tol=1e-6, what="trace")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e5])
+def test_first_step_is_the_rate(level, scale):
+    """Adam's first step is lr times the sign, whatever the size; without correction, 3.2 lr."""
+    g = scale * np.array([1.0, -2.0, 0.5])
+    p = plain(np.zeros(3))
+    optimizer = level.Adam([p], lr=0.01)
+    p.grad = g
+    optimizer.step()
+    assert_close(p.data, -0.01 * np.sign(g), tol=1e-4, what="first step")
+
+
+@pytest.mark.value
+def test_decay_is_decoupled(level):
+    """No gradient, only decay: every weight shrinks by (1 - lr * wd) a step, large or small."""
+    start = np.array([100.0, 1.0, 1e-3])
+    p = plain(start)
+    optimizer = level.AdamW([p], lr=0.1, weight_decay=0.5)
+    for _ in range(4):
+        p.grad = np.zeros(3)
+        optimizer.step()
+    assert_close(p.data, start * 0.95**4, tol=1e-9, what="decayed weights")
+
+
+@pytest.mark.value
+def test_clip_keeps_the_direction(level):
+    """Two arrays of very different length: the proportions of all gradients stay."""
+    parameters = [plain(np.zeros((2, 1))), plain(np.zeros(1)), plain(np.zeros(3))]
+    parameters[0].grad, parameters[1].grad = np.array([[3.0], [4.0]]), np.array([0.5])
+    norm = level.clip_by_global_norm(parameters, 1.0)
+    g = np.concatenate([p.grad.reshape(-1) for p in parameters[:2]])
+    assert_close(np.array(norm), np.sqrt(np.array(25.25)), what="norm")
+    assert_close(g, np.array([3.0, 4.0, 0.5]) / norm, what="direction")
+    assert parameters[2].grad is None
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("rule", RULES)
+def test_descends_rosenbrock(level, rule):
+    """Every rule, at a modest rate, gets well below the value of its start (24.2)."""
+    lr = 1e-3 if rule in ("SGD", "Momentum", "Nesterov") else 0.05
+    settings = {"momentum": 0.5} if rule in ("Momentum", "Nesterov") else {}
+    path = follow(getattr(level, rule), rosenbrock, [-1.2, 1.0], 300, lr=lr, **settings)
+    assert rosenbrock(path[-1])[0] < 4.5, f"{rule} is at {path[-1]}"
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+def test_tensors_are_parameters(level, rule):
+    """Chapter 2's tensors descend Rosenbrock's valley exactly as by its hand-written gradient."""
+    x, y = Tensor(np.array(-1.2)), Tensor(np.array([1.0]))
+    lr = 1e-3 if rule == "SGD" else 0.05
+    optimizer = getattr(level, rule)([x, y], lr=lr)
+    for _ in range(30):
+        optimizer.zero_grad()
+        gap = y - x * x
+        ((1.0 - x) ** 2 + 100.0 * gap * gap).sum().backward()
+        optimizer.step()
+    path = follow(getattr(level, rule), rosenbrock, [-1.2, 1.0], 30, lr=lr)
+    assert_close(np.array([float(x.data), y.data[0]]), path[-1], tol=1e-9, what="end")
+
+
+@pytest.mark.gradient
+def test_zeroed_gradients_add_up_anew(level):
+    """zero_grad leaves zeros where an array was, so that layers may add into it; None stays."""
+    a, b = Tensor(np.ones(3)), Tensor(np.ones(2))
+    optimizer = level.SGD([a, b], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (a * a).sum().backward()
+    assert_close(a.grad, 2 * np.ones(3), what="gradient")
+    assert b.grad is None
+
+
+def _train(optimizer, parameters, seed, steps, schedule=None):
+    """Random gradients, float32, in the arrays that are there or in new ones."""
+    random = rng(seed)
+    for _ in range(steps):
+        for p in parameters:
+            p.grad = random.standard_normal(p.data.shape).astype(p.data.dtype)
+        optimizer.step()
+        if schedule:
+            schedule.step()
+
+
+def _fresh(level, rule, values):
+    parameters = [plain(v) for v in values]
+    optimizer = getattr(level, rule)(parameters, lr=0.01)
+    return parameters, optimizer, level.CosineDecay(optimizer, 30, warmup=4)
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("rule", RULES)
+def test_resumes_bit_for_bit(level, rule):
+    """Ten steps, saved, ten more; and the same ten by a fresh optimiser from what was saved."""
+    values = [rng(1).standard_normal((3, 4)).astype(np.float32), np.ones(5, np.float32)]
+    parameters, optimizer, schedule = _fresh(level, rule, values)
+    _train(optimizer, parameters, 2, 10, schedule)
+    saved = [p.data.copy() for p in parameters], optimizer.state_dict(), schedule.state_dict()
+    _train(optimizer, parameters, 3, 10, schedule)
+    again, second, second_schedule = _fresh(level, rule, saved[0])
+    second.load_state_dict(saved[1])
+    second_schedule.load_state_dict(saved[2])
+    _train(second, again, 3, 10, second_schedule)
+    assert second.lr == optimizer.lr
+    for p, q in zip(parameters, again):
+        assert np.array_equal(p.data, q.data), f"{rule} did not continue where it was"
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+def test_state_survives_a_file(level, tmp_path):
+    """np.savez and back, without pickle: what comes back are arrays of shape (), too."""
+    parameters, optimizer, schedule = _fresh(level, "Adam", [np.ones(3)])
+    _train(optimizer, parameters, 2, 5, schedule)
+    np.savez(tmp_path / "state.npz", **optimizer.state_dict())
+    again, second, _ = _fresh(level, "Adam", [parameters[0].data])
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as file:
+        second.load_state_dict(dict(file))
+    _train(optimizer, parameters, 4, 5)
+    _train(second, again, 4, 5)
+    assert np.array_equal(parameters[0].data, again[0].data)
+
+
+@pytest.mark.value
+def test_schedule_drives_the_optimiser(level):
+    """The first update is made with value(0), the second with value(1); step() once after each."""
+    p = plain(np.zeros(1))
+    optimizer = level.SGD([p], lr=1.0)
+    schedule, rates = level.CosineDecay(optimizer, steps=4, warmup=2), []
+    for _ in range(6):
+        rates.append(float(optimizer.lr))
+        schedule.step()
+    assert_close(np.array(rates), np.array([0.5, 1.0, 1.0, 0.5, 0.0, 0.0]), what="rates used")
+
+
+@pytest.mark.value
+def test_step_decay_drives_the_optimiser(level):
+    """Two updates at each rate; the optimiser's lr is a plain float, for float32's sake."""
+    optimizer = level.SGD([plain(np.zeros(1))], lr=1.0)
+    schedule, rates = level.StepDecay(optimizer, step_size=2, gamma=0.1), []
+    for _ in range(5):
+        rates.append(optimizer.lr)
+        schedule.step()
+    assert_close(np.array(rates), np.array([1.0, 1.0, 0.1, 0.1, 0.01]), what="rates used")
+    assert type(optimizer.lr) is float
+
+
+@pytest.mark.shape
+@pytest.mark.parametrize("rule", RULES)
+def test_float32_is_kept(level, rule):
+    """Data and state stay float32, any shape, also under a schedule and with decay."""
+    parameters = [plain(np.ones(s, np.float32)) for s in ((2, 3), (4,), (), (0, 3), (1, 1, 2))]
+    shapes = [p.data.shape for p in parameters]
+    optimizer = getattr(level, rule)(parameters, lr=0.01, weight_decay=0.1)
+    _train(optimizer, parameters, 5, 3, level.CosineDecay(optimizer, 5))
+    assert [p.data.shape for p in parameters] == shapes
+    assert {p.data.dtype for p in parameters} == {np.dtype(np.float32)}
+    if isinstance(optimizer.state_dict().get("lr"), float):        # not torch's dictionary
+        arrays = [v for v in optimizer.state_dict().values() if isinstance(v, np.ndarray)]
+        assert {a.dtype for a in arrays} <= {np.dtype(np.float32)}
+
+
+@pytest.mark.shape
+@pytest.mark.levels(2, 3)
+def test_schedules_take_arrays(level):
+    """All rates at once, in the shape of t; a plain t gives a plain number."""
+    t = np.arange(12).reshape(3, 4)
+    for f, settings in ((level.step_decay, {"step_size": 3}), (level.linear_warmup, {"warmup": 5}),
+                        (level.cosine_decay, {"steps": 9, "warmup": 2})):
+        rates = f(t, 0.5, **settings)
+        assert rates.shape == t.shape
+        one = [float(f(k, 0.5, **settings)) for k in range(12)]
+        assert_close(rates.reshape(-1), np.array(one), what=f.__name__)
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("rule", RULES)
+def test_gradients_are_not_changed(level, rule):
+    """A step reads gradients; decay must not be added into them."""
+    p, g = plain(np.ones((2, 2))), rng(6).standard_normal((2, 2))
+    optimizer = getattr(level, rule)([p], lr=0.1, weight_decay=0.5)
+    p.grad = g.copy()
+    for _ in range(2):
+        optimizer.step()
+    assert np.array_equal(p.grad, g)
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2)
+def test_data_stay_where_they_are(level):
+    """Whoever holds the array sees it learn: updates are in place, also through gaps."""
+    whole = np.ones((4, 6))
+    p = plain(whole)
+    p.data = whole[::2, ::3]
+    p.grad = np.ones((2, 2))
+    level.Adam([p], lr=0.5).step()
+    assert whole[0, 0] < 0.6 and whole[1, 1] == 1.0
