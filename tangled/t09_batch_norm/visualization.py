@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:1ac71a16a199a3c7
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:ad7750c13cabb785
 """Chapter 09: training with and without, and what became of it. Drawings return a figure."""
 
 from dataclasses import dataclass
@@ -36,22 +36,27 @@ class Run:
 
     @property
     def final(self):
-        """Mean loss of the last ten steps; large if it overflowed on the way."""
-        return float(np.minimum(np.nan_to_num(self.losses[-10:], nan=99.0), 99.0).mean())
+        """Mean loss of the last ten steps; infinite if one was not finite."""
+        last = float(self.losses[-10:].mean())
+        return last if np.isfinite(last) else np.inf
 
 
-def build(norm, depth=8, width=64, seed=0):
-    """depth linear layers with ReLU between them, and with normalisations if `norm`."""
+def build(norm, depth=8, width=64, seed=0, gain=1.0):
+    """depth linear layers, weights times gain, ReLU between them, normalisations if `norm`."""
     rng, layers, size = np.random.default_rng(seed), [], 784
     for _ in range(depth - 1):
         layers += [Linear(size, width, rng), *([BatchNorm1d(width)] if norm else []), ReLU()]
         size = width
-    return Sequential(*layers, Linear(size, 10, rng))
+    layers.append(Linear(size, 10, rng))
+    for layer in layers:
+        if isinstance(layer, Linear):
+            layer.weight.data *= np.float32(gain)
+    return Sequential(*layers)
 
 
-def train(data, norm, lr, steps, batch=64, seed=0):
+def train(data, norm, lr, steps, batch=64, seed=0, gain=1.0):
     """Plain gradient descent for some steps: a Run."""
-    model, loss = build(norm, seed=seed), CrossEntropyLoss()
+    model, loss = build(norm, seed=seed, gain=gain), CrossEntropyLoss()
     optimizer = GradientDescent(model.parameters(), lr)
     model[0].input_grad = False
     losses, spread = [], []
@@ -98,24 +103,27 @@ def draw_cloud(seed=3):
     return figure
 
 
-def draw_dynamics(data, lr=0.1, steps=200):
-    """Loss, and deviations by layer, without and with batch norm."""
-    figure, axes = plt.subplots(1, 3, figsize=(6.6, 2.3))
+def draw_dynamics(data, lr=0.1, steps=240, gain=0.5):
+    """Loss for two initial scales, and deviations by layer for the smaller one."""
+    figure, axes = plt.subplots(1, 3, figsize=(6.6, 2.4))
     for norm, ax, name in ((False, axes[1], "plain"), (True, axes[2], "batch norm")):
-        run = train(data, norm, lr, steps)
-        axes[0].plot(np.convolve(run.losses, np.ones(5) / 5, "valid"), label=name)
+        for scale, dashes in ((1.0, (1, 0)), (gain, (3, 1))):
+            run = train(data, norm, lr, steps, gain=scale)
+            smooth = np.convolve(run.losses, np.ones(9) / 9, "valid")
+            axes[0].plot(smooth, color=f"C{int(norm)}", dashes=dashes, label=f"{name}, x {scale:g}")
         shades = plt.cm.Blues(np.linspace(0.35, 1, run.spread.shape[1]))
         for layer, shade in zip(run.spread.T, shades):
             ax.plot(layer, color=shade, linewidth=1)
-        ax.set(title=f"deviation, {name}", xlabel="step", yscale="log", ylim=(0.03, 30))
-    axes[0].set(title="loss", xlabel="step", ylim=(0, 2.6))
-    axes[0].legend()
+        ax.set(title=f"deviation, {name}", xlabel="step", yscale="log", ylim=(0.003, 5))
+    axes[0].set(title="loss", xlabel="step", ylim=(0, 4))
+    axes[0].legend(fontsize=6, ncols=2)
+    axes[2].set_yticklabels([])
     return figure
 
 
-def draw_rates(data, steps=100, seeds=(0, 1)):
+def draw_rates(data, steps=80, seeds=(0, 1)):
     """Final loss against learning rate, without and with batch norm."""
-    rates = np.geomspace(0.01, 10, 10)
+    rates = np.geomspace(0.01, 10, 9)
     figure, ax = plt.subplots(figsize=(5.2, 2.5))
     for norm, name, marker in ((False, "plain", "o"), (True, "batch norm", "s")):
         final = np.array([[_last(train(data, norm, lr, steps, seed=seed).losses) for lr in rates]
@@ -136,7 +144,7 @@ def _last(losses, count=20, top=10.0):
         if np.isfinite(losses[-1]) else top
 
 
-def noise_of(size, trials=4000, seed=0):
+def noise_of(size, trials=2000, seed=0):
     """RMS difference between normalising by a batch of `size` and by the true statistics."""
     x = np.random.default_rng(seed).standard_normal((size, trials))         # (M, trials)
     own, _ = batch_norm(x, np.ones(trials), np.zeros(trials), None, None, True)
@@ -152,11 +160,11 @@ def losses_of(model, data, size):
     return float(in_training), loss(model.eval()(data[0]), data[1])
 
 
-def draw_drift(data, unseen, sizes=(3, 4, 6, 8, 16, 32, 64, 128), lr=0.05, steps=250):
+def draw_drift(data, unseen, sizes=(4, 8, 16, 32, 64, 128), lr=0.05, steps=200):
     """Training against evaluation: of one normalisation, and of a trained network."""
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.5))
     many = np.array([2, 4, 8, 16, 32, 64, 128, 256])
-    axes[0].plot(many, [noise_of(size, 60000 // size) for size in many], "o", markersize=4,
+    axes[0].plot(many, [noise_of(size) for size in many], "o", markersize=4,
                  label="measured")
     axes[0].plot(many, np.sqrt(1.5 / many), color="C1", label="predicted")
     axes[0].set(xscale="log", yscale="log", title="one layer", ylabel="difference")

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:33875386fcc47dec
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:bde1f79758312852
 # Pitfall 9.5: eps outside the root
 """Batch normalisation, level 2: expressions over whole arrays, and the modules."""
 
@@ -130,7 +130,7 @@ class BatchNorm1d(Module):
     running_mean, running_var : buffers of shape (C,), float32: zeros and ones at first
     """
 
-    shape = ("N", "C")
+    size = ()                                                   # of a sample, behind the channels
 
     def __init__(self, num_features, momentum=0.1, eps=1e-5):
         channels = check.channels(num_features)
@@ -146,7 +146,7 @@ class BatchNorm1d(Module):
 
     def forward(self, x):
         """x (N, C), or (N, C, H, W) for BatchNorm2d: the same shape."""
-        x = check.floats("x", x, self.shape)
+        x = check.floats("x", x, ("N", len(self.running_mean), *self.size))
         out, self.cache = batch_norm(x, self.weight.data, self.bias.data, self.running_mean,
                                      self.running_var, self.training, self.momentum, self.eps)
         return out
@@ -162,4 +162,4 @@ class BatchNorm1d(Module):
 class BatchNorm2d(BatchNorm1d):
     """Batch normalisation of x (N, C, H, W); parameters and attributes as `BatchNorm1d`."""
 
-    shape = ("N", "C", "H", "W")
+    size = ("H", "W")

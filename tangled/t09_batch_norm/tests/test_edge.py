@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:ef5d6ead6b32ffd1
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:f25fa6d1af224800
 """Chapter 09: what is empty, single, constant, far from zero, or invalid."""
 
 import numpy as np
@@ -197,6 +197,6 @@ def test_modules_refuse(level):
         expect_value_error("num_features", level.BatchNorm1d, value)
     expect_value_error("x", level.BatchNorm1d(3), ones((2, 3, 4, 4), np.float32))
     expect_value_error("x", level.BatchNorm2d(3), ones((2, 3), np.float32))
-    expect_value_error("gamma", level.BatchNorm1d(3), ones((2, 4), np.float32))
+    expect_value_error("x", level.BatchNorm1d(3), ones((2, 4), np.float32))
     with pytest.raises(RuntimeError, match="before forward"):
         level.BatchNorm1d(3).backward(ones((2, 3)))
