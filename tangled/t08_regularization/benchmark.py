@@ -1,0 +1,56 @@
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e7abf4e53008c550
+"""Chapter 08: what the levels cost."""
+
+import numpy as np
+
+from tangled.measuring import Ladder, torch_available
+from tangled.t08_regularization import (
+    level1_naive,
+    level2_vectorized,
+    level3_memory_efficient,
+)
+
+
+def _levels():
+    levels = {"level 1": level1_naive, "level 2": level2_vectorized,
+              "level 3": level3_memory_efficient}
+    if torch_available():
+        from tangled.t08_regularization import level4_pytorch_reference
+        levels["level 4"] = level4_pytorch_reference
+    return levels
+
+
+def _dropout(level, x, dout):
+    rng = np.random.default_rng(1)
+    into = {"out": np.empty_like(x)} if level is level3_memory_efficient else {}
+
+    def call():
+        _, cache = level.dropout(x, 0.5, rng, **into)
+        return level.dropout_backward(dout, cache, **into)
+    return call
+
+
+def _smoothing(level, z, y):
+    into = {"out": np.empty_like(z)} if level is level3_memory_efficient else {}
+
+    def call():
+        _, cache = level.label_smoothing_cross_entropy(z, y, 0.1, **into)
+        return level.label_smoothing_cross_entropy_backward(1.0, cache, **into)
+    return call
+
+
+def ladders():
+    """Dropout and label smoothing, forward and backward; level 3 writes into an array that exists."""
+    rng = np.random.default_rng(0)
+    x, dout = rng.standard_normal((2, 256, 512), dtype=np.float32)
+    yield Ladder("Dropout, forward and backward",
+                 {name: _dropout(level, x, dout) for name, level in _levels().items()},
+                 operations={"level 1": "64 random bits an entry", "level 2": "32 random bits",
+                             "level 3": "16 random bits", "level 4": "32 random bits or more"},
+                 note="(256, 512), float32, p = 0.5")
+    z, y = rng.standard_normal((64, 1000), dtype=np.float32), rng.integers(0, 1000, 64)
+    yield Ladder("Label smoothing, forward and backward",
+                 {name: _smoothing(level, z, y) for name, level in _levels().items()},
+                 operations={"level 1": "2 N K exp twice", "level 2": "2 N K exp",
+                             "level 3": "N K exp", "level 4": "N K exp twice"},
+                 note="(64, 1000), float32")

@@ -1,0 +1,129 @@
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:0c3194bd21bbad50
+"""Chapter 08: a small network on few samples, a fifth of them mislabelled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tangled.data import load_fashion_mnist
+from tangled.t06_backpropagation import (
+    CrossEntropyLoss,
+    DataLoader,
+    Engine,
+    GradientDescent,
+    Linear,
+    ReLU,
+    Sequential,
+)
+from tangled.t08_regularization.level2_vectorized import (
+    Dropout,
+    EarlyStopping,
+    LabelSmoothingLoss,
+    l2_penalty,
+    l2_penalty_backward,
+    max_norm,
+    soft_threshold,
+    weights_of,
+)
+
+
+@dataclass
+class Recipe:
+    """One way to regularise; 0 switches a part off."""
+
+    name: str
+    l1: float = 0.0
+    l2: float = 0.0
+    dropout: float = 0.0
+    smoothing: float = 0.0
+    limit: float = 0.0
+    patience: int = 0
+
+
+RECIPES = (Recipe("none"), Recipe("L2, 0.03", l2=0.03), Recipe("L1, 0.001", l1=0.001),
+           Recipe("dropout, 0.7", dropout=0.7), Recipe("smoothing, 0.3", smoothing=0.3),
+           Recipe("max-norm, 1", limit=1.0), Recipe("early stopping", patience=6))
+
+
+def load(seed, samples=500, wrong=0.2):
+    """Training, validation and test pairs: pictures (N, 784) float32 and classes (N,)."""
+    rng = np.random.default_rng(seed)
+    images, classes = load_fashion_mnist()
+    chosen = rng.permutation(len(images))[:2 * samples]
+    x, y = _flat(images[chosen]), classes[chosen].astype(np.int64)
+    y = np.where(rng.random(2 * samples) < wrong, rng.integers(0, 10, 2 * samples), y)
+    mean = x[:samples].mean(axis=0)
+    test, test_y = load_fashion_mnist("test")
+    return ((x[:samples] - mean, y[:samples]), (x[samples:] - mean, y[samples:]),
+            (_flat(test) - mean, test_y.astype(np.int64)))
+
+
+def _flat(images):
+    """(N, 28, 28) of bytes to (N, 784) float32 from 0 to 1."""
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+class Run:
+    """A network 784-128-10 trained by a recipe; `train` and `test` are its accuracies."""
+
+    def __init__(self, recipe, seed, epochs=40, lr=0.2):
+        self.recipe, self.lr = recipe, lr
+        training, validation, test = load(seed)
+        rng = np.random.default_rng(seed)
+        first, last = Linear(784, 128, rng), Linear(128, 10, rng)
+        self.model = Sequential(first, ReLU(), Dropout(recipe.dropout, rng), last)
+        self.weights = weights_of(self.model.parameters())
+        self.stopper = EarlyStopping(recipe.patience or epochs)
+        loss = LabelSmoothingLoss(recipe.smoothing) if recipe.smoothing else CrossEntropyLoss()
+        engine = Engine(self.model, loss, GradientDescent(self.model.parameters(), lr))
+        self.history = engine.fit(
+            DataLoader(training, 50, rng), epochs, DataLoader(validation, 500), progress=False,
+            on_step=self.before_step, on_epoch=self.after_epoch)
+        if recipe.patience:
+            self.model.load_state_dict(self.stopper.state)
+        plain = Engine(self.model, CrossEntropyLoss(), engine.optimizer)
+        self.train, self.test = (plain.evaluate(DataLoader(pair, 500))["accuracy"]
+                                 for pair in (training, test))
+
+    def before_step(self):
+        """The last step's bound, then this step's penalties."""
+        recipe = self.recipe
+        for weight in self.weights:
+            if recipe.l2:
+                _, cache = l2_penalty(weight.data, recipe.l2)
+                weight.grad += l2_penalty_backward(1.0, cache)
+            if recipe.l1:
+                weight.data[...] = soft_threshold(weight.data, self.lr * recipe.l1)
+        if recipe.limit:
+            max_norm(self.weights, recipe.limit)
+
+    def after_epoch(self, history):
+        """True where early stopping says so."""
+        stop = self.stopper.update(history["validation_loss"][-1], self.model.state_dict())
+        return stop and bool(self.recipe.patience)
+
+
+def run(recipe, seed=0, epochs=40):
+    """A Run."""
+    return Run(recipe, seed, epochs)
+
+
+class Comparison:
+    """Recipes side by side, means over seeds; shows itself as a table."""
+
+    def __init__(self, seeds=(0, 1), recipes=RECIPES):
+        self.runs = {r.name: [run(r, seed) for seed in seeds] for r in recipes}
+
+    def mean(self, name, what):
+        """Mean of `train` or `test` over the seeds."""
+        return float(np.mean([getattr(r, what) for r in self.runs[name]]))
+
+    def gap(self, name):
+        """Accuracy on the training set less that on the test set."""
+        return self.mean(name, "train") - self.mean(name, "test")
+
+    def _repr_markdown_(self):
+        lines = ["| recipe | training set | test set | gap |", "|:---|---:|---:|---:|"]
+        lines += [f"| {n} | {self.mean(n, 'train'):.3f} | {self.mean(n, 'test'):.3f} "
+                  f"| {self.gap(n):.3f} |" for n in self.runs]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,353 @@
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:96820b9d1a51c89e
+# Pitfall 8.10: kept a reference
+"""Regularisation, level 2: expressions over whole arrays."""
+
+import math
+
+import numpy as np
+
+import tangled.t08_regularization.checks as check
+from tangled.t06_backpropagation import Module
+
+
+def l1_penalty(w, strength):
+    """Sum of absolute values, Tibshirani (1996); eq. 8.4.
+
+    Parameters
+    ----------
+    w : ndarray of any shape, floating
+    strength : float, at least 0
+
+    Returns
+    -------
+    penalty : scalar in the dtype of w: strength * sum |w|
+    cache : for `l1_penalty_backward`
+
+    Raises
+    ------
+    ValueError : if w is not floating, or strength negative or not finite
+    """
+    w, strength = check.penalty(w, strength)
+    return strength * np.abs(w).sum(), (w, strength)            # eq. 8.4
+
+
+def l1_penalty_backward(dpenalty, cache):
+    """Gradient of `l1_penalty`; where w is 0 it is 0.
+
+    Parameters
+    ----------
+    dpenalty : number, the gradient with respect to the penalty
+    cache : from `l1_penalty`
+
+    Returns
+    -------
+    dw : ndarray of the shape of w
+    """
+    w, strength = cache
+    dpenalty = check.scalar("dpenalty", dpenalty)
+    return dpenalty * strength * np.sign(w)                     # eq. 8.4, sign(0) = 0
+
+
+def l2_penalty(w, strength):
+    """Half the sum of squares, Krogh and Hertz (1991); eq. 8.3.
+
+    Parameters
+    ----------
+    w : ndarray of any shape, floating
+    strength : float, at least 0
+
+    Returns
+    -------
+    penalty : scalar in the dtype of w: strength / 2 * sum w^2
+    cache : for `l2_penalty_backward`
+
+    Raises
+    ------
+    ValueError : if w is not floating, or strength negative or not finite
+    """
+    w, strength = check.penalty(w, strength)
+    return 0.5 * strength * (w * w).sum(), (w, strength)        # eq. 8.3
+
+
+def l2_penalty_backward(dpenalty, cache):
+    """Gradient of `l2_penalty`.
+
+    Parameters
+    ----------
+    dpenalty : number, the gradient with respect to the penalty
+    cache : from `l2_penalty`
+
+    Returns
+    -------
+    dw : ndarray of the shape of w: strength * w
+    """
+    w, strength = cache
+    return check.scalar("dpenalty", dpenalty) * strength * w    # eq. 8.3
+
+
+def soft_threshold(w, threshold):
+    """The proximal step of the L1 penalty; eq. 8.6.
+
+    Parameters
+    ----------
+    w : ndarray of any shape, floating
+    threshold : float, at least 0; lr * strength after a step of gradient descent
+
+    Returns
+    -------
+    out : ndarray of the shape of w: each entry moved by threshold towards 0, and not across
+
+    Raises
+    ------
+    ValueError : if w is not floating, or threshold negative or not finite
+    """
+    w, threshold = check.floats("w", w), check.nonnegative("threshold", threshold)
+    return np.sign(w) * np.maximum(np.abs(w) - threshold, 0)    # eq. 8.6
+
+
+def weights_of(parameters):
+    """The parameters that a penalty, a decay or a bound is meant for: not biases, not gains.
+
+    Parameters
+    ----------
+    parameters : iterable of objects with `.data`, arrays of floats
+
+    Returns
+    -------
+    weights : list of those whose data have two axes or more, such as (in, out)
+    """
+    parameters = check.parameters(parameters)
+    return [p for p in parameters if p.data.ndim > 1]
+
+
+def decay_weights(parameters, lr, weight_decay):
+    """Decoupled weight decay, Loshchilov and Hutter (2019); call it just before `step()`.
+
+    Parameters
+    ----------
+    parameters : iterable of objects with `.data`; only `weights_of` them are changed, in place
+    lr : float, the optimiser's learning rate, positive
+    weight_decay : float, from 0 to 1 / lr
+
+    Raises
+    ------
+    ValueError : if a number is not as above, or a parameter has no array
+    """
+    factor = check.decay(lr, weight_decay)
+    for parameter in weights_of(parameters):
+        parameter.data *= factor                                # eq. 8.9
+
+
+def max_norm(parameters, limit, axis=0):
+    """Bound the length of the incoming weights of each unit; call it just after `step()`.
+
+    Srivastava et al. (2014), section 5.1; eq. 8.22.
+
+    Parameters
+    ----------
+    parameters : iterable of objects with `.data`; only `weights_of` them are changed, in place
+    limit : float, positive
+    axis : int or tuple of ints, the axes of a unit's inputs: 0 for (in, out)
+
+    Raises
+    ------
+    ValueError : if limit or axis is not as above, or a parameter has no array
+    """
+    limit, axis = check.positive("limit", limit), check.axes(axis)
+    for parameter in weights_of(parameters):
+        squares = np.square(parameter.data)                     # (in, out)
+        length = np.sqrt(squares.sum(axis=axis, keepdims=True)) # (1, out)
+        parameter.data *= limit / np.maximum(length, limit)     # eq. 8.22
+
+
+def dropout(x, p, rng, training=True):
+    """Inverted dropout, Srivastava et al. (2014); eq. 8.10.
+
+    Parameters
+    ----------
+    x : ndarray of any shape, floating
+    p : float, the probability of dropping an entry, from 0 to 1
+    rng : numpy.random.Generator; not touched, and may be None, where nothing is dropped
+    training : bool; if False the output is x
+
+    Returns
+    -------
+    out : ndarray of the shape and dtype of x; x itself if not training or p is 0
+    cache : for `dropout_backward`; holds the mask
+
+    Raises
+    ------
+    ValueError : if x is not floating, p is no probability, or rng is needed and no generator
+    """
+    x, p = check.noisy(x, p, rng, training)
+    if not training or p == 0:
+        return x, (None, 1.0, x.shape)
+    keep = rng.random(x.shape, dtype=np.float32) >= p           # bool, the shape of x
+    scale = 0.0 if p == 1 else 1.0 / (1.0 - p)
+    out = x * keep
+    out *= scale                                                # eq. 8.10
+    return out, (keep, scale, x.shape)
+
+
+def dropout_backward(dout, cache):
+    """Gradient of `dropout`, through the same mask; eq. 8.14.
+
+    Parameters
+    ----------
+    dout : ndarray of the shape of x
+    cache : from `dropout`
+
+    Returns
+    -------
+    dx : ndarray of the shape of x; `dout` itself where nothing was dropped
+    """
+    keep, scale, shape = cache
+    dout = check.floats("dout", dout, shape)
+    if keep is None:
+        return dout
+    dx = dout * keep
+    dx *= scale                                                 # eq. 8.14
+    return dx
+
+
+class Dropout(Module):
+    """Dropout as a layer: noise after `train()`, nothing after `eval()`.
+
+    Parameters
+    ----------
+    p : float, the probability of dropping an entry, from 0 to 1
+    rng : numpy.random.Generator, this layer's source of masks
+    """
+
+    def __init__(self, p, rng):
+        self.p, self.rng = check.probability("p", p), check.generator("rng", rng)
+
+    def forward(self, x):
+        """x (...) to an array of the same shape; a new mask at every call."""
+        out, self.cache = dropout(x, self.p, self.rng, self.training)
+        return out
+
+    def backward(self, dout):
+        """dout (...) to dx of the same shape."""
+        return dropout_backward(dout, self.kept())
+
+
+def label_smoothing_cross_entropy(logits, y, smoothing):
+    """Mean cross-entropy against smoothed classes, Szegedy et al. (2016), section 7.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (N, K), or (..., K), finite
+    y : integers of shape (N,), or (...), from 0 to K - 1
+    smoothing : float, the weight of the uniform distribution, from 0 to 1
+
+    Returns
+    -------
+    loss : scalar in the dtype of logits, the mean over the N rows; eq. 8.17
+    cache : for `label_smoothing_cross_entropy_backward`
+
+    Raises
+    ------
+    ValueError : if a shape does not fit, there is no row, y is not integer or out of range, or
+        smoothing is not from 0 to 1
+    """
+    logits, y, smoothing = check.smoothed(logits, y, smoothing)
+    classes = logits.shape[-1]
+    z = logits.reshape(-1, classes)                             # (N, K)
+    shifted = z - z.max(axis=-1, keepdims=True)                 # largest is 0
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    target = np.full_like(z, smoothing / classes)               # (N, K), eq. 8.16
+    target[np.arange(len(z)), y.reshape(-1)] += 1 - smoothing
+    loss = -(target * log_p).sum(axis=-1).mean()                # eq. 8.17
+    return loss, (np.exp(log_p), target, logits.shape)
+
+
+def label_smoothing_cross_entropy_backward(dloss, cache):
+    """Gradient of `label_smoothing_cross_entropy`; eq. 8.20.
+
+    Parameters
+    ----------
+    dloss : number, the gradient with respect to the loss
+    cache : from `label_smoothing_cross_entropy`
+
+    Returns
+    -------
+    dlogits : ndarray of shape (N, K), or (..., K)
+    """
+    p, target, shape = cache
+    share = check.scalar("dloss", dloss) / len(p)
+    return (share * (p - target)).reshape(shape)                # eq. 8.20
+
+
+class LabelSmoothingLoss(Module):
+    """Label smoothing as a loss for `Engine`.
+
+    Parameters
+    ----------
+    smoothing : float, from 0 to 1
+    """
+
+    def __init__(self, smoothing):
+        self.smoothing = check.probability("smoothing", smoothing)
+
+    def forward(self, pred, target):
+        """The loss, a float, of logits pred (..., K) and classes target (...)."""
+        loss, self.cache = label_smoothing_cross_entropy(pred, target, self.smoothing)
+        return float(loss)
+
+    def backward(self):
+        """The gradient of the loss: dpred (..., K)."""
+        return label_smoothing_cross_entropy_backward(1.0, self.kept())
+
+
+class EarlyStopping:
+    """Keeps the best state; says when there was no better one for `patience` updates.
+
+    Prechelt (1998).
+
+    Parameters
+    ----------
+    patience : int, at least 1
+    min_delta : float, at least 0; a value is better if it is below the best by more than this
+
+    Attributes
+    ----------
+    best : float, the best value; inf before there is one
+    best_step : int, the number of its update, from 0; None before there is one
+    state : dict of copies of the arrays that came with it, or None
+    stopped : bool
+    """
+
+    def __init__(self, patience, min_delta=0.0):
+        self.patience = check.count("patience", patience)
+        self.min_delta = check.nonnegative("min_delta", min_delta)
+        self.best, self.best_step, self.state = math.inf, None, None
+        self.steps = self.waited = 0
+
+    @property
+    def stopped(self):
+        """Whether the end was reached."""
+        return self.waited >= self.patience
+
+    def update(self, value, state=None):
+        """Take the value of an epoch; a step of the machine.
+
+        Parameters
+        ----------
+        value : float, the lower the better
+        state : dict of ndarrays of any shapes, copied if this is the best value; or None
+
+        Returns
+        -------
+        stop : bool, True for good once `patience` updates in a row were no better
+        """
+        value = check.number("value", value)
+        if self.stopped:
+            return True
+        if value < self.best - self.min_delta:
+            self.best, self.best_step, self.waited = value, self.steps, 0
+            self.state = state
+        else:
+            self.waited += 1
+        self.steps += 1
+        return self.stopped
