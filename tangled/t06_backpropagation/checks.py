@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:4118ae1b97cfc211
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:d13b9ca870c0869b
 """Chapter 06: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -57,18 +57,18 @@ def modules(found, kind):
     """Refuse layers that are no modules."""
     for k, layer in enumerate(found):
         if not isinstance(layer, kind):
-            raise ValueError(f"modules[{k}] is {layer!r}; expected a Module")
+            raise ValueError(f"modules: number {k} is {layer!r}; expected a Module")
     return list(found)
 
 
 def samples(arrays):
     """A tuple of arrays that all have the same number of rows, at least one."""
     if not isinstance(arrays, (tuple, list)) or not arrays:
-        raise ValueError(f"arrays is {type(arrays).__name__}; expected a tuple such as (x, y)")
+        raise ValueError(f"arrays is {type(arrays).__name__}; expected a tuple (x, y, ...)")
     arrays = tuple(np.asarray(a) for a in arrays)
     lengths = [len(a) if a.ndim else 0 for a in arrays]
     if min(lengths) == 0 or len(set(lengths)) > 1:
-        raise ValueError(f"arrays have {lengths} rows; expected the same number, at least 1")
+        raise ValueError(f"arrays have {lengths} rows; expected one number, at least 1")
     return arrays
 
 
@@ -80,7 +80,8 @@ def generator(rng, optional=False):
 
 def state(arrays, given):
     """Refuse a state whose names or shapes are not those of `arrays`, a dict."""
-    missing, unknown = sorted(arrays.keys() - given.keys()), sorted(given.keys() - arrays.keys())
+    missing = sorted(arrays.keys() - given.keys())
+    unknown = sorted(given.keys() - arrays.keys())
     if missing or unknown:
         raise ValueError(f"state lacks {missing} and has unknown {unknown}; "
                          "expected exactly the names of state_dict()")

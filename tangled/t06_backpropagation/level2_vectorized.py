@@ -1,5 +1,5 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:75338739eca737d9
-"""Backpropagation, level 2: backward passes over whole arrays, and the classes that train."""
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:cd33d1ec02be52a0
+"""Backpropagation, level 2: whole arrays, and the classes that train."""
 
 import copy
 import math
@@ -40,12 +40,12 @@ def linear_backward(dout, cache, input_grad=True):
     """
     x, W, b = cache
     dout = check.gradient("dout", dout, (*x.shape[:-1], W.shape[1]), x.dtype)
-    rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])     # (N, in), (N, out)
-    dW = rows.T @ drows                                         # (in, N) @ (N, out)
-    dx = dout @ W.T if input_grad else None                     # (..., out) @ (out, in)
+    rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])
+    dW = rows.T @ drows                                         # eq. 6.2, (in, N) @ (N, out)
+    dx = dout @ W.T if input_grad else None                     # eq. 6.4
     if b is None:
         return dx, dW
-    db = drows.sum(axis=0)                                      # (out,)
+    db = drows.sum(axis=0)                                      # eq. 6.3, (out,)
     return dx, dW, db
 
 
@@ -62,7 +62,7 @@ def relu_backward(dout, cache):
     dx : ndarray of the same shape
     """
     dout = check.gradient("dout", dout, cache.shape, cache.dtype)
-    return np.where(cache != 0, dout, 0)
+    return dout * (cache != 0)                                  # eq. 6.5
 
 
 def softmax_cross_entropy_backward(dloss, cache):
@@ -70,7 +70,7 @@ def softmax_cross_entropy_backward(dloss, cache):
 
     Parameters
     ----------
-    dloss : number, the gradient with respect to the loss; 1 where the loss is what is minimised
+    dloss : number, the gradient with respect to the loss; 1 if that is what is minimised
     cache : from `softmax_cross_entropy`
 
     Returns
@@ -80,8 +80,8 @@ def softmax_cross_entropy_backward(dloss, cache):
     p, y = cache
     dloss = check.scalar("dloss", dloss)
     dlogits = p.copy()                                          # (N, K)
-    dlogits.reshape(-1, p.shape[-1])[np.arange(y.size), y.reshape(-1)] -= 1
-    dlogits *= dloss / y.size
+    dlogits.reshape(-1, p.shape[-1])[np.arange(y.size), y.reshape(-1)] -= 1     # eq. 6.8
+    dlogits *= dloss / y.size                                   # eq. 6.10
     return dlogits
 
 
@@ -98,7 +98,7 @@ def mse_backward(dloss, cache):
     dpred : ndarray of the shape of pred
     """
     dloss = check.scalar("dloss", dloss)
-    return cache * (2.0 * dloss / cache.size)
+    return cache * (2.0 * dloss / cache.size)                   # eq. 6.11
 
 
 def mlp_backward(dout, cache):
@@ -112,10 +112,10 @@ def mlp_backward(dout, cache):
     Returns
     -------
     dx : ndarray of shape (N, d_0)
-    grads : list of L tuples (dW, db), or (dW,) for a layer without bias, in the order of the layers
+    grads : list of L tuples (dW, db), or (dW,) where there is no bias, first layer first
     """
     grads = []
-    for of_linear, of_relu in reversed(cache):
+    for of_linear, of_relu in reversed(cache):                  # eq. 6.6
         if of_relu is not None:
             dout = relu_backward(dout, of_relu)
         dout, *of_layer = linear_backward(dout, of_linear)
@@ -147,7 +147,7 @@ class Parameter:
         self.grad += grad
 
     def zero_grad(self):
-        """Fill `grad` with zeros, in place where its shape and dtype are those of `data`."""
+        """Fill `grad` with zeros, in place if it has the shape and dtype of `data`."""
         old = self.grad
         if old is None or (old.shape, old.dtype) != (self.data.shape, self.data.dtype):
             self.grad = np.zeros_like(self.data)
@@ -188,7 +188,7 @@ class Module:
         return self.cache
 
     def members(self):
-        """[(name, Parameter or Module)] in the order of the attributes; lists are looked into."""
+        """[(name, Parameter or Module)] in the order of the attributes, lists included."""
         found = []
         for name, value in vars(self).items():
             inside = enumerate(value) if isinstance(value, (list, tuple)) else ()
@@ -196,14 +196,15 @@ class Module:
         return [pair for pair in found if isinstance(pair[1], (Parameter, Module))]
 
     def buffers(self):
-        """{name: ndarray} that is saved with this module but does not learn; none by default."""
+        """{name: ndarray} of what is saved but does not learn; none by default."""
         return {}
 
     def named_parameters(self):
-        """[(name, Parameter)] of this module and all below; a shared one under its first name."""
+        """[(name, Parameter)] of this module and all below; a shared one only once."""
         found, seen = [], set()
         for name, member in self.members():
-            below = member.named_parameters() if isinstance(member, Module) else [("", member)]
+            inner = isinstance(member, Module)
+            below = member.named_parameters() if inner else [("", member)]
             for rest, parameter in below:
                 if id(parameter) not in seen:
                     found.append((f"{name}.{rest}".rstrip("."), parameter))
@@ -220,7 +221,7 @@ class Module:
             parameter.zero_grad()
 
     def train(self, mode=True):
-        """Training mode for this module and all below (evaluation mode, if `mode` is False)."""
+        """Training mode for this module and all below; evaluation, if `mode` is False."""
         self.training = mode
         for _, member in self.members():
             if isinstance(member, Module):
@@ -236,7 +237,7 @@ class Module:
         return {name: array.copy() for name, array in self._arrays().items()}
 
     def load_state_dict(self, state):
-        """Copy arrays of the same names and shapes into the parameters and buffers, or none."""
+        """Copy arrays of the same names and shapes into parameters and buffers, or none."""
         arrays = self._arrays()
         check.state(arrays, state)
         for name, array in arrays.items():
@@ -400,7 +401,7 @@ class DataLoader:
 
 
 class GradientDescent:
-    """Step against the gradient; any optimiser with `step` and `zero_grad` can take its place.
+    """Step against the gradient; whatever has `step` and `zero_grad` can take its place.
 
     Parameters
     ----------
@@ -416,7 +417,7 @@ class GradientDescent:
         """Subtract lr times its gradient from each parameter, in place."""
         for parameter in self.parameters:
             if parameter.grad is not None:
-                parameter.data -= self.lr * parameter.grad
+                parameter.data -= self.lr * parameter.grad                  # eq. 6.12
 
     def zero_grad(self):
         """Fill every gradient with zeros."""
@@ -438,7 +439,7 @@ class Engine:
         self.model, self.loss, self.optimizer = model, loss, optimizer
 
     def step(self, *batch, on_step=None):
-        """Learn from one batch (inputs..., target): the loss before the step, and the predictions.
+        """Learn from one batch (inputs..., target): the loss before the step, predictions.
 
         `on_step()` is called between the backward pass and the update: a place for clipping
         and for schedules.
@@ -453,7 +454,8 @@ class Engine:
         self.optimizer.step()
         return loss, pred
 
-    def fit(self, loader, epochs, validation=None, progress=True, on_step=None, on_epoch=None):
+    def fit(self, loader, epochs, validation=None, progress=True, on_step=None,
+            on_epoch=None):
         """Train for some epochs.
 
         Parameters
@@ -463,23 +465,24 @@ class Engine:
         validation : a second loader, on which the model is evaluated after each epoch
         progress : True for a bar on stderr if that is a terminal, "always", or False
         on_step : function without arguments, called before each update
-        on_epoch : function of the history, called after each epoch; True from it ends training
+        on_epoch : function of the history, called after each epoch; True ends training
 
         Returns
         -------
-        history : dict of lists with a number for each epoch: "loss"; "accuracy" if the targets
-            are classes; "validation_loss" and "validation_accuracy" if there is such a loader
+        history : dict of lists with a number for each epoch: "loss", "accuracy" if the
+            targets are classes, and "validation_loss" etc. if there is such a loader
         """
         check.size("epochs", epochs)
         history, bar = {}, Progress(epochs * len(loader), progress)
-        wanted, self.model.input_grad = self.model.input_grad, False     # the data need no gradient
+        wanted, self.model.input_grad = self.model.input_grad, False
         try:
             for epoch in range(epochs):
                 self.model.train()
                 totals = _Totals()
                 for batch in loader:
                     totals.add(*self.step(*batch, on_step=on_step), batch[-1])
-                    bar.advance(f"epoch {epoch + 1}/{epochs}  loss {totals.loss / totals.seen:.4f}")
+                    mean = totals.loss / totals.seen
+                    bar.advance(f"epoch {epoch + 1}/{epochs}  loss {mean:.4f}")
                 self._record(history, totals.means(), validation)
                 if on_epoch is not None and on_epoch(history):
                     break
@@ -496,7 +499,7 @@ class Engine:
             history.setdefault(name, []).append(value)
 
     def evaluate(self, loader):
-        """Means over all samples of a loader, in evaluation mode: {"loss": ..., "accuracy": ...}."""
+        """Means over all samples, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         training, totals = self.model.training, _Totals()
         self.model.eval()
         for *inputs, target in loader:
@@ -513,7 +516,7 @@ class _Totals:
         self.loss, self.correct, self.counted, self.seen = 0.0, 0, 0, 0
 
     def add(self, loss, pred, target):
-        """Count a batch of N samples: its mean loss, predictions (N, ...) and targets (N, ...)."""
+        """Count a batch: its mean loss, predictions (N, ...) and targets (N, ...)."""
         self.loss += loss * len(target)
         self.seen += len(target)
         if np.asarray(target).dtype.kind in "iu" and np.ndim(pred) == np.ndim(target) + 1:
@@ -536,7 +539,7 @@ class Progress:
     show : True to show it if stderr is a terminal, "always", or False
     """
 
-    WIDTH, PAUSE = 30, 0.1                                      # characters; seconds between two prints
+    WIDTH, PAUSE = 30, 0.1              # characters; seconds between two prints
 
     def __init__(self, total, show=True):
         self.total, self.done, self.last, self.longest = total, 0, -math.inf, 0
@@ -593,7 +596,7 @@ def _largest_error(f, array, grad, step):
         array[index] = kept + h
         above = f()
         array[index] = kept - h
-        numeric[index] = (above - f()) / (2 * h)
+        numeric[index] = (above - f()) / (2 * h)                # eq. 6.13
         array[index] = kept
     scale = np.maximum(np.abs(numeric), 0.01 * np.abs(numeric).max(initial=1e-12))
     return float(np.max(np.abs(grad - numeric) / scale, initial=0.0))

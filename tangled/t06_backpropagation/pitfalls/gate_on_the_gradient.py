@@ -1,0 +1,603 @@
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:8fa93135e95c7158
+# Pitfall 6.2: gate on the gradient
+"""Backpropagation, level 2: whole arrays, and the classes that train."""
+
+import copy
+import math
+import sys
+import time
+
+import numpy as np
+
+import tangled.t06_backpropagation.checks as check
+from tangled.t05_mlp_forward import (
+    kaiming_uniform,
+    linear,
+    mlp_forward,  # noqa: F401, its partner is below
+    mse,
+    relu,
+    softmax_cross_entropy,
+)
+
+
+def linear_backward(dout, cache, input_grad=True):
+    """Gradients of `linear`.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, out), or (..., out)
+    cache : from `linear`
+    input_grad : bool; False leaves out dx, for a layer whose input is data
+
+    Returns
+    -------
+    dx : ndarray of shape (N, in), or (..., in); None if it was not wanted
+    dW : ndarray of shape (in, out), summed over the batch
+    db : ndarray of shape (out,), summed over the batch; left out if there was no b
+
+    Raises
+    ------
+    ValueError : if dout has not the shape of the output
+    """
+    x, W, b = cache
+    dout = check.gradient("dout", dout, (*x.shape[:-1], W.shape[1]), x.dtype)
+    rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])
+    dW = rows.T @ drows                                         # eq. 6.2, (in, N) @ (N, out)
+    dx = dout @ W.T if input_grad else None                     # eq. 6.4
+    if b is None:
+        return dx, dW
+    db = drows.sum(axis=0)                                      # eq. 6.3, (out,)
+    return dx, dW, db
+
+
+def relu_backward(dout, cache):
+    """Gradient of `relu`: dout where the output is not 0.
+
+    Parameters
+    ----------
+    dout : ndarray of the shape of the output
+    cache : from `relu`
+
+    Returns
+    -------
+    dx : ndarray of the same shape
+    """
+    dout = check.gradient("dout", dout, cache.shape, cache.dtype)
+    return np.maximum(dout, 0)
+
+
+def softmax_cross_entropy_backward(dloss, cache):
+    """Gradient of `softmax_cross_entropy`.
+
+    Parameters
+    ----------
+    dloss : number, the gradient with respect to the loss; 1 if that is what is minimised
+    cache : from `softmax_cross_entropy`
+
+    Returns
+    -------
+    dlogits : ndarray of shape (N, K), or (..., K), in the dtype of the logits
+    """
+    p, y = cache
+    dloss = check.scalar("dloss", dloss)
+    dlogits = p.copy()                                          # (N, K)
+    dlogits.reshape(-1, p.shape[-1])[np.arange(y.size), y.reshape(-1)] -= 1     # eq. 6.8
+    dlogits *= dloss / y.size                                   # eq. 6.10
+    return dlogits
+
+
+def mse_backward(dloss, cache):
+    """Gradient of `mse` with respect to pred.
+
+    Parameters
+    ----------
+    dloss : number, the gradient with respect to the loss
+    cache : from `mse`
+
+    Returns
+    -------
+    dpred : ndarray of the shape of pred
+    """
+    dloss = check.scalar("dloss", dloss)
+    return cache * (2.0 * dloss / cache.size)                   # eq. 6.11
+
+
+def mlp_backward(dout, cache):
+    """Gradients of `mlp_forward`, from the last layer to the first.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, d_L)
+    cache : from `mlp_forward`
+
+    Returns
+    -------
+    dx : ndarray of shape (N, d_0)
+    grads : list of L tuples (dW, db), or (dW,) where there is no bias, first layer first
+    """
+    grads = []
+    for of_linear, of_relu in reversed(cache):                  # eq. 6.6
+        if of_relu is not None:
+            dout = relu_backward(dout, of_relu)
+        dout, *of_layer = linear_backward(dout, of_linear)
+        grads.append(tuple(of_layer))
+    return dout, grads[::-1]
+
+
+class Parameter:
+    """An array that learns.
+
+    Parameters
+    ----------
+    data : array_like of floats, any shape; copied
+
+    Attributes
+    ----------
+    data : ndarray
+    grad : ndarray of the shape and dtype of `data`, zeros at first
+    """
+
+    def __init__(self, data):
+        self.data = check.parameter(data)
+        self.grad = np.zeros_like(self.data)
+
+    def accumulate(self, grad):
+        """Add a gradient of the shape of `data` to `grad`, in place."""
+        if self.grad is None:
+            self.zero_grad()
+        self.grad += grad
+
+    def zero_grad(self):
+        """Fill `grad` with zeros, in place if it has the shape and dtype of `data`."""
+        old = self.grad
+        if old is None or (old.shape, old.dtype) != (self.data.shape, self.data.dtype):
+            self.grad = np.zeros_like(self.data)
+        else:
+            self.grad.fill(0)
+
+    def __repr__(self):
+        return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
+
+
+class Module:
+    """Anything with parameters. Subclasses write `forward` and `backward`.
+
+    Attributes
+    ----------
+    training : bool, set by `train()` and `eval()` for this module and all below
+    input_grad : bool; where False, `backward` may return None in place of dx
+    cache : what `forward` keeps for `backward`
+    """
+
+    training, input_grad, cache = True, True, None
+
+    def forward(self, x):
+        """The output for an input, of the shapes that the subclass says."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, dout):
+        """Add to the parameters' `grad`; return the gradient dx, in the shape of x."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def __call__(self, *inputs):
+        return self.forward(*inputs)
+
+    def kept(self):
+        """What the last `forward` left in `cache`; a RuntimeError before the first."""
+        if self.cache is None:
+            raise RuntimeError(f"{type(self).__name__}.backward() came before forward()")
+        return self.cache
+
+    def members(self):
+        """[(name, Parameter or Module)] in the order of the attributes, lists included."""
+        found = []
+        for name, value in vars(self).items():
+            inside = enumerate(value) if isinstance(value, (list, tuple)) else ()
+            found += [(name, value), *((f"{name}.{k}", item) for k, item in inside)]
+        return [pair for pair in found if isinstance(pair[1], (Parameter, Module))]
+
+    def buffers(self):
+        """{name: ndarray} of what is saved but does not learn; none by default."""
+        return {}
+
+    def named_parameters(self):
+        """[(name, Parameter)] of this module and all below; a shared one only once."""
+        found, seen = [], set()
+        for name, member in self.members():
+            inner = isinstance(member, Module)
+            below = member.named_parameters() if inner else [("", member)]
+            for rest, parameter in below:
+                if id(parameter) not in seen:
+                    found.append((f"{name}.{rest}".rstrip("."), parameter))
+                    seen.add(id(parameter))
+        return found
+
+    def parameters(self):
+        """The parameters of this module and all below, each once."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def zero_grad(self):
+        """Fill every gradient with zeros."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def train(self, mode=True):
+        """Training mode for this module and all below; evaluation, if `mode` is False."""
+        self.training = mode
+        for _, member in self.members():
+            if isinstance(member, Module):
+                member.train(mode)
+        return self
+
+    def eval(self):
+        """Evaluation mode for this module and all below."""
+        return self.train(False)
+
+    def state_dict(self):
+        """{name: copy of the array} of all parameters and buffers."""
+        return {name: array.copy() for name, array in self._arrays().items()}
+
+    def load_state_dict(self, state):
+        """Copy arrays of the same names and shapes into parameters and buffers, or none."""
+        arrays = self._arrays()
+        check.state(arrays, state)
+        for name, array in arrays.items():
+            array[...] = state[name]
+
+    def _arrays(self):
+        """{name: the array itself} of all parameters and buffers."""
+        arrays = {}
+        for name, member in self.members():
+            below = {"": member.data} if isinstance(member, Parameter) else member._arrays()
+            arrays |= {f"{name}.{rest}".rstrip("."): array for rest, array in below.items()}
+        return arrays | self.buffers()
+
+
+class Linear(Module):
+    """x @ weight + bias, for x (N, in_features) or (..., in_features).
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    rng : numpy.random.Generator, for the weights: Kaiming, uniform; biases begin at 0
+    bias : bool
+
+    Attributes
+    ----------
+    weight : Parameter of shape (in_features, out_features), float32
+    bias : Parameter of shape (out_features,), float32, or None
+    """
+
+    def __init__(self, in_features, out_features, rng, bias=True):
+        self.weight = Parameter(kaiming_uniform(rng, (in_features, out_features)))
+        self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+
+    def forward(self, x):
+        """x (..., in_features) to (..., out_features)."""
+        bias = None if self.bias is None else self.bias.data
+        out, self.cache = linear(x, self.weight.data, bias)
+        return out
+
+    def backward(self, dout):
+        """dout (..., out_features) to dx (..., in_features)."""
+        dx, *grads = linear_backward(dout, self.kept(), self.input_grad)
+        for parameter, grad in zip((self.weight, self.bias), grads):
+            parameter.accumulate(grad)
+        return dx
+
+
+class ReLU(Module):
+    """The positive part of every entry, any shape."""
+
+    def forward(self, x):
+        """x to max(x, 0), same shape."""
+        out, self.cache = relu(x)
+        return out
+
+    def backward(self, dout):
+        """dout to dx, same shape."""
+        return relu_backward(dout, self.kept())
+
+
+class Sequential(Module):
+    """Modules one after the other; their names are "0", "1", ...
+
+    Parameters
+    ----------
+    modules : Modules, in the order of the forward pass
+    """
+
+    def __init__(self, *modules):
+        self.modules = check.modules(modules, Module)
+
+    def members(self):
+        """[("0", first), ("1", second), ...]."""
+        return [(str(k), module) for k, module in enumerate(self.modules)]
+
+    def __len__(self):
+        return len(self.modules)
+
+    def __getitem__(self, k):
+        return self.modules[k]
+
+    @property
+    def input_grad(self):
+        """That of the first module."""
+        return not self.modules or self.modules[0].input_grad
+
+    @input_grad.setter
+    def input_grad(self, wanted):
+        if self.modules:
+            self.modules[0].input_grad = wanted
+
+    def forward(self, x):
+        """x through all modules; the shape is the last one's."""
+        for module in self.modules:
+            x = module(x)
+        return x
+
+    def backward(self, dout):
+        """dout back through all modules, the last one first."""
+        for module in reversed(self.modules):
+            dout = module.backward(dout)
+        return dout
+
+
+class MSELoss(Module):
+    """Mean squared error over all entries."""
+
+    def forward(self, pred, target):
+        """The loss, a float, of pred and target of one shape."""
+        loss, self.cache = mse(pred, target)
+        return float(loss)
+
+    def backward(self):
+        """The gradient of the loss: dpred, in the shape of pred."""
+        return mse_backward(1.0, self.kept())
+
+
+class CrossEntropyLoss(Module):
+    """Mean cross-entropy of integer classes under the softmax of the predictions."""
+
+    def forward(self, pred, target):
+        """The loss, a float, of logits pred (..., K) and classes target (...)."""
+        loss, self.cache = softmax_cross_entropy(pred, target)
+        return float(loss)
+
+    def backward(self):
+        """The gradient of the loss: dpred (..., K)."""
+        return softmax_cross_entropy_backward(1.0, self.kept())
+
+
+class DataLoader:
+    """Mini-batches of arrays, in a new random order every epoch.
+
+    Parameters
+    ----------
+    arrays : tuple of ndarrays with N rows each, such as (x, y)
+    batch_size : int; the last batch may be smaller
+    rng : numpy.random.Generator, or None for the order of the arrays
+    drop_last : bool; leave out a last batch that is smaller
+
+    Iterating yields tuples of arrays with up to `batch_size` rows each.
+    """
+
+    def __init__(self, arrays, batch_size, rng=None, drop_last=False):
+        check.size("batch_size", batch_size)
+        check.generator(rng, optional=True)
+        self.arrays, self.batch_size = check.samples(arrays), int(batch_size)
+        self.rng, self.drop_last = rng, drop_last
+
+    def __len__(self):
+        """Batches in an epoch."""
+        count = len(self.arrays[0]) / self.batch_size
+        return math.floor(count) if self.drop_last else math.ceil(count)
+
+    def __iter__(self):
+        n = len(self.arrays[0])
+        order = np.arange(n) if self.rng is None else self.rng.permutation(n)
+        for k in range(len(self)):
+            rows = order[k * self.batch_size:(k + 1) * self.batch_size]
+            yield tuple(array[rows] for array in self.arrays)
+
+
+class GradientDescent:
+    """Step against the gradient; whatever has `step` and `zero_grad` can take its place.
+
+    Parameters
+    ----------
+    parameters : iterable of objects with `.data` and `.grad`
+    lr : float, positive
+    """
+
+    def __init__(self, parameters, lr):
+        check.rate(lr)
+        self.parameters, self.lr = check.parameters(parameters), lr
+
+    def step(self):
+        """Subtract lr times its gradient from each parameter, in place."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.data -= self.lr * parameter.grad                  # eq. 6.12
+
+    def zero_grad(self):
+        """Fill every gradient with zeros."""
+        for parameter in self.parameters:
+            parameter.zero_grad()
+
+
+class Engine:
+    """A model, a loss and an optimiser, made to work together.
+
+    Parameters
+    ----------
+    model : Module
+    loss : Module with `forward(pred, target) -> float` and `backward() -> dpred`
+    optimizer : object with `step()` and `zero_grad()`
+    """
+
+    def __init__(self, model, loss, optimizer):
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+
+    def step(self, *batch, on_step=None):
+        """Learn from one batch (inputs..., target): the loss before the step, predictions.
+
+        `on_step()` is called between the backward pass and the update: a place for clipping
+        and for schedules.
+        """
+        *inputs, target = batch
+        pred = self.model(*inputs)
+        loss = self.loss(pred, target)
+        self.optimizer.zero_grad()
+        self.model.backward(self.loss.backward())
+        if on_step is not None:
+            on_step()
+        self.optimizer.step()
+        return loss, pred
+
+    def fit(self, loader, epochs, validation=None, progress=True, on_step=None,
+            on_epoch=None):
+        """Train for some epochs.
+
+        Parameters
+        ----------
+        loader : DataLoader, or any iterable of tuples with a length
+        epochs : int
+        validation : a second loader, on which the model is evaluated after each epoch
+        progress : True for a bar on stderr if that is a terminal, "always", or False
+        on_step : function without arguments, called before each update
+        on_epoch : function of the history, called after each epoch; True ends training
+
+        Returns
+        -------
+        history : dict of lists with a number for each epoch: "loss", "accuracy" if the
+            targets are classes, and "validation_loss" etc. if there is such a loader
+        """
+        check.size("epochs", epochs)
+        history, bar = {}, Progress(epochs * len(loader), progress)
+        wanted, self.model.input_grad = self.model.input_grad, False
+        try:
+            for epoch in range(epochs):
+                self.model.train()
+                totals = _Totals()
+                for batch in loader:
+                    totals.add(*self.step(*batch, on_step=on_step), batch[-1])
+                    mean = totals.loss / totals.seen
+                    bar.advance(f"epoch {epoch + 1}/{epochs}  loss {mean:.4f}")
+                self._record(history, totals.means(), validation)
+                if on_epoch is not None and on_epoch(history):
+                    break
+        finally:
+            self.model.input_grad = wanted
+            bar.close()
+        return history
+
+    def _record(self, history, means, validation):
+        """Append the means of an epoch, and those of the validation set, to the history."""
+        if validation is not None:
+            means |= {f"validation_{k}": v for k, v in self.evaluate(validation).items()}
+        for name, value in means.items():
+            history.setdefault(name, []).append(value)
+
+    def evaluate(self, loader):
+        """Means over all samples, in evaluation mode: {"loss": ..., "accuracy": ...}."""
+        training, totals = self.model.training, _Totals()
+        self.model.eval()
+        for *inputs, target in loader:
+            pred = self.model(*inputs)
+            totals.add(self.loss(pred, target), pred, target)
+        self.model.train(training)
+        return totals.means()
+
+
+class _Totals:
+    """Sums over batches of different sizes, and their means."""
+
+    def __init__(self):
+        self.loss, self.correct, self.counted, self.seen = 0.0, 0, 0, 0
+
+    def add(self, loss, pred, target):
+        """Count a batch: its mean loss, predictions (N, ...) and targets (N, ...)."""
+        self.loss += loss * len(target)
+        self.seen += len(target)
+        if np.asarray(target).dtype.kind in "iu" and np.ndim(pred) == np.ndim(target) + 1:
+            self.correct += int((pred.argmax(axis=-1) == target).sum())
+            self.counted += target.size
+
+    def means(self):
+        """{"loss": mean}, and "accuracy" if there were classes."""
+        seen = max(self.seen, 1)
+        of_classes = {"accuracy": self.correct / self.counted} if self.counted else {}
+        return {"loss": self.loss / seen} | of_classes
+
+
+class Progress:
+    """A bar on one line of stderr: [######----] 12/50  loss 0.0123.
+
+    Parameters
+    ----------
+    total : int, steps until the bar is full
+    show : True to show it if stderr is a terminal, "always", or False
+    """
+
+    WIDTH, PAUSE = 30, 0.1              # characters; seconds between two prints
+
+    def __init__(self, total, show=True):
+        self.total, self.done, self.last, self.longest = total, 0, -math.inf, 0
+        self.shown = show == "always" or (bool(show) and sys.stderr.isatty())
+
+    def advance(self, text):
+        """One step further; `text` stands behind the bar."""
+        self.done += 1
+        now = time.monotonic()
+        if self.shown and (now - self.last >= self.PAUSE or self.done == self.total):
+            self.last = now
+            bar = "#" * (self.WIDTH * self.done // self.total)
+            line = f"[{bar:-<{self.WIDTH}}] {self.done}/{self.total}  {text}"
+            self.longest = max(self.longest, len(line))
+            print(f"\r{line:<{self.longest}}", end="", file=sys.stderr, flush=True)
+
+    def close(self):
+        """End the line."""
+        if self.shown and self.done:
+            print(file=sys.stderr)
+
+
+def gradient_check(module, x, rng, step=1e-6):
+    """Compare the gradients of a module with central differences, in float64, every entry.
+
+    Parameters
+    ----------
+    module : Module without randomness; it is copied and stays as it is
+    x : ndarray, an input
+    rng : numpy.random.Generator, for the weights of the outputs
+    step : float, half the distance of the two points, relative to entries larger than 1
+
+    Returns
+    -------
+    errors : dict from "x" and the names of the parameters to their largest relative error
+    """
+    check.generator(rng)
+    module, x = copy.deepcopy(module), np.array(x, np.float64)
+    for parameter in module.parameters():
+        parameter.data, parameter.grad = parameter.data.astype(np.float64), None
+    module.zero_grad()
+    weights = rng.standard_normal(np.shape(module(x)))
+    grads = {"x": (x, module.backward(weights.copy()))}
+    grads |= {name: (p.data, p.grad.copy()) for name, p in module.named_parameters()}
+    return {name: _largest_error(lambda: np.sum(weights * module(x)), array, grad, step)
+            for name, (array, grad) in grads.items()}
+
+
+def _largest_error(f, array, grad, step):
+    """Largest relative error of `grad` against central differences of f() in each entry."""
+    numeric = np.zeros_like(array)
+    for index in np.ndindex(array.shape):
+        kept, h = array[index], step * max(1.0, abs(array[index]))
+        array[index] = kept + h
+        above = f()
+        array[index] = kept - h
+        numeric[index] = (above - f()) / (2 * h)                # eq. 6.13
+        array[index] = kept
+    scale = np.maximum(np.abs(numeric), 0.01 * np.abs(numeric).max(initial=1e-12))
+    return float(np.max(np.abs(grad - numeric) / scale, initial=0.0))

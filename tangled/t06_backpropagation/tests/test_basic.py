@@ -1,0 +1,342 @@
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:6b5d047a73a181d3
+"""Chapter 06: gradients, classes, values."""
+
+import numpy as np
+import pytest
+
+from tangled.gradients import check_module_gradients
+from tangled.t02_autograd import Tensor
+from tangled.testing import assert_close, check_gradients, rng
+
+OPS = {"linear": ["x", "W", "b"], "linear-no-bias": ["x", "W"],
+       "linear-sequences": ["x", "W", "b"], "relu": ["x"], "mse": ["pred"],
+       "softmax_cross_entropy": ["logits"], "softmax_cross_entropy-extreme": ["logits"],
+       "softmax_cross_entropy-sequences": ["logits"]}
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("name", OPS)
+def test_golden_gradients(level, golden, name):
+    """Sums over the batch, closed gates, p - y; the upstream gradient is random."""
+    case, op = golden(name), name.partition("-")[0]
+    out, cache = getattr(level, op)(**case.inputs)
+    assert_close(out, case.outputs["out"], what=op)
+    grads = getattr(level, op + "_backward")(case.upstream["out"], cache)
+    grads = grads if isinstance(grads, tuple) else (grads,)
+    for got, wrt in zip(grads, OPS[name], strict=True):
+        assert_close(got, case.grads[wrt], what="d" + wrt)
+
+
+@pytest.mark.gradient
+def test_golden_network(level, golden):
+    """Three layers: gradients in the order of the layers, and that of the input."""
+    case = golden("mlp")
+    layers = list(zip(case.inputs["weights"], case.inputs["biases"]))
+    _, cache = level.mlp_forward(case.inputs["x"], layers)
+    dx, grads = level.mlp_backward(case.upstream["out"], cache)
+    assert_close(dx, case.grads["x"], what="dx")
+    for k, (dW, db) in enumerate(grads):
+        assert_close(dW, case.grads[f"W{k}"], what=f"dW{k}")
+        assert_close(db, case.grads[f"b{k}"], what=f"db{k}")
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("shape", [(4, 3), (1, 3), (2, 3, 3)])
+def test_linear_by_differences(level, shape):
+    """Every entry of dx, dW and db, also for one row and for sequences."""
+    x, W, b = (rng(k).standard_normal(s) for k, s in enumerate((shape, (3, 2), (2,))))
+    check_gradients(level.linear, level.linear_backward, [x, W, b])
+    check_gradients(level.linear, level.linear_backward, [x, W])
+
+
+@pytest.mark.gradient
+def test_losses_by_differences(level):
+    """Every entry, with an upstream gradient that is not 1."""
+    logits, y = rng(3).standard_normal((5, 4)), np.array([0, 3, 3, 1, 2])
+    check_gradients(lambda logits: level.softmax_cross_entropy(logits, y),
+                    level.softmax_cross_entropy_backward, [logits])
+    target = rng(4).standard_normal((3, 2))
+    check_gradients(lambda pred: level.mse(pred, target), level.mse_backward,
+                    [rng(5).standard_normal((3, 2))])
+
+
+@pytest.mark.gradient
+def test_relu_by_differences(level):
+    """Away from the kink; at 0 itself the slope is taken as 0."""
+    x = rng(6).standard_normal((3, 4))
+    check_gradients(level.relu, level.relu_backward, [x + np.copysign(0.1, x)])
+    _, cache = level.relu(np.array([0.0, 1.0, -1.0]))
+    assert level.relu_backward(np.array([5.0, -7.0, 9.0]), cache).tolist() == [0, -7, 0]
+
+
+@pytest.mark.value
+def test_cross_entropy_gradient_sums_to_zero(level):
+    """What one class gains the others lose; no entry exceeds its share 1/N (eq. 6.10)."""
+    logits, y = 50 * rng(7).standard_normal((6, 5)), np.array([0, 1, 2, 3, 4, 0])
+    _, cache = level.softmax_cross_entropy(logits, y)
+    dlogits = level.softmax_cross_entropy_backward(1.0, cache)
+    assert_close(dlogits.sum(axis=1), np.zeros(6), tol=1e-12, what="row sums")
+    assert 0.1 < np.abs(dlogits).max() <= 1 / 6
+
+
+def engine_gradients(x, y, layers, squared):
+    """Loss and gradients of x and of each layer's W and b, by Chapter 02's engine."""
+    leaves = [Tensor(x), *(Tensor(a) for pair in layers for a in pair)]
+    h = leaves[0]
+    for k in range(len(layers)):
+        h = (h.relu() if k else h) @ leaves[2 * k + 1] + leaves[2 * k + 2]
+    if squared:
+        loss = ((h - y) * (h - y)).mean()
+    else:
+        largest = h.data.max(axis=1, keepdims=True)
+        log_sum = (h - largest).exp().sum(axis=1).log() + largest[:, 0]
+        loss = (log_sum - h[np.arange(len(y)), y]).mean()
+    loss.backward()
+    return loss.data, [leaf.grad for leaf in leaves]
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("squared", [False, True])
+def test_every_gradient_equals_the_engines(level, squared):
+    """The ops, chained by hand, against reverse-mode differentiation of one program."""
+    generator = rng(8)
+    layers = [(generator.standard_normal(s), generator.standard_normal(s[1]))
+              for s in ((4, 6), (6, 5), (5, 3))]
+    x = generator.standard_normal((7, 4))
+    y = generator.standard_normal((7, 3)) if squared else generator.integers(0, 3, 7)
+    name = "mse" if squared else "softmax_cross_entropy"
+    out, cache = level.mlp_forward(x, layers)
+    loss, of_loss = getattr(level, name)(out, y)
+    dx, grads = level.mlp_backward(getattr(level, name + "_backward")(1.0, of_loss), cache)
+    expected_loss, expected = engine_gradients(x, y, layers, squared)
+    assert_close(loss, expected_loss, tol=1e-9, what="loss")
+    for k, got in enumerate([dx, *(g for pair in grads for g in pair)]):
+        assert_close(got, expected[k], tol=1e-9, what=f"gradient {k}")
+
+
+@pytest.mark.value
+def test_worked_trace(level):
+    """The numbers of the chapter's table; the closed gate blocks."""
+    layers = [(np.array([[0.5, -1.0], [0.25, 0.5]]), np.array([0.0, -0.5])),
+              (np.array([[2.0, 0.0, -1.0], [1.0, 1.0, 1.0]]), np.array([0.0, 0.5, 0.0]))]
+    logits, cache = level.mlp_forward(np.array([[1.0, 2.0]]), layers)
+    _, of_loss = level.softmax_cross_entropy(logits, np.array([0]))
+    dlogits = level.softmax_cross_entropy_backward(1.0, of_loss)
+    _, ((dW1, db1), (dW2, _)) = level.mlp_backward(dlogits, cache)
+    assert_close(dlogits, np.array([[-0.2144, 0.1753, 0.0391]]), tol=5e-4, what="dlogits")
+    assert_close(db1, np.array([-0.4679, 0.0]), tol=5e-4, what="db1")
+    assert_close(dW1, np.array([[-0.4679, 0.0], [-0.9358, 0.0]]), tol=5e-4, what="dW1")
+    assert not dW2[1].any()
+
+
+classes = pytest.mark.levels(1, 2, 3)
+
+
+def network(level, seed=0, sizes=(3, 5, 4)):
+    """Linear, ReLU, Linear."""
+    generator = rng(seed)
+    return level.Sequential(level.Linear(*sizes[:2], generator), level.ReLU(),
+                            level.Linear(*sizes[1:], generator))
+
+
+@classes
+@pytest.mark.gradient
+def test_modules_by_differences(level):
+    """Every parameter of a network, and its input, through forward and backward alone."""
+    check_module_gradients(network(level), [rng(1).standard_normal((4, 3))])
+    sequences = rng(3).standard_normal((2, 5, 3))
+    check_module_gradients(level.Linear(3, 2, rng(2), bias=False), [sequences])
+
+
+@classes
+@pytest.mark.gradient
+def test_gradients_add_up(level):
+    """Two backward passes give twice the gradient; zero_grad forgets, in place."""
+    model, x = network(level), rng(1).standard_normal((4, 3)).astype(np.float32)
+    dout = rng(2).standard_normal((4, 4)).astype(np.float32)
+    first = []
+    for times in (1, 2):
+        model(x)
+        model.backward(dout)
+        for k, p in enumerate(model.parameters()):
+            first.append(p.grad.copy())
+            assert_close(p.grad, times * first[k], what=f"after {times} passes")
+    arrays = [p.grad for p in model.parameters()]
+    model.zero_grad()
+    for p, array in zip(model.parameters(), arrays):
+        assert p.grad is array and not p.grad.any() and np.abs(first[0]).max() > 0
+
+
+@classes
+@pytest.mark.gradient
+def test_shared_parameter(level):
+    """A parameter used by two modules is listed once and receives both gradients."""
+    model = level.Sequential(level.Linear(3, 3, rng(0), bias=False), level.ReLU(),
+                             level.Linear(3, 3, rng(1), bias=False))
+    model[2].weight = model[0].weight
+    assert [name for name, _ in model.named_parameters()] == ["0.weight"]
+    check_module_gradients(model, [rng(2).standard_normal((4, 3))])
+
+
+@classes
+@pytest.mark.value
+def test_names_and_modes(level):
+    """Paths of attributes, in their order; train and eval reach every module."""
+    class Block(level.Module):
+        def __init__(self):
+            self.first = level.Linear(2, 2, rng(0))
+            self.scale = level.Parameter(np.ones(2, np.float32))
+            self.rest = [level.Linear(2, 1, rng(0), bias=False), level.ReLU()]
+            self.mean = np.zeros(3)
+
+        def buffers(self):
+            return {"mean": self.mean}
+
+    block = Block()
+    names = ["first.weight", "first.bias", "scale", "rest.0.weight"]
+    assert [name for name, _ in block.named_parameters()] == names
+    assert list(block.state_dict()) == [*names, "mean"] and len(block.parameters()) == 4
+    assert block.eval() is block and not block.rest[1].training and not block.first.training
+    block.train()
+    assert block.training and block.rest[1].training
+
+
+@classes
+@pytest.mark.value
+def test_state_travels(level):
+    """A state is a copy; loading writes into what is there, or refuses and writes none."""
+    one, other = network(level, 1), network(level, 2)
+    state, arrays = one.state_dict(), [p.data for p in other.parameters()]
+    other.load_state_dict(state)
+    x = rng(3).standard_normal((4, 3)).astype(np.float32)
+    assert np.array_equal(one(x), other(x))
+    assert all(p.data is array for p, array in zip(other.parameters(), arrays))
+    state["0.weight"][:] = 0
+    assert one.state_dict()["0.weight"].all()
+    before = other.state_dict()
+    for wrong in ({**before, "2.bias": np.ones(3)}, {"0.weight": np.ones((3, 5))},
+                  {**before, "3.b": 1}):
+        with pytest.raises(ValueError, match=r"state.*expected"):
+            other.load_state_dict({name: 0 * np.asarray(a) for name, a in wrong.items()})
+    assert all(np.array_equal(a, before[name]) for name, a in other.state_dict().items())
+
+
+@classes
+@pytest.mark.value
+def test_training_equals_pytorch(level, golden):
+    """Twenty steps of Engine: the losses and all final weights are torch.optim.SGD's."""
+    case = golden("training")
+    model = level.Sequential(level.Linear(4, 7, rng(0)), level.ReLU(),
+                             level.Linear(7, 6, rng(0)), level.ReLU(),
+                             level.Linear(6, 3, rng(0)))
+    linears = [model[0], model[2], model[4]]
+    for layer, W, b in zip(linears, case.inputs["weights"], case.inputs["biases"]):
+        layer.weight.data, layer.bias.data = W.copy(), b.copy()
+    model.zero_grad()
+    descent = level.GradientDescent(model.parameters(), case.inputs["lr"])
+    engine = level.Engine(model, level.CrossEntropyLoss(), descent)
+    loader = level.DataLoader((case.inputs["x"], case.inputs["y"]), batch_size=8)
+    history = engine.fit(loader, case.inputs["steps"], progress=False)
+    assert_close(np.array(history["loss"]), case.outputs["losses"], tol=1e-9, what="losses")
+    for k, layer in enumerate(linears):
+        assert_close(layer.weight.data, case.outputs[f"W{k}"], tol=1e-9, what=f"W{k}")
+        assert_close(layer.bias.data, case.outputs[f"b{k}"], tol=1e-9, what=f"b{k}")
+
+
+@classes
+@pytest.mark.value
+def test_loader(level):
+    """Rows stay together, a sample comes once an epoch, each epoch has its own order."""
+    x, y = np.arange(20.0).reshape(10, 2), np.arange(10)
+    loader = level.DataLoader((x, y), 4, rng(0))
+    epochs = [list(loader) for _ in range(2)]
+    for batches in epochs:
+        assert [len(b) for _, b in batches] == [4, 4, 2] and len(loader) == 3
+        assert all(np.array_equal(a[:, 0], 2 * b) for a, b in batches)
+        assert sorted(np.concatenate([b for _, b in batches])) == list(range(10))
+    orders = [np.concatenate([b for _, b in batches]).tolist() for batches in epochs]
+    assert orders[0] != orders[1] != list(range(10))
+    again = level.DataLoader((x, y), 4, rng(0))
+    assert np.concatenate([b for _, b in again]).tolist() == orders[0]
+    in_order = level.DataLoader((x, y), 4, drop_last=True)
+    assert np.concatenate([b for _, b in in_order]).tolist() == list(range(8))
+    assert len(in_order) == 2
+
+
+@classes
+@pytest.mark.value
+def test_history(level):
+    """Means over samples, not batches; accuracies for classes only; hooks are called."""
+    x, y = rng(1).standard_normal((10, 3)).astype(np.float32), np.array([0, 1, 2, 3, 0] * 2)
+    model, calls = network(level), []
+    descent = level.GradientDescent(model.parameters(), 1e-9)
+    engine = level.Engine(model, level.CrossEntropyLoss(), descent)
+    loader = level.DataLoader((x, y), 4)
+    logits = model.eval()(x)
+    expected = {"loss": level.CrossEntropyLoss()(logits, y),
+                "accuracy": float(np.mean(logits.argmax(1) == y))}
+    found = engine.evaluate(loader)
+    assert found.keys() == expected.keys() and not model.training
+    history = engine.fit(loader, 5, loader, on_step=lambda: calls.append(1),
+                         on_epoch=lambda history: len(history["loss"]) == 2)
+    assert list(history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
+    assert len(history["loss"]) == 2 and len(calls) == 6
+    assert model.training and model.input_grad
+    for name, value in expected.items():
+        assert_close(np.array(found[name]), np.array(value), what=name)
+        assert_close(np.array(history[name]), np.full(2, value), what=name)
+    model = level.Linear(3, 1, rng(0))
+    descent = level.GradientDescent(model.parameters(), 0.1)
+    engine = level.Engine(model, level.MSELoss(), descent)
+    assert list(engine.fit(level.DataLoader((x, x[:, :1]), 5), 1)) == ["loss"]
+
+
+@classes
+@pytest.mark.value
+def test_gradient_check_finds_a_mistake(level):
+    """A right module passes; one factor that is off by a thousandth is found and named."""
+    model, x = network(level), rng(5).standard_normal((4, 3)).astype(np.float32)
+    before = model.state_dict()
+    errors = level.gradient_check(model, x, rng(6))
+    assert list(errors) == ["x", "0.weight", "0.bias", "2.weight", "2.bias"]
+    assert max(errors.values()) < 1e-6
+    assert all(np.array_equal(before[name], a) for name, a in model.state_dict().items())
+
+    class Wrong(level.Linear):
+        def backward(self, dout):
+            dx = super().backward(dout)
+            self.weight.grad *= 1.001
+            return dx
+    errors = level.gradient_check(Wrong(3, 2, rng(7)), x, rng(8))
+    assert 5e-4 < errors["weight"] < 5e-3 and errors["bias"] < 1e-6 and errors["x"] < 1e-6
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3)
+def test_milestone(level):
+    """Four clusters: loss below 0.2, 95 % right, and every parameter took part."""
+    from tangled.t06_backpropagation.train_clusters import create_clusters
+    generator = rng(0)
+    x, y = create_clusters(generator)
+    loader = level.DataLoader((x, y), 32, generator)
+    new = level.DataLoader(create_clusters(generator), 1000)
+    model = level.Sequential(level.Linear(2, 32, generator), level.ReLU(),
+                             level.Linear(32, 32, generator), level.ReLU(),
+                             level.Linear(32, 4, generator))
+    names = [name for name, _ in model.named_parameters()]
+    before, received = model.state_dict(), dict.fromkeys(names, 0.0)
+
+    def watch():
+        for name, p in model.named_parameters():
+            assert p.grad.shape == p.data.shape and p.grad.dtype == np.float32
+            received[name] = max(received[name], float(np.abs(p.grad).max()))
+
+    descent = level.GradientDescent(model.parameters(), lr=0.2)
+    engine = level.Engine(model, level.CrossEntropyLoss(), descent)
+    history = engine.fit(loader, 10, validation=new, on_step=watch)
+    for name, p in model.named_parameters():
+        assert received[name] > 1e-3, f"{name} received no gradient"
+        assert np.abs(p.data - before[name]).max() > 1e-2, f"{name} did not move"
+        assert p.data.dtype == np.float32
+    assert history["loss"][0] > 0.5 and history["loss"][-1] < 0.2
+    assert history["validation_accuracy"][-1] > 0.95

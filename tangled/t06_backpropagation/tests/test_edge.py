@@ -1,0 +1,151 @@
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:ffbbf92c1c6b12ad
+"""Chapter 06: what is empty, extreme, not a number, or invalid."""
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+classes = pytest.mark.levels(1, 2, 3)
+ones = np.ones
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extreme_logits(level, dtype):
+    """Logits of 1e4: gradients of exactly -1/N, 0 and 1/N, without a warning."""
+    logits = np.array([[1e4, -1e4, 0], [-1e4, 1e4, 0]], dtype)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        _, cache = level.softmax_cross_entropy(logits, np.array([0, 0]))
+        dlogits = level.softmax_cross_entropy_backward(1.0, cache)
+    assert dlogits.dtype == dtype
+    assert_close(dlogits, np.array([[0, 0, 0], [-0.5, 0.5, 0]], dtype), what="dlogits")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_is_kept(level, dtype):
+    """float32 stays float32 in every gradient, whatever the type of dloss."""
+    x, W, b = ones((2, 3), dtype), ones((3, 4), dtype), ones(4, dtype)
+    out, cache = level.linear(x, W, b)
+    assert {g.dtype for g in level.linear_backward(out, cache)} == {np.dtype(dtype)}
+    out, cache = level.relu(x)
+    assert level.relu_backward(out, cache).dtype == dtype
+    for dloss in (2, 2.0, np.float64(2), np.array(2.0)):
+        _, cache = level.softmax_cross_entropy(x, [0, 1])
+        assert level.softmax_cross_entropy_backward(dloss, cache).dtype == dtype
+        _, cache = level.mse(x, 0 * x)
+        dpred = level.mse_backward(dloss, cache)
+        assert_close(dpred, np.full((2, 3), 2 / 3, dtype), dtype=dtype, what="dpred")
+
+
+def test_no_rows(level):
+    """An empty batch goes through the layers, and leaves gradients of 0."""
+    out, cache = level.linear(ones((0, 3)), ones((3, 2)), ones(2))
+    dx, dW, db = level.linear_backward(out, cache)
+    assert dx.shape == (0, 3) and not dW.any() and not db.any() and dW.shape == (3, 2)
+    out, cache = level.relu(ones((0, 2)))
+    assert level.relu_backward(out, cache).shape == (0, 2)
+
+
+def test_input_gradient_can_be_left_out(level):
+    """input_grad=False gives None in place of dx, and the other gradients as before."""
+    out, cache = level.linear(ones((2, 3)), ones((3, 2)), ones(2))
+    dx, dW, db = level.linear_backward(out, cache, input_grad=False)
+    assert dx is None
+    assert_close(dW, np.full((3, 2), 8.0), what="dW")
+    assert_close(db, np.array([8.0, 8.0]), what="db")
+
+
+def test_not_a_number_stays_in_its_row(level):
+    """A NaN in the gradient of one sample spoils dx of that sample, and all of dW."""
+    _, cache = level.linear(ones((2, 3)), ones((3, 2)), ones(2))
+    dx, dW, _ = level.linear_backward(np.array([[1.0, np.nan], [1.0, 1.0]]), cache)
+    assert np.isnan(dx).all(axis=1).tolist() == [True, False]
+    assert np.isnan(dW).all(axis=0).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("op, inputs", [("linear", (ones((2, 3)), ones((3, 4)), ones(4))),
+                                        ("relu", (ones((2, 3)),))])
+def test_refuses_another_shape(level, op, inputs):
+    """A dout that would broadcast, or of integers, is refused by name."""
+    out, cache = getattr(level, op)(*inputs)
+    for dout in (out[:1], out[..., :1], out[0], out.astype(int), 1.0):
+        expect_value_error("dout", getattr(level, op + "_backward"), dout, cache)
+
+
+def test_refuses_a_loss_gradient_of_many(level):
+    """A loss is one number, and so is its gradient."""
+    for op, inputs in (("softmax_cross_entropy", (ones((2, 3)), [0, 1])),
+                       ("mse", (ones(3), ones(3)))):
+        _, cache = getattr(level, op)(*inputs)
+        for dloss in (ones(2), "1", None, [1, 2]):
+            expect_value_error("dloss", getattr(level, op + "_backward"), dloss, cache)
+
+
+def trainer(level, model):
+    """An engine for classes, with a learning rate of 1."""
+    descent = level.GradientDescent(model.parameters(), 1.0)
+    return level.Engine(model, level.CrossEntropyLoss(), descent)
+
+
+@classes
+def test_refuses_invalid_parts(level):
+    """Loaders without rows or with unequal ones, rates and layers that are none."""
+    x, y, model = ones((4, 2), np.float32), np.zeros(4, int), level.Linear(2, 3, rng(0))
+    for arrays in (x, (), (x, y[:3]), (x[:0], y[:0]), (x, 1.0)):
+        expect_value_error("arrays", level.DataLoader, arrays, 2)
+    for size in (0, -1, 2.0, True, None):
+        expect_value_error("batch_size", level.DataLoader, (x, y), size)
+    for generator in (0, np.random.RandomState(0)):
+        expect_value_error("rng", level.DataLoader, (x, y), 2, generator)
+        expect_value_error("rng", level.Linear, 2, 3, generator)
+    for lr in (0, -1.0, np.nan, np.inf, "1", True):
+        expect_value_error("lr", level.GradientDescent, model.parameters(), lr)
+    for parameters in ([], [x]):
+        expect_value_error("parameters", level.GradientDescent, parameters, 0.1)
+    expect_value_error("modules", level.Sequential, model, np.tanh)
+    expect_value_error("data", level.Parameter, [1, 2])
+    engine = trainer(level, model)
+    expect_value_error("epochs", engine.fit, level.DataLoader((x, y), 2), 0)
+
+
+@classes
+def test_backward_needs_a_forward(level):
+    """Without a forward pass there is nothing to differentiate: a RuntimeError says so."""
+    for module, arguments in ((level.Linear(2, 2, rng(0)), [ones((1, 2))]),
+                              (level.ReLU(), [ones(2)]),
+                              (level.MSELoss(), []), (level.CrossEntropyLoss(), [])):
+        with pytest.raises(RuntimeError, match=r"backward\(\) came before forward\(\)"):
+            module.backward(*arguments)
+
+
+@classes
+def test_mixed_types_are_refused(level):
+    """float64 data in a float32 network would silently double the work; it is an error."""
+    expect_value_error("W", level.Linear(2, 2, rng(0)), ones((3, 2)))
+
+
+@classes
+def test_empty_sequential_and_last_batch(level):
+    """No modules: the identity. A last batch of one sample trains like any other."""
+    empty = level.Sequential()
+    assert empty(ones(3)).tolist() == [1, 1, 1] and not empty.parameters()
+    model = level.Linear(2, 3, rng(0))
+    engine = trainer(level, model)
+    loader = level.DataLoader((ones((5, 2), np.float32), np.zeros(5, int)), 4)
+    assert engine.fit(loader, 8)["loss"][-1] < 0.1
+    assert engine.model.weight.grad.any()
+
+
+@classes
+def test_progress_bar(level, capsys):
+    """Nothing is printed where nobody watches; when asked for, one line of ASCII."""
+    model = level.Linear(2, 3, rng(0))
+    engine = trainer(level, model)
+    loader = level.DataLoader((ones((4, 2), np.float32), np.zeros(4, int)), 2)
+    engine.fit(loader, 2)
+    assert capsys.readouterr() == ("", "")
+    engine.fit(loader, 2, progress="always")
+    out, err = capsys.readouterr()
+    assert out == "" and err.endswith("\n") and err.isascii() and err.count("\n") == 1
+    assert "[" + 30 * "#" + "] 4/4  epoch 2/2  loss 0." in err
