@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:a7cad714f4a8c042
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:bd295bfd1645a502
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -138,7 +138,7 @@ def softmax(x, axis=-1):
     return np.moveaxis(out, -1, axis)
 
 
-def logsumexp(x, axis=-1, block=1024):
+def logsumexp(x, axis=-1, block=4096):
     """log(sum(exp(x))) over one axis of `x`, which goes; `block` of its entries at a time."""
     x = np.moveaxis(np.asarray(x), axis, -1)             # a view (..., C)
     m = np.full(x.shape[:-1], -np.inf, x.dtype)          # running maximum
