@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:94ab4728f634e39c
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:5af3d4bdbfcc47a3
 """Chapter 09: shapes, values and gradients."""
 
 import numpy as np
@@ -98,7 +98,7 @@ def test_fold_is_exact(level):
 
 @pytest.mark.value
 def test_worked_trace(level):
-    """The eight numbers of section 9.5.6, forward, backward and running."""
+    """The eight numbers of the chapter's trace, forward, backward and running."""
     x, past = np.array([2.0, 4, 4, 4, 5, 5, 7, 9])[:, None], (np.zeros(1), np.ones(1))
     out, cache = level.batch_norm(x, np.array([2.0]), np.array([1.0]), *past, True, eps=1e-12)
     assert_close(out[:, 0], np.array([-2.0, 0, 0, 0, 1, 1, 3, 5]), tol=1e-9, what="y")
