@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:cba6bda567a164da
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:d641589115c19660
 """The forward pass of an MLP, level 3: into arrays that exist. Shapes as in level 2.
 
 `out=` is an array in the shape and dtype of the result. Where said, it may be the input.
@@ -33,9 +33,9 @@ def mlp_forward(x, parameters, keep=True):
     With keep=False the cache is None, and two arrays serve all layers.
     """
     layers, x = check.network(parameters), check.floats("x", x)
-    cache, widest = [], max(np.shape(W)[1] for W, _ in layers)
-    rows = math.prod(x.shape[:-1])
-    spare = [] if keep else [np.empty(rows * widest, x.dtype) for _ in layers[:2]]
+    cache, rows, widths = [], math.prod(x.shape[:-1]), [np.shape(W)[1] for W, _ in layers]
+    sizes = [rows * max(widths[k::2], default=0) for k in (0, 1)]
+    spare = [] if keep else [np.empty(size, x.dtype) for size in sizes]
     for k, (W, b) in enumerate(layers):                         # eq. 5.3
         shape = (*x.shape[:-1], np.shape(W)[1])
         into = None if keep else spare[k % 2][:math.prod(shape)].reshape(shape)

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:cd33d1ec02be52a0
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:5cc831cc246b2988
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
 import copy
@@ -326,6 +326,7 @@ class Sequential(Module):
 
     @input_grad.setter
     def input_grad(self, wanted):
+        """Hand it on to the first module."""
         if self.modules:
             self.modules[0].input_grad = wanted
 

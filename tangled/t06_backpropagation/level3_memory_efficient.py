@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e007036afced97e4
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:3f44c691464fbfa4
 """Backpropagation, level 3: into arrays that exist. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result. What a module returns is an array
@@ -84,6 +84,7 @@ class Parameter(level2.Parameter):
 
     @grad.setter
     def grad(self, grad):
+        """Take an array of the shape of `data`, or None."""
         self._grad, self._stale = grad, False
 
     def zero_grad(self):

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:611ab73352c414a1
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:c631a0c17e51c076
 """Four clusters, two models: python -m tangled.t06_backpropagation.train_clusters --help"""
 
 import numpy as np
@@ -23,7 +23,7 @@ def create_clusters(rng, samples=250):
     return x.astype(np.float32), y
 
 
-def train(hidden, epochs=40, batch=32, lr=0.2, seed=0, progress=False, on_epoch=None):
+def train(hidden, epochs=40, batch=32, lr=0.1, seed=0, progress=False, on_epoch=None):
     """A model with these hidden widths: model, data (x, y), new points, history."""
     rng = np.random.default_rng(seed)
     data, new = create_clusters(rng), create_clusters(rng)
@@ -41,7 +41,7 @@ def train(hidden, epochs=40, batch=32, lr=0.2, seed=0, progress=False, on_epoch=
 def main(argv=None):
     """The command: train a linear model and a network, print accuracies, save a figure."""
     from tangled.t02_autograd.train_line import arguments
-    given = arguments(argv, "Four clusters of points.", epochs=40, batch=32, lr=0.2,
+    given = arguments(argv, "Four clusters of points.", epochs=40, batch=32, lr=0.1,
                       hidden=32, seed=0, out="build/train_clusters.png")
     rest = {name: getattr(given, name) for name in ("epochs", "batch", "lr", "seed")}
     widths = (given.hidden, given.hidden)

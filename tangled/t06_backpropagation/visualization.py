@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:ee1324e3d40f78ea
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:aee4d038295f1583
 """Figures of chapter 06."""
 
 import matplotlib.pyplot as plt
@@ -53,7 +53,7 @@ def draw_clusters(hidden=(32, 32), shown=(1, 3), **options):
 
     model, (x, y), _, history = train_clusters.train(hidden, on_epoch=look, **options)
     regions[len(history["loss"])] = model(grid).argmax(1)
-    figure, axes = plt.subplots(1, len(regions) + 1, figsize=(6.6, 1.9))
+    figure, axes = plt.subplots(1, len(regions) + 1, figsize=(7.4, 2.1))
     for ax, (epoch, classes) in zip(axes, regions.items()):
         for k, colour in enumerate(COLOURS):
             here = (classes == k).reshape(120, 120).astype(float)

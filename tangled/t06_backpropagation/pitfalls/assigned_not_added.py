@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:85a59e52d7a8f52d
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:d80bfc4d77240627
 # Pitfall 6.4: assigned not added
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -327,6 +327,7 @@ class Sequential(Module):
 
     @input_grad.setter
     def input_grad(self, wanted):
+        """Hand it on to the first module."""
         if self.modules:
             self.modules[0].input_grad = wanted
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:7ed28a3285c14c23
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:a0a40bfc012a326e
 # Pitfall 6.3: forgot the share
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -327,6 +327,7 @@ class Sequential(Module):
 
     @input_grad.setter
     def input_grad(self, wanted):
+        """Hand it on to the first module."""
         if self.modules:
             self.modules[0].input_grad = wanted
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:8fa93135e95c7158
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:0b1929bcfe3853fa
 # Pitfall 6.2: gate on the gradient
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -327,6 +327,7 @@ class Sequential(Module):
 
     @input_grad.setter
     def input_grad(self, wanted):
+        """Hand it on to the first module."""
         if self.modules:
             self.modules[0].input_grad = wanted
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:041d4ca7c765e0ad
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:8eb5006a2ad870b8
 # Pitfall 6.1: mean over the batch
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -327,6 +327,7 @@ class Sequential(Module):
 
     @input_grad.setter
     def input_grad(self, wanted):
+        """Hand it on to the first module."""
         if self.modules:
             self.modules[0].input_grad = wanted
 

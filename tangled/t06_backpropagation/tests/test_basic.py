@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:6b5d047a73a181d3
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:374a5648a04ccf0e
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -204,7 +204,7 @@ def test_names_and_modes(level):
 @classes
 @pytest.mark.value
 def test_state_travels(level):
-    """A state is a copy; loading writes into what is there, or refuses and writes none."""
+    """A state is a copy; loading writes into what is there, or not at all."""
     one, other = network(level, 1), network(level, 2)
     state, arrays = one.state_dict(), [p.data for p in other.parameters()]
     other.load_state_dict(state)
