@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:11ff716910768402
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:1e287b2b5f975f91
 """Optimisers, level 3: one flat buffer, in place, in pieces that fit the cache."""
 
 import math
@@ -18,7 +18,7 @@ __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "CosineDecay", "FlatOptimizer", "M
            "Nesterov", "RMSProp", "StepDecay", "clip_by_global_norm", "cosine_decay",
            "linear_warmup", "step_decay"]
 
-CHUNK = 1 << 16     # numbers that an update works on at a time
+CHUNK = 1 << 17     # numbers that an update works on at a time
 
 
 class FlatOptimizer(Optimizer):

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:17bb7706329eef18
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:c86f1468b38da1f4
 """Optimisers, level 4: torch.optim on arrays that it shares; makes the golden outputs."""
 
 import copy
@@ -26,6 +26,7 @@ class TorchOptimizer:
 
     @lr.setter
     def lr(self, value):
+        """Set it."""
         self.optimiser.param_groups[0]["lr"] = value
 
     def step(self):

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:ebc772d61c10a4c3
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:287fb720aca6861a
 """Chapter 3: pictures of paths, rates, schedules and steps. Each returns a figure."""
 
 from itertools import pairwise
@@ -14,12 +14,12 @@ STYLES = {"SGD": "C6", "Momentum": "C0", "Nesterov": "C4", "AdaGrad": "C2", "RMS
           "Adam": "C1", "AdamW": "C5"}
 VALLEY = {"function": quadratic([1.0, 25.0]), "start": (-3.0, 1.0), "steps": 60,
           "goal": (0.0, 0.0), "box": (-3.4, 1.6, -1.3, 1.3),
-          "rates": {"SGD": 0.07, "Momentum": 0.015, "Nesterov": 0.015, "AdaGrad": 0.8,
-                    "RMSProp": 0.08, "Adam": 0.2, "AdamW": 0.2}}
+          "rates": {"SGD": 0.07, "Momentum": 0.01, "Nesterov": 0.04, "AdaGrad": 0.7,
+                    "RMSProp": 0.04, "Adam": 0.4, "AdamW": 0.4}}
 BANANA = {"function": rosenbrock, "start": (-1.2, 1.0), "steps": 400, "goal": (1.0, 1.0),
           "box": (-1.7, 1.5, -0.6, 1.7),
-          "rates": {"SGD": 0.001, "Momentum": 0.0007, "Nesterov": 0.0007, "AdaGrad": 0.4,
-                    "RMSProp": 0.01, "Adam": 0.06, "AdamW": 0.06}}
+          "rates": {"SGD": 0.002, "Momentum": 0.002, "Nesterov": 0.001, "AdaGrad": 1.0,
+                    "RMSProp": 0.02, "Adam": 0.4, "AdamW": 0.4}}
 
 
 def _contours(ax, function, box):
@@ -54,7 +54,7 @@ def draw_paths(function, start, steps, goal, box, rates):
         values = [function(w)[0] for w in path]
         right.semilogy(values, color=STYLES[name], label=name, ls="--" if name == "AdamW" else "-")
     left.plot(*goal, "k+")
-    right.set(xlabel="step", ylabel="value", ylim=(1e-9, None))
+    right.set(xlabel="step", ylabel="value", ylim=(1e-6, None))
     right.legend(ncol=2, fontsize=6.5)
     return figure
 
@@ -151,7 +151,7 @@ def _losses(name, lr, steps):
 def draw_training(steps=1500):
     """The training loss of four rules on the spirals."""
     figure, ax = plt.subplots(figsize=(4.7, 2.5))
-    for name, lr in (("SGD", 0.2), ("Momentum", 0.05), ("RMSProp", 0.003), ("Adam", 0.01)):
+    for name, lr in (("SGD", 0.2), ("Momentum", 0.05), ("RMSProp", 0.001), ("Adam", 0.01)):
         losses = _losses(name, lr, steps).reshape(-1, 20).mean(1)
         ax.semilogy(np.arange(len(losses)) * 20, losses, color=STYLES[name], label=f"{name}, {lr}")
     ax.set(xlabel="update", ylabel="mean squared error")
