@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:f51dec239effebf7
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9985bc1a45e41bfb
 """Chapter 06: what a training step costs on each level."""
 
 from itertools import pairwise
@@ -72,3 +72,29 @@ def ladders():
         yield ladder(f"training step 784-256-128-10, batch {rows}", WIDTHS, rows, fast)
     yield ladder("training step 16-32-16-4, batch 8", (16, 32, 16, 4), 8,
                  {"level 1": level1_naive, **fast})
+    for rows, classes in ((256, 10), (2048, 65), (1024, 1000)):
+        yield loss_ladder(rows, classes, fast)
+
+
+def loss_ladder(rows, classes, levels):
+    """Softmax cross-entropy, forward and backward, of logits (rows, classes)."""
+    logits, y = batch((classes, classes), rows)
+
+    def with_level(level):
+        loss = level.CrossEntropyLoss()
+        return lambda: (loss(logits, y), loss.backward())
+
+    def with_torch():
+        import torch
+        leaf, target = torch.from_numpy(logits.copy()).requires_grad_(), torch.from_numpy(y)
+
+        def call():
+            leaf.grad = None
+            torch.nn.functional.cross_entropy(leaf, target).backward()
+        return call
+
+    calls = {number: with_level(level) for number, level in levels.items()}
+    if torch_available():
+        calls["level 4"] = with_torch()
+    return Ladder(f"softmax cross-entropy ({rows}, {classes})", calls,
+                  operations=f"{rows * classes:,} exponentials", note="float32")

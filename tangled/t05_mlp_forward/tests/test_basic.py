@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:82f1f2dbb4757d09
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:8b0bf543fb236618
 """Chapter 05: shapes and values."""
 
 import math
@@ -82,7 +82,7 @@ def test_shift_changes_nothing(level):
 def test_worked_trace(level):
     """The numbers of the chapter's table, to the digits printed there."""
     layers = [(np.array([[0.5, -1.0], [0.25, 0.5]]), np.array([0.0, -0.5])),
-              (np.array([[2.0, 0.0, -1.0], [1.0, 1.0, 1.0]]), np.array([0.0, 0.5, 0.0]))]
+              (np.array([[2.0, 0.0, -1.0], [1.0, -1.0, 1.0]]), np.array([0.0, 0.5, 0.0]))]
     logits, _ = level.mlp_forward(np.array([[1.0, 2.0]]), layers)
     assert_close(logits, np.array([[2.0, 0.5, -1.0]]), what="logits")
     loss = level.softmax_cross_entropy(logits, np.array([0]))[0]

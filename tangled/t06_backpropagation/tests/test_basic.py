@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:374a5648a04ccf0e
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:41588a45ffbca924
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -118,7 +118,7 @@ def test_every_gradient_equals_the_engines(level, squared):
 def test_worked_trace(level):
     """The numbers of the chapter's table; the closed gate blocks."""
     layers = [(np.array([[0.5, -1.0], [0.25, 0.5]]), np.array([0.0, -0.5])),
-              (np.array([[2.0, 0.0, -1.0], [1.0, 1.0, 1.0]]), np.array([0.0, 0.5, 0.0]))]
+              (np.array([[2.0, 0.0, -1.0], [1.0, -1.0, 1.0]]), np.array([0.0, 0.5, 0.0]))]
     logits, cache = level.mlp_forward(np.array([[1.0, 2.0]]), layers)
     _, of_loss = level.softmax_cross_entropy(logits, np.array([0]))
     dlogits = level.softmax_cross_entropy_backward(1.0, of_loss)
