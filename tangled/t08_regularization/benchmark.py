@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e7abf4e53008c550
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3cb6f85c31884601
 """Chapter 08: what the levels cost."""
 
 import numpy as np
@@ -42,15 +42,15 @@ def _smoothing(level, z, y):
 def ladders():
     """Dropout and label smoothing, forward and backward; level 3 writes into an array that exists."""
     rng = np.random.default_rng(0)
-    x, dout = rng.standard_normal((2, 256, 512), dtype=np.float32)
+    x, dout = rng.standard_normal((2, 128, 512), dtype=np.float32)
     yield Ladder("Dropout, forward and backward",
                  {name: _dropout(level, x, dout) for name, level in _levels().items()},
                  operations={"level 1": "64 random bits an entry", "level 2": "32 random bits",
-                             "level 3": "16 random bits", "level 4": "32 random bits or more"},
-                 note="(256, 512), float32, p = 0.5")
-    z, y = rng.standard_normal((64, 1000), dtype=np.float32), rng.integers(0, 1000, 64)
+                             "level 3": "16 random bits", "level 4": "PyTorch's generator"},
+                 note="(128, 512), float32, p = 0.5")
+    z, y = rng.standard_normal((32, 1000), dtype=np.float32), rng.integers(0, 1000, 32)
     yield Ladder("Label smoothing, forward and backward",
                  {name: _smoothing(level, z, y) for name, level in _levels().items()},
-                 operations={"level 1": "2 N K exp twice", "level 2": "2 N K exp",
-                             "level 3": "N K exp", "level 4": "N K exp twice"},
-                 note="(64, 1000), float32")
+                 operations={"level 1": "3 N K exp", "level 2": "2 N K exp",
+                             "level 3": "N K exp", "level 4": "2 N K exp"},
+                 note="(32, 1000), float32")

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3ef42e6474c21c21
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:00b69aeb6878ecd6
 """Chapter 08: the figures."""
 
 import matplotlib.pyplot as plt
@@ -55,7 +55,7 @@ def draw_weights(runs):
     figure, axes = plt.subplots(1, len(runs), figsize=(6.4, 2.2), sharex=True, sharey=True)
     bins = np.arange(-0.2025, 0.2075, 0.005)
     for ax, run in zip(axes, runs):
-        weights = run.weights[0].data.reshape(-1)
+        weights = run.first.weight.data.reshape(-1)
         ax.hist(weights, bins, log=True)
         zero = 100 * np.mean(weights == 0)
         ax.set(title=f"{run.recipe.name}: {zero:.1f} % zero", xlabel="weight")
