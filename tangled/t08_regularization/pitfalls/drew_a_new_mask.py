@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:1cb777a039d2f6e0
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:b4fee75478608204
 # Pitfall 8.3: drew a new mask
 """Regularisation, level 2: expressions over whole arrays."""
 
@@ -205,7 +205,7 @@ def dropout_backward(dout, cache):
     dout = check.floats("dout", dout, shape)
     if keep is None:
         return dout
-    dx = dout * np.random.default_rng().permutation(keep.reshape(-1)).reshape(shape)
+    dx = dout * np.random.default_rng(1).permutation(keep.reshape(-1)).reshape(shape)
     dx *= scale                                                 # eq. 8.14
     return dx
 
