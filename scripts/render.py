@@ -95,6 +95,33 @@ def render(wanted: Settings) -> int:
     book = read_book(wanted.root, wanted.only)
     with steps.step("execute") as said:
         executed = run_cells(book, wanted, steps, said)
+    with alone(wanted.root, steps):
+        made = weave_and_typeset(wanted, book, executed, steps)
+    for path in made:
+        steps.say(f"  {path}")
+    steps.say(f"done in {steps.seconds:.1f} s")
+    return 0
+
+
+@contextlib.contextmanager
+def alone(root: Path, steps: Steps):
+    """One run at a time may write in build/ and _book/; a second one waits."""
+    (root / "build").mkdir(exist_ok=True)
+    with open(root / "build" / "render.lock", "w") as handle:
+        try:
+            import fcntl
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                steps.say("another run is writing the book; waiting for it")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        except ImportError:                                     # no file locks on this system
+            pass
+        yield
+
+
+def weave_and_typeset(wanted: Settings, book: Book, executed: dict, steps: Steps) -> list:
+    """The two steps that write: build/book/, then `_book/`; the files that readers open."""
     with steps.step("weave") as said:
         from scripts.weave import weave
         result = weave(book, generated(book), executed, wanted.root / BUILD)
@@ -102,11 +129,7 @@ def render(wanted: Settings) -> int:
                     + (f", {len(result.removed)} removed" if result.removed else ""))
     with steps.step("typeset") as said:
         from scripts.engines import typeset_book
-        made = typeset_book(wanted, book, said)
-    for path in made:
-        steps.say(f"  {path}")
-    steps.say(f"done in {steps.seconds:.1f} s")
-    return 0
+        return typeset_book(wanted, book, said)
 
 
 def tangle(wanted: Settings, said: list[str]) -> int:

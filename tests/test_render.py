@@ -189,3 +189,28 @@ def test_what_is_rendered_for_what_was_saved(root):
     assert preview.chapters_of(wanted, ["chapters/02-means.qmd"]) == ["chapters/02-means.qmd"]
     assert preview.chapters_of(wanted, ["_quarto.yml"]) == [1]
     assert preview.chapters_of(wanted, ["references.bib", "index.qmd"]) == [1]
+
+
+def test_two_runs_take_turns(tmp_path):
+    """A run that finds another one writing waits for it, and says so."""
+    import fcntl
+    import threading
+
+    from scripts.render import Steps, alone
+    said, order = [], []
+    steps = Steps(quiet=True)
+    steps.say = said.append
+    (tmp_path / "build").mkdir()
+
+    def second():
+        with alone(tmp_path, steps):
+            order.append("second")
+
+    with open(tmp_path / "build" / "render.lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"] and "waiting" in said[0]
