@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:af54dbad867a788d
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:53b2de406e523b67
 """Figures of chapter 01."""
 
 import time
@@ -22,7 +22,7 @@ def draw_cells(axis, labels, colours, y=0.0, x=0):
 
 def plot_layout():
     """Twelve cells in C order above twelve in F order, with arrows along the last axis of row 0."""
-    figure, axis = plt.subplots(figsize=(6.2, 1.9))
+    figure, axis = plt.subplots(figsize=(6.2, 1.6))
     for y, order in ((2.7, "C"), (0.0, "F")):
         index = np.arange(12).reshape(3, 4).ravel(order)         # entry number stored at each place
         labels, colours = [f"{i // 4},{i % 4}" for i in index], [COLOURS[i // 4] for i in index]
@@ -42,7 +42,7 @@ def plot_layout():
 def plot_windows(n=10, window=4, step=2):
     """A strip of `n` cells and, below it, each window at the place that it reads."""
     view = level2.sliding_windows(np.arange(n), window, step)
-    figure, axis = plt.subplots(figsize=(6.2, 1.9))
+    figure, axis = plt.subplots(figsize=(6.2, 1.6))
     draw_cells(axis, range(n), ["#ffffff"] * n, y=len(view) + 0.3)
     for r, row in enumerate(view):
         draw_cells(axis, row, [COLOURS[r % 4]] * window, y=len(view) - 1 - r, x=int(row[0]))

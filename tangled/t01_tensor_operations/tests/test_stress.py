@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:edc2743fc121d439
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:bd0143fd43a82758
 """How the operations grow: views in constant time, products in tiles, streams without temporaries."""
 
 import numpy as np
@@ -30,7 +30,7 @@ def test_views_take_constant_time(level, operation):
 @pytest.mark.levels(2, 3)
 @pytest.mark.parametrize("operation", ["broadcast_to", "sliding_windows"])
 def test_views_take_constant_memory(level, operation):
-    """A million entries and more in a few hundred bytes."""
+    """A million entries and more in a few thousand bytes."""
     call = view_of(level, operation, 1000)
     assert call().size >= 1_000_000
     assert peak_memory(call) < 20_000
