@@ -144,27 +144,36 @@ def test_citations(small):
     assert any("harris2020array is never cited" in line for line in found)
 
 
+def plant(body: str) -> None:
+    """Add a test to the chapter."""
+    chunk = f'\n```{{.python file="tests/test_edge.py"}}\ndef test_planted(level):\n    {body}\n```\n'
+    edit("## Pitfalls", chunk + "\n## Pitfalls")
+
+
 def test_levels_sees_a_later_topic(small):
     """A test that leans on a later topic fails in the tree that ends at its own."""
     Path("tangled/t09_later").mkdir()
     Path("tangled/t09_later/__init__.py").write_text("", encoding="utf-8")
-    head = "def test_softmax_of_one_class(level):\n"
-    edit(head, head + "    import tangled.t09_later\n")
+    plant("import tangled.t09_later")
     found = offenders(runs.levels)
-    assert len(found) in (3, 4)                           # level 4 is skipped without PyTorch
-    assert all("test_softmax_of_one_class" in line and CHAPTER in line for line in found)
+    assert len(found) == 4 and all("test_planted" in line and CHAPTER in line for line in found)
 
 
 def test_stubs_sees_a_test_that_cannot_fail(small):
-    edit('    assert_close(level.softmax(np.array([[3.0], [-7.0]])), np.ones((2, 1)), what="softmax")',
-         "    assert level")
+    plant("assert level")
     found = offenders(runs.stubs)
-    assert len(found) == 1 and "test_softmax_of_one_class" in found[0] and "passes on the stub" in found[0]
+    assert len(found) == 1 and "test_planted" in found[0] and "passes on the stub" in found[0]
 
 
 def test_pitfalls_sees_one_that_no_test_catches(small):
     edit("terms = np.exp(x)\n", "terms = np.exp(x - x.max(axis=-1, keepdims=True) + 0)\n")
     assert any("no test catches pitfall 'forgot-the-shift'" in line for line in offenders(runs.pitfalls))
+
+
+def test_pitfalls_refuses_one_that_cannot_be_loaded(small):
+    """It would fail every test, and that would prove nothing."""
+    edit("terms = np.exp(x)\n", "terms = np.exp(x)\nimport torch\n")
+    assert any("cannot be loaded" in line and "torch" in line for line in offenders(runs.pitfalls))
 
 
 def test_pitfalls_wants_a_name(small):

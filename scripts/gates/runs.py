@@ -99,11 +99,21 @@ def stub_of(book, chapter) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         stub = Path(folder, f"{chapter.package}.py")
         stub.write_text(stub_text(book, chapter), encoding="utf-8")
+        if why := unusable(stub, chapter):
+            return [f"{chapter.path}:1: the stub cannot be loaded: {why}"]
         found, tail = outcomes(chapter.package, "--impl", str(stub))
     if "failed" not in found.values():
         return [f"{chapter.path}:1: no test ran on the stub: {tail}"]
     return [f"{test_place(chapter, test)}: {test} passes on the stub" for test, state in found.items()
             if state == "passed"]
+
+
+def unusable(file: Path, chapter) -> str:
+    """Why the tests could not import a file at all (then each would fail, and prove nothing), or ""."""
+    code = ("import sys; from pathlib import Path; from scripts.levels import load_file; "
+            "load_file(Path(sys.argv[1]), sys.argv[2])")
+    run = subprocess.run([sys.executable, "-c", code, str(file), chapter.package], capture_output=True, text=True)
+    return run.stderr.strip().split("\n")[-1] if run.returncode else ""
 
 
 def pitfalls(book) -> list[str]:
@@ -116,6 +126,8 @@ def pitfalls(book) -> list[str]:
 def pitfall_of(chapter, name: str) -> list[str]:
     file = Path("tangled", chapter.package, "pitfalls", name.replace("-", "_") + ".py")
     line = next(chunk.line for chunk in chapter.chunks if chunk.pitfall == name)
+    if why := unusable(file, chapter):
+        return [f"{chapter.path}:{line}: pitfall {name!r} cannot be loaded: {why}"]
     found, tail = outcomes(chapter.package, "--impl", str(file))
     if not found:
         return [f"{chapter.path}:{line}: no test ran on pitfall {name!r}: {tail}"]
