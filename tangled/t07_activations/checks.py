@@ -1,0 +1,75 @@
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:dba408a22dd55b0c
+"""Chapter 07: arguments checked and made uniform, for all levels and for yours."""
+
+import math
+import numbers
+
+import numpy as np
+
+
+def floats(name, x):
+    """`x` as an array of floats, of any shape."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
+    return x
+
+
+def gradient(dout, like):
+    """`dout` as an array of the shape and dtype of `like`."""
+    dout = floats("dout", dout)
+    if dout.shape != like.shape:
+        raise ValueError(f"dout has shape {dout.shape}; expected {like.shape}, "
+                         "that of the output")
+    return dout.astype(like.dtype, copy=False)
+
+
+def number(name, value):
+    """Refuse what is no finite number of at least 0."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not 0 <= value < math.inf:
+        raise ValueError(f"{name} = {value!r}; expected a finite number of at least 0")
+    return float(value)
+
+
+def count(name, value):
+    """Refuse what is no positive integer."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name} = {value!r}; expected a positive integer")
+    return int(value)
+
+
+def approximation(approximate):
+    """Refuse a form of GELU that there is not."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"approximate = {approximate!r}; expected 'none' or 'tanh'")
+
+
+def slopes(slope, x):
+    """PReLU's slope, () or (1,) or (C,) for x (N, C, ...), in the dtype of x."""
+    slope = floats("slope", slope)
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if slope.shape not in ((), (1,), (channels,)):
+        raise ValueError(f"slope has shape {slope.shape}; "
+                         f"expected (), (1,) or ({channels},)")
+    return slope.astype(x.dtype, copy=False)
+
+
+def target(out, like, kept=None):
+    """An array for results like `like`: `out`, if it fits and spares `kept`, or new."""
+    if out is None:
+        return np.empty(like.shape, like.dtype)
+    found = f"a {type(out).__name__}"
+    if isinstance(out, np.ndarray):
+        found = f"{out.dtype} {out.shape}"
+        fits = (out.shape, out.dtype) == (like.shape, like.dtype)
+        if fits and out.flags.c_contiguous and out.flags.writeable:
+            if kept is not None and np.may_share_memory(out, kept):
+                raise ValueError("out shares memory with what the gradient needs; "
+                                 "expected another array")
+            if out is not like and np.may_share_memory(out, like):
+                raise ValueError("out overlaps the input; "
+                                 "expected the input itself or another array")
+            return out
+    raise ValueError(f"out is {found}; expected {like.dtype} {like.shape}, "
+                     "contiguous, writable")

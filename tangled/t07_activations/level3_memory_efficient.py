@@ -1,0 +1,417 @@
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:52f17fc027884798
+"""Activations, level 3: block by block, in a few blocks of scratch, nothing selected by a mask.
+
+`out=` is a contiguous array in the shape and dtype of the result. Forward, it may be the input
+itself where the gradient can be had from the output; backward, it may be `dout` itself.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+import tangled.t07_activations.checks as check
+from tangled.t07_activations.level2_vectorized import (
+    BEYOND,
+    CUBIC,
+    NEAREST,
+    _tail_coefficients,
+    selu_constants,
+)
+
+BLOCK = 1 << 16                                     # entries of a block: it stays in the cache
+
+
+def _limit(x):
+    """The largest integer whose exponential is finite in the dtype of x: 88 for float32."""
+    return math.floor(math.log(np.finfo(x.dtype).max))
+
+
+def _run(kernel, arrays, out, scratch):
+    """kernel(*blocks, block of out, *scratch blocks) for one block (n,) after the other."""
+    flat = [np.asarray(a, order="C").reshape(-1) for a in (*arrays, out)]
+    buffers = [np.empty(min(BLOCK, out.size), out.dtype) for _ in range(scratch)]
+    for start in range(0, out.size, BLOCK):
+        blocks = [a[start:start + BLOCK] for a in flat]
+        kernel(*blocks, *(b[:blocks[-1].size] for b in buffers))
+    return out
+
+
+def _forward(kernel, x, out, scratch=0):
+    """An op whose gradient comes from its output, which may take the place of x: (...)."""
+    x = check.floats("x", x)
+    return _run(kernel, [x], check.target(out, x), scratch)
+
+
+def _forward_keeping(kernel, x, out, scratch=0):
+    """An op whose gradient comes from its input, which must stay: (...)."""
+    x = check.floats("x", x)
+    return _run(kernel, [x], check.target(out, x, kept=x), scratch)
+
+
+def _backward(kernel, dout, kept, out, scratch=1):
+    """kernel(dout, kept, out, *scratch) over blocks: dx (...), perhaps in place of dout."""
+    dout = check.gradient(dout, kept)
+    return _run(kernel, [dout, kept], check.target(out, dout, kept=kept), scratch)
+
+
+def relu(x, out=None):
+    """max(x, 0): x (...), out (...), which may be x."""
+    x = check.floats("x", x)
+    out = np.maximum(x, 0, out=check.target(out, x))
+    return out, out
+
+
+def relu_backward(dout, cache, out=None):
+    """dx (...) from dout and the output; `out` may be dout."""
+    def kernel(dout, y, out, s):
+        np.greater(y, 0, out=s)                                 # a factor 1.0 or 0.0
+        np.multiply(dout, s, out=out)
+    return _backward(kernel, dout, cache, out)
+
+
+def leaky_relu(x, slope=0.01, out=None):
+    """x, or slope * x: x (...), out (...), which may be x."""
+    slope = check.number("slope", slope)
+
+    def kernel(x, out, s):
+        np.minimum(x, 0, out=s)
+        s *= slope
+        np.maximum(x, 0, out=out)
+        out += s
+    out = _forward(kernel, x, out, 1)
+    return out, (out, slope)
+
+
+def leaky_relu_backward(dout, cache, out=None):
+    """dx (...) from dout and the output; `out` may be dout."""
+    y, slope = cache
+
+    def kernel(dout, y, out, s):
+        np.greater(y, 0, out=s)
+        s *= 1 - slope
+        s += slope
+        np.multiply(dout, s, out=out)
+    return _backward(kernel, dout, y, out)
+
+
+def _by_channel(slope, *arrays):
+    """Views (N, C, M) of arrays (N, C, ...), or (size, 1, 1) if all share one slope."""
+    shape = (arrays[0].size, 1, 1)
+    if slope.size != 1:
+        n, c, *rest = arrays[0].shape
+        shape = (n, c, math.prod(rest))
+    rows = max(1, BLOCK // max(1, shape[1] * shape[2]))
+    views = [np.asarray(a, order="C").reshape(shape) for a in arrays]
+    for start in range(0, shape[0], rows):
+        yield tuple(v[start:start + rows] for v in views)
+
+
+def prelu(x, slope, out=None):
+    """Learned slope () or (1,) or (C,), x (N, C, ...); `out` must not be x."""
+    x = check.floats("x", x)
+    slope = check.slopes(slope, x)
+    out = check.target(out, x, kept=x)
+    for block, result in _by_channel(slope, x, out):            # (n, C, M)
+        np.minimum(block, 0, out=result)
+        result *= slope.reshape(-1, 1)
+        result += np.maximum(block, 0)
+    return out, (x, slope)
+
+
+def prelu_backward(dout, cache, out=None):
+    """(dx, dslope) in the shapes of x and slope; `out` may be dout."""
+    x, slope = cache
+    dout, a = check.gradient(dout, x), slope.reshape(-1, 1)
+    out, dslope = check.target(out, dout, kept=x), np.zeros_like(slope)
+    for g, block, dx in _by_channel(slope, dout, x, out):       # (n, C, M)
+        s = np.minimum(block, 0)
+        s *= g
+        dslope += s.sum(axis=(0, 2)).reshape(slope.shape)       # eq. 7.5
+        np.greater(block, 0, out=s)
+        s *= 1 - a
+        s += a
+        np.multiply(g, s, out=dx)
+    return out, dslope
+
+
+def sigmoid(x, out=None):
+    """1 / (1 + exp(-x)), x held above -88 (float32): x (...), out (...), which may be x."""
+    def kernel(x, out):
+        np.maximum(x, -_limit(x), out=out)
+        np.negative(out, out=out)
+        np.exp(out, out=out)
+        out += 1
+        np.divide(1, out, out=out)
+    out = _forward(kernel, x, out)
+    return out, out
+
+
+def sigmoid_backward(dout, cache, out=None):
+    """dx (...) from dout and the output; `out` may be dout."""
+    def kernel(dout, y, out, s):
+        np.subtract(1, y, out=s)
+        s *= y                                                  # eq. 7.7
+        np.multiply(dout, s, out=out)
+    return _backward(kernel, dout, cache, out)
+
+
+def tanh(x, out=None):
+    """The hyperbolic tangent: x (...), out (...), which may be x."""
+    x = check.floats("x", x)
+    out = np.tanh(x, out=check.target(out, x))
+    return out, out
+
+
+def tanh_backward(dout, cache, out=None):
+    """dx (...) from dout and the output; `out` may be dout."""
+    def kernel(dout, y, out, s):
+        np.multiply(y, y, out=s)
+        np.subtract(1, s, out=s)                                # eq. 7.9
+        np.multiply(dout, s, out=out)
+    return _backward(kernel, dout, cache, out)
+
+
+def softplus(x, out=None):
+    """log(1 + exp(x)): x (...), out (...), which may be x."""
+    def kernel(x, out, s):
+        np.abs(x, out=s)
+        np.negative(s, out=s)
+        np.exp(s, out=s)
+        np.log1p(s, out=s)
+        np.maximum(x, 0, out=out)
+        out += s                                                # eq. 7.10
+    out = _forward(kernel, x, out, 1)
+    return out, out
+
+
+def softplus_backward(dout, cache, out=None):
+    """dx (...) from dout and the output; `out` may be dout."""
+    def kernel(dout, y, out, s):
+        np.negative(y, out=s)
+        np.expm1(s, out=s)
+        s *= dout
+        np.negative(s, out=out)                                 # eq. 7.32
+    return _backward(kernel, dout, cache, out)
+
+
+def _exponential(x, right, left, out):
+    """right * x, or left * (exp(x) - 1): x (...), out (...), which may be x."""
+    def kernel(x, out, s):
+        np.minimum(x, 0, out=s)
+        np.expm1(s, out=s)
+        s *= left
+        np.maximum(x, 0, out=out)
+        out *= right
+        out += s
+    out = _forward(kernel, x, out, 1)
+    return out, (out, right, left)
+
+
+def elu(x, alpha=1.0, out=None):
+    """x, or alpha (exp(x) - 1): x (...), out (...), which may be x."""
+    return _exponential(x, 1.0, check.number("alpha", alpha), out)
+
+
+def selu(x, out=None):
+    """ELU that normalises: x (...), out (...), which may be x."""
+    scale, alpha = selu_constants()
+    return _exponential(x, scale, scale * alpha, out)
+
+
+def elu_backward(dout, cache, out=None):
+    """dx (...) from dout and the output; `out` may be dout."""
+    y, right, left = cache
+
+    def kernel(dout, y, out, s, t):
+        np.minimum(y, 0, out=s)
+        s += left                                               # eq. 7.32
+        np.greater(y, 0, out=t)
+        t *= right - left
+        s += t
+        np.multiply(dout, s, out=out)
+    return _backward(kernel, dout, y, out, 2)
+
+
+def selu_backward(dout, cache, out=None):
+    """dx (...) from dout and the output; `out` may be dout."""
+    return elu_backward(dout, cache, out)
+
+
+@functools.lru_cache
+def _tail_polynomial(terms):
+    """Coefficients (terms,) for Horner's rule, highest first; log(1/2) is in the last."""
+    series = np.array(_tail_coefficients(terms))
+    series[0] -= math.log(2)
+    return np.polynomial.chebyshev.cheb2poly(series)[::-1].tolist()
+
+
+def _half_tail(a, out, t, u):
+    """erfc(a / sqrt 2) / 2 for a block a >= 0, into out; t and u are scratch; (n,) each."""
+    np.multiply(a, 8 ** -0.5, out=t)
+    t += 1
+    np.divide(1, t, out=t)
+    np.multiply(t, 2 / (1 - NEAREST), out=u)
+    u -= (1 + NEAREST) / (1 - NEAREST)
+    highest, *rest = _tail_polynomial(10 if a.dtype.itemsize <= 4 else 24)
+    out.fill(highest)
+    for c in rest:
+        out *= u
+        out += c
+    np.multiply(a, a, out=u)
+    u *= 0.5
+    out -= u
+    np.exp(out, out=out)
+    out *= t                                                    # eq. 7.28
+
+
+def _gelu(x, out, a, t, u):
+    np.abs(x, out=a)
+    np.minimum(a, BEYOND, out=a)
+    _half_tail(a, out, t, u)
+    out *= a
+    np.maximum(x, 0, out=a)
+    np.subtract(a, out, out=out)                                # eq. 7.19
+
+
+def _gelu_backward(dout, x, out, a, t, u, s):
+    np.abs(x, out=a)
+    np.minimum(a, BEYOND, out=a)
+    _half_tail(a, s, t, u)
+    np.multiply(a, a, out=t)
+    t *= -0.5
+    np.exp(t, out=t)
+    t *= a
+    t *= (2 * math.pi) ** -0.5
+    s -= t                                                      # the derivative at -a
+    np.subtract(0.5, s, out=s)
+    np.copysign(s, x, out=s)
+    s += 0.5                                                    # eq. 7.20
+    np.multiply(dout, s, out=out)
+
+
+def _gelu_tanh(x, out, a):
+    np.clip(x, -BEYOND, BEYOND, out=a)
+    np.multiply(a, a, out=out)
+    out *= CUBIC
+    out += 1
+    out *= a
+    out *= -(8 / math.pi) ** 0.5
+    np.minimum(out, _limit(x), out=out)
+    np.exp(out, out=out)
+    out += 1
+    np.maximum(x, -BEYOND, out=a)
+    np.divide(a, out, out=out)
+
+
+def _gelu_tanh_backward(dout, x, out, a, q, e, d):
+    root = (8 / math.pi) ** 0.5
+    np.clip(x, -BEYOND, BEYOND, out=a)
+    np.multiply(a, a, out=q)
+    np.multiply(q, CUBIC, out=e)
+    e += 1
+    e *= a
+    e *= -root
+    np.minimum(e, _limit(x), out=e)
+    np.exp(e, out=e)
+    q *= 3 * CUBIC
+    q += 1
+    q *= a
+    q *= root                                                   # x w'(x)
+    np.add(e, 1, out=d)
+    e /= d
+    e *= q
+    e += 1
+    e /= d                                                      # eq. 7.18
+    np.multiply(dout, e, out=out)
+
+
+def gelu(x, approximate="none", out=None):
+    """x Phi(x), exactly or by tanh: x (...), out (...), which must not be x."""
+    check.approximation(approximate)
+    kernel, scratch = (_gelu, 3) if approximate == "none" else (_gelu_tanh, 1)
+    x = check.floats("x", x)
+    return _forward_keeping(kernel, x, out, scratch), (x, approximate)
+
+
+def gelu_backward(dout, cache, out=None):
+    """dx (...), everything recomputed from x; `out` may be dout."""
+    x, approximate = cache
+    kernel = _gelu_backward if approximate == "none" else _gelu_tanh_backward
+    return _backward(kernel, dout, x, out, 4)
+
+
+def silu(x, out=None):
+    """x sigmoid(x): x (...), out (...), which must not be x."""
+    def kernel(x, out, a):
+        np.maximum(x, -_limit(x), out=a)
+        np.negative(a, out=out)
+        np.exp(out, out=out)
+        out += 1
+        np.divide(a, out, out=out)
+    x = check.floats("x", x)
+    return _forward_keeping(kernel, x, out, 1), x
+
+
+def silu_backward(dout, cache, out=None):
+    """dx (...), everything recomputed from x; `out` may be dout."""
+    def kernel(dout, x, out, c, e, d):
+        np.clip(x, -_limit(x), _limit(x), out=c)
+        np.negative(c, out=e)
+        np.exp(e, out=e)
+        np.add(e, 1, out=d)
+        e /= d                                                  # 1 - sigmoid
+        e *= c
+        e += 1
+        e /= d                                                  # eq. 7.18
+        np.multiply(dout, e, out=out)
+    return _backward(kernel, dout, cache, out, 3)
+
+
+def mish(x, out=None):
+    """x tanh(softplus(x)): x (...), out (...), which must not be x."""
+    def kernel(x, out, w):
+        np.minimum(x, 20, out=w)
+        np.exp(w, out=w)
+        np.add(w, 2, out=out)
+        out *= w                                                # n
+        np.add(out, 2, out=w)
+        out /= w                                                # eq. 7.26
+        np.maximum(x, -BEYOND, out=w)
+        out *= w
+    x = check.floats("x", x)
+    return _forward_keeping(kernel, x, out, 1), x
+
+
+def mish_backward(dout, cache, out=None):
+    """dx (...), everything recomputed from x; `out` may be dout."""
+    def kernel(dout, x, out, c, w, n, d):
+        np.clip(x, -BEYOND, 20, out=c)
+        np.exp(c, out=w)
+        np.add(w, 2, out=n)
+        n *= w
+        np.add(n, 2, out=d)
+        np.subtract(n, w, out=w)                                # w (1 + w)
+        w *= c
+        w *= 4
+        w /= d
+        w += n
+        w /= d                                                  # eq. 7.27
+        np.multiply(dout, w, out=out)
+    return _backward(kernel, dout, cache, out, 4)
+
+
+def erfc(x):
+    """1 - erf(x): x (...), out (...)."""
+    def kernel(x, out, a, t, u):
+        np.abs(x, out=a)
+        np.minimum(a, BEYOND, out=a)
+        a *= 2 ** 0.5
+        _half_tail(a, out, t, u)
+        out *= 2
+        np.multiply(out, -2, out=a)
+        a += 2
+        np.less(x, 0, out=u)
+        a *= u
+        out += a                                                # eq. 7.31
+    return _forward(kernel, x, None, 3)

@@ -1,0 +1,155 @@
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:6cf0d046e73dac9b
+"""Chapter 07: extreme values, kinks, what is empty, not a number, or invalid."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+
+S, A = 1.0507009873554805, 1.6732632423543772
+# name: (value at -1e4, slope there, slope at 1e4)
+LIMITS = {"relu": (0, 0, 1), "leaky_relu": (-100, 0.01, 1), "sigmoid": (0, 0, 0),
+          "tanh": (-1, 0, 0), "softplus": (0, 0, 1), "elu": (-1, 0, 1),
+          "selu": (-S * A, 0, S), "gelu": (0, 0, 1), "silu": (0, 0, 1), "mish": (0, 0, 1)}
+BOUNDED = ("sigmoid", "tanh")
+each = pytest.mark.parametrize("name", LIMITS)
+
+
+def both(level, name, x, **options):
+    """Output and derivative at x, with every warning an error."""
+    with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
+        warnings.simplefilter("error")
+        out, cache = getattr(level, name)(x, **options)
+        return out, getattr(level, name + "_backward")(np.ones_like(x), cache)
+
+
+@each
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extremes(level, name, dtype):
+    """At 1e4 and -1e4: the limits, without a warning; exp(1e4) must not have been tried."""
+    left, left_slope, right_slope = LIMITS[name]
+    right = 1 if name in BOUNDED else 1e4 * right_slope
+    out, dx = both(level, name, np.array([-1e4, 1e4], dtype))
+    assert_close(out, np.array([left, right], dtype), tol=1e-6, what=name)
+    assert_close(dx, np.array([left_slope, right_slope], dtype), tol=1e-6, what="dx")
+    if name == "gelu":
+        out, dx = both(level, name, np.array([-1e4, 1e4], dtype), approximate="tanh")
+        assert_close(out, np.array([0, 1e4], dtype), tol=1e-6, what="gelu, tanh")
+        assert_close(dx, np.array([0, 1], dtype), tol=1e-6, what="dx, tanh")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_prelu_extremes(level, dtype):
+    """PReLU at 1e4 and -1e4, and a gradient of its slope that is as large as the input."""
+    x = np.array([-1e4, 1e4], dtype)
+    out, (dx, dslope) = both(level, "prelu", x, slope=np.array([0.25], dtype))
+    assert_close(out, np.array([-2500, 1e4], dtype), what="prelu")
+    assert_close(dx, np.array([0.25, 1], dtype), what="dx")
+    assert_close(dslope, np.array([-1e4], dtype), what="dslope")
+
+
+@each
+@pytest.mark.levels(1, 2, 3)
+def test_infinity_and_nan(level, name):
+    """Infinities give the limits, of slopes too (PyTorch has 0 * inf); NaN stays."""
+    left, left_slope, right_slope = LIMITS[name]
+    left = -np.inf if name == "leaky_relu" else left
+    right = 1 if name in BOUNDED else np.inf
+    with np.errstate(invalid="ignore"):
+        out, dx = both_quiet(level, name, np.array([-np.inf, np.inf, np.nan]))
+    assert_close(out, np.array([left, right, np.nan]), tol=1e-9, what=name)
+    assert_close(dx[:2], np.array([left_slope, right_slope], float), tol=1e-9, what="dx")
+
+
+def both_quiet(level, name, x):
+    out, cache = getattr(level, name)(x)
+    return out, getattr(level, name + "_backward")(np.ones_like(x), cache)
+
+
+@pytest.mark.parametrize("name, value, slope", [
+    ("relu", 0, 0), ("leaky_relu", 0, 0.01), ("elu", 0, 1), ("selu", 0, S * A),
+    ("sigmoid", 0.5, 0.25), ("tanh", 0, 1), ("softplus", np.log(2), 0.5), ("gelu", 0, 0.5),
+    ("silu", 0, 0.5), ("mish", 0, 0.6)])
+def test_slope_at_zero(level, name, value, slope):
+    """At 0 and at -0.0: at a kink the left derivative, as PyTorch has it."""
+    out, dx = both(level, name, np.array([0.0, -0.0]))
+    assert_close(out, np.full(2, value, float), tol=1e-12, what=name)
+    assert_close(dx, np.full(2, slope, float), tol=1e-12, what="dx")
+
+
+def test_prelu_at_zero(level):
+    """At 0 PReLU has its slope as derivative, and the slope gets no gradient from there."""
+    _, (dx, dslope) = both(level, "prelu", np.zeros(3), slope=np.array([0.25]))
+    assert_close(dx, np.full(3, 0.25), what="dx")
+    assert_close(dslope, np.zeros(1), what="dslope")
+
+
+@each
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (2, 0, 4)])
+def test_small_and_empty(level, name, shape):
+    """A single number without axes, one entry, none at all: shapes are kept."""
+    x = np.full(shape, -0.5)
+    out, dx = both(level, name, x)
+    assert np.shape(out) == np.shape(dx) == shape
+
+
+def test_prelu_empty(level):
+    """An empty batch sends the slopes a gradient of 0."""
+    _, (dx, dslope) = both(level, "prelu", np.zeros((0, 3, 2)), slope=np.full(3, 0.25))
+    assert dx.shape == (0, 3, 2)
+    assert_close(dslope, np.zeros(3), what="dslope")
+
+
+@each
+def test_strided_input(level, name):
+    """A transposed view and a reversed one give what their copies give."""
+    base = rng(1).standard_normal((4, 6))
+    for x in (base.T, base[::-1, ::2]):
+        got, expected = both(level, name, x), both(level, name, x.copy())
+        assert_close(got, expected, tol=1e-12, what="(out, dx)")
+
+
+ones = np.ones
+REFUSED = [("relu", "x", {"x": ones(2, int)}), ("gelu", "x", {"x": [1, 2]}),
+           ("leaky_relu", "slope", {"x": ones(2), "slope": -0.1}),
+           ("leaky_relu", "slope", {"x": ones(2), "slope": np.nan}),
+           ("leaky_relu", "slope", {"x": ones(2), "slope": "0.1"}),
+           ("elu", "alpha", {"x": ones(2), "alpha": np.inf}),
+           ("elu", "alpha", {"x": ones(2), "alpha": True}),
+           ("gelu", "approximate", {"x": ones(2), "approximate": "erf"}),
+           ("prelu", "x", {"x": ones(2, bool), "slope": ones(1)}),
+           ("prelu", "slope", {"x": ones((2, 3)), "slope": ones(2)}),
+           ("prelu", "slope", {"x": ones((2, 3)), "slope": ones((3, 1))}),
+           ("prelu", "slope", {"x": ones(3), "slope": ones(3)}),
+           ("prelu", "slope", {"x": ones((2, 3)), "slope": 1})]
+
+
+@pytest.mark.parametrize("op, argument, arguments", REFUSED)
+def test_refuses(level, op, argument, arguments):
+    """Integers, slopes below 0 or of a shape that broadcasts wrongly, unknown options."""
+    expect_value_error(argument, getattr(level, op), **arguments)
+
+
+@pytest.mark.parametrize("op", [*LIMITS, "prelu"])
+def test_backward_refuses(level, op):
+    """A dout that would broadcast, or that is not floating, is refused by name."""
+    arguments = {"slope": ones(1)} if op == "prelu" else {}
+    _, cache = getattr(level, op)(ones((2, 3)), **arguments)
+    for dout in (ones((1, 3)), ones(3), ones((2, 3), int)):
+        expect_value_error("dout", getattr(level, op + "_backward"), dout, cache)
+
+
+@pytest.mark.levels(2)
+def test_modules_refuse(level):
+    """A module refuses bad options when it is made, and backward before forward."""
+    expect_value_error("slope", level.LeakyReLU, -1)
+    expect_value_error("alpha", level.ELU, np.nan)
+    expect_value_error("approximate", level.GELU, "fast")
+    expect_value_error("channels", level.PReLU, 0)
+    expect_value_error("slope", level.PReLU, 1, slope=np.inf)
+    with pytest.raises(RuntimeError, match="backward"):
+        level.SiLU().backward(ones(2))

@@ -1,0 +1,115 @@
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:461ef0afb8a2b4eb
+"""Chapter 07: growth of time and memory, as exponents and ratios, never seconds."""
+
+import numpy as np
+import pytest
+
+from tangled.measuring import growth_exponent, peak_memory, time_ratio
+from tangled.testing import assert_close, rng
+
+pytestmark = pytest.mark.performance
+NAMES = ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "silu", "mish")
+IN_PLACE, KEEPING = NAMES[:7], NAMES[7:]
+
+
+def there_and_back(level, name, n, dtype=np.float32):
+    x = rng(1).standard_normal(n).astype(dtype)
+
+    def call():
+        out, cache = getattr(level, name)(x)
+        return getattr(level, name + "_backward")(out, cache)
+    return call
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "mish"])
+def test_linear_in_the_entries(level, level_number, name):
+    """Time O(n): an exponent near 1."""
+    start = 256 if level_number == 1 else 1 << 18         # out of the cache
+    exponent = growth_exponent(lambda n: there_and_back(level, name, n),
+                               [start, 2 * start, 4 * start])
+    assert exponent < 1.8, f"time grows as n^{exponent:.2f}"
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("name", ["leaky_relu", "selu", "gelu"])
+def test_float32_takes_half_the_memory(level, name):
+    """No temporary of float64 for an x of float32."""
+    single, double = (peak_memory(there_and_back(level, name, 200_000, dtype))
+                      for dtype in (np.float32, np.float64))
+    assert single < 0.75 * double, f"{single / double:.2f} of the memory for float64"
+
+
+@pytest.mark.levels(2, 3)
+def test_negative_cubes_cost_nothing(level):
+    """The cubic of GELU's tanh form is as fast left of 0 as right of it: no `**`."""
+    x = rng(2).uniform(0.5, 2, 1 << 16).astype(np.float32)
+    ratio = time_ratio(lambda: level.gelu(-x, approximate="tanh"),
+                       lambda: level.gelu(x, approximate="tanh"))
+    assert ratio < 4, f"negative inputs take {ratio:.1f} times as long"
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("name", NAMES)
+def test_level3_memory_is_a_few_blocks(level, name):
+    """With out= the peak does not grow with the input: scratch blocks and no more."""
+    def peak(n):
+        x, out = np.ones((2, n), np.float32)
+
+        def call():
+            _, cache = getattr(level, name)(x, out=out)
+            getattr(level, name + "_backward")(x if name in IN_PLACE else out, cache,
+                                               out=x if name in IN_PLACE else out)
+        return peak_memory(call)
+    assert peak(1 << 20) < 1.5 * peak(1 << 17) + 4096
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("name", NAMES)
+def test_level3_writes_where_told(level, name):
+    """In place where the output suffices for the gradient; refused where it does not."""
+    x, dout = rng(3).standard_normal((2, 5, 7)).astype(np.float32)
+    op, op_backward = getattr(level, name), getattr(level, name + "_backward")
+    expected, cache = op(x.copy())
+    expected_dx = op_backward(dout.copy(), cache)
+    if name in IN_PLACE:
+        out, cache = op(x, out=x)
+        assert out is x
+    else:
+        with pytest.raises(ValueError, match="out shares memory"):
+            op(x, out=x)
+        out, cache = op(x, out=np.empty_like(x))
+    assert np.array_equal(out, expected)
+    assert op_backward(dout, cache, out=dout) is dout
+    assert_close(dout, expected_dx, tol=1e-7, what="dx")
+    transposed = np.empty((7, 5), np.float32).T
+    for wrong in (np.empty((5, 6), np.float32), np.empty((5, 7)), transposed, 3):
+        with pytest.raises(ValueError, match="out is"):
+            op(x, out=wrong)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("name", [*NAMES, "prelu"])
+def test_level3_joins_its_blocks(level, name):
+    """More entries than a block holds, and no multiple: what level 2 gives."""
+    from tangled.t07_activations import level2_vectorized as plain
+    x = rng(5).standard_normal((3, 2, level.BLOCK // 3 + 5))
+    dout, arguments = rng(6).standard_normal(x.shape), ()
+    if name == "prelu":
+        arguments = (np.array([0.2, 0.7]),)
+    results = []
+    for module in (level, plain):
+        out, cache = getattr(module, name)(x, *arguments)
+        results.append((out, getattr(module, name + "_backward")(dout, cache)))
+    assert_close(*results, tol=1e-10, what="(out, grads)")
+
+
+@pytest.mark.levels(3)
+def test_level3_selects_nothing(level):
+    """A slope as a factor takes well under the time of np.where on random signs."""
+    from tangled.t07_activations import level2_vectorized as plain
+    x, dout = rng(4).standard_normal((2, 1 << 17)).astype(np.float32)
+    _, cache = level.leaky_relu(x)
+    _, plain_cache = plain.leaky_relu(x)
+    ratio = time_ratio(lambda: plain.leaky_relu_backward(dout, plain_cache),
+                       lambda: level.leaky_relu_backward(dout, cache))
+    assert ratio > 1.5, f"level 2 takes {ratio:.1f} times as long as level 3"
