@@ -1,0 +1,97 @@
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:c7a8a56f63f3ce93
+"""The perceptron and the logistic unit, level 3: jumps, blocks, given buffers."""
+
+import numpy as np
+
+import tangled.t04_perceptron.checks as check
+from tangled.t04_perceptron.level2_vectorized import perceptron_predict, sigmoid
+
+__all__ = ["bce_with_logits", "bce_with_logits_backward", "logistic_fit", "perceptron_fit",
+           "perceptron_predict", "sigmoid"]
+
+SAMPLES, LOGITS = 256, 16384                                # a block; 64 kB of float32
+
+
+def perceptron_fit(x, y, epochs=100):
+    """x (N, D), y (N,) of -1 and +1: w (D,), b, mistakes, as level 2."""
+    x, y = check.signed(x, y, epochs)
+    points = np.empty((len(x), x.shape[1] + 1), x.dtype)        # y (x, 1)
+    np.multiply(x, y[:, None], out=points[:, :-1])
+    points[:, -1] = y
+    v = np.zeros(points.shape[1], x.dtype)                      # (w, b)
+    mistakes = []
+    while len(mistakes) < epochs and (not mistakes or mistakes[-1]):
+        mistakes.append(_pass(points, v))
+    return v[:-1].copy(), v[-1], mistakes
+
+
+def _pass(points, v):
+    """One epoch over points (N, D + 1), updating v (D + 1,): the number of mistakes."""
+    wrong = start = 0
+    while start < len(points):
+        block = points[start:start + SAMPLES]
+        bad = block @ v <= 0                                    # (<= SAMPLES,)
+        first = int(bad.argmax())
+        if bad[first]:
+            v += block[first]                                   # eq. 4.3
+            wrong += 1
+            start += first + 1
+        else:
+            start += len(block)
+    return wrong
+
+
+def bce_with_logits(z, y, out=None):
+    """Mean loss; the cache is the gradient, written to `out` (shape of z) if given."""
+    z, y = check.logits(z, y)
+    dz = check.room(out, z)
+    scratch = np.empty(min(z.size, LOGITS), z.dtype)
+    total = _loss_and_gradient(z.reshape(-1), y.reshape(-1), dz.reshape(-1), scratch)
+    return z.dtype.type(total / z.size), dz
+
+
+def _loss_and_gradient(z, y, dz, scratch):
+    """All (N,), scratch (<= LOGITS,): fills dz and returns the sum of the losses."""
+    total = 0.0
+    for start in range(0, len(z), len(scratch)):
+        a, t, g = (array[start:start + len(scratch)] for array in (z, y, dz))
+        s = scratch[:len(a)]
+        np.maximum(a, 0, out=g)                                 # eq. 4.14
+        np.multiply(a, t, out=s)
+        g -= s
+        total += float(g.sum())                                 # max(z, 0) - z y
+        np.abs(a, out=s)
+        np.negative(s, out=s)
+        np.exp(s, out=s)                                        # exp(-|z|)
+        total += float(np.log1p(s, out=g).sum())
+        s += 1
+        np.minimum(a, 0, out=g)
+        np.exp(g, out=g)
+        g /= s                                                  # eq. 4.10
+        g -= t
+        g *= 1.0 / len(z)                                       # eq. 4.17
+    return total
+
+
+def bce_with_logits_backward(dloss, cache):
+    """dz, in the shape of z; for dloss = 1 the cached array itself."""
+    dloss = check.scalar("dloss", dloss)
+    return cache if dloss == 1 else cache * dloss
+
+
+def logistic_fit(x, y, lr, epochs):
+    """x (N, D), y (N,) from 0 to 1: w (D,), b, losses; all arrays made beforehand."""
+    x, y = check.labelled(x, y, lr, epochs)
+    z, dz = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
+    scratch = np.empty(min(len(x), LOGITS), x.dtype)
+    w, dw = np.zeros((2, x.shape[1]), x.dtype)
+    b, losses = x.dtype.type(0), []
+    for _ in range(epochs):
+        np.matmul(x, w, out=z)
+        z += b                                                  # eq. 4.1
+        losses.append(_loss_and_gradient(z, y, dz, scratch) / len(z))
+        np.matmul(dz, x, out=dw)
+        dw *= lr
+        w -= dw                                                 # eq. 4.18
+        b -= x.dtype.type(lr) * dz.sum()
+    return w, b, losses

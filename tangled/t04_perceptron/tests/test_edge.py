@@ -1,0 +1,134 @@
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:5d4940cea1a35d5c
+"""Chapter 04: what is empty, extreme, not a number, or invalid."""
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+
+ones = np.ones
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extreme_logits(level, dtype):
+    """Logits of 1e4: sigmoid, loss and gradient exact, without a warning."""
+    z = np.array([1e4, -1e4], dtype)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        assert level.sigmoid(z).tolist() == [1, 0]
+        right, _ = level.bce_with_logits(z, np.array([1, 0]))
+        wrong, cache = level.bce_with_logits(z, np.array([0, 1]))
+        dz = level.bce_with_logits_backward(1.0, cache)
+    assert right == 0 and wrong == 1e4 and wrong.dtype == dtype
+    assert dz.tolist() == [0.5, -0.5]
+
+
+def test_tails_keep_their_digits(level):
+    """exp(-50) is no zero as a probability in float32, and 50 no infinity as a loss."""
+    z = np.array([-50], np.float32)
+    assert_close(level.sigmoid(z) / np.exp(z), ones(1, np.float32), what="sigmoid / exp(-50)")
+    loss, _ = level.bce_with_logits(-z, np.array([0]))
+    assert_close(loss, np.array(50, np.float32), what="loss")
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_small_losses_keep_their_digits(level):
+    """A right answer at -50 costs exp(-50), and not 0 as in PyTorch."""
+    z = np.array([-50], np.float32)
+    loss, _ = level.bce_with_logits(z, np.array([0]))
+    assert_close(loss / np.exp(z[0]), np.array(1, np.float32), what="loss / exp(-50)")
+
+
+def test_not_a_number_is_passed_on(level):
+    """A NaN makes the loss NaN and its own gradient NaN, and no other."""
+    z = np.array([np.nan, 1.0, -1.0])
+    loss, cache = level.bce_with_logits(z, np.array([0, 1, 1]))
+    assert np.isnan(loss)
+    dz = level.bce_with_logits_backward(1.0, cache)
+    assert np.isnan(dz).tolist() == [True, False, False]
+    assert np.isnan(level.sigmoid(z)).tolist() == [True, False, False]
+
+
+def test_empty_and_single(level):
+    """No samples are no mistake; one sample is learned at once; one logit has a mean."""
+    w, b, mistakes = level.perceptron_fit(ones((0, 2)), ones(0, int))
+    assert w.tolist() == [0, 0] and b == 0 and mistakes == [0]
+    assert level.perceptron_predict(ones((0, 2)), ones(2), 0.0).shape == (0,)
+    w, b, mistakes = level.perceptron_fit(np.array([[2.0]]), np.array([-1]))
+    assert w.tolist() == [-2] and b == -1 and mistakes == [1, 0]
+    assert level.sigmoid(ones((0, 3))).shape == (0, 3)
+    loss, _ = level.bce_with_logits(np.array(0.0), np.array(1))
+    assert_close(loss, np.array(np.log(2)), what="loss")
+    assert len(level.logistic_fit(ones((1, 1)), [1], 1.0, 1)[2]) == 1
+
+
+def test_bias_alone(level):
+    """Samples that are all zero leave only the bias to learn, in both fits."""
+    x = np.zeros((4, 2))
+    w, b, mistakes = level.perceptron_fit(x, -ones(4, int))
+    assert not w.any() and b == -1 and mistakes == [1, 0]
+    w, b, _ = level.logistic_fit(x, np.array([1, 1, 1, 0]), lr=2.0, epochs=200)
+    assert not w.any()
+    assert_close(b, np.array(np.log(3.0)), what="b")                # the log of the odds 3 : 1
+
+
+def test_strided_input_is_left_alone(level):
+    """Transposes and every other row are as good as copies, and are not changed."""
+    x, y = rng(1).standard_normal((3, 20)), np.where(np.arange(10) % 3, 1, -1)
+    view, before = x.T[::2], x.copy()
+    for fit in (lambda a: level.perceptron_fit(a, y, 9),
+                lambda a: level.logistic_fit(a, y > 0, 0.1, 9)):
+        for got, expected in zip(fit(view), fit(view.copy())):
+            assert_close(np.asarray(got), np.asarray(expected), tol=1e-12)
+    labels = np.tile(y > 0, (3, 1)).T
+    loss, _ = level.bce_with_logits(view, labels)
+    assert_close(loss, level.bce_with_logits(view.copy(), labels.copy())[0], tol=1e-12)
+    assert np.array_equal(x, before)
+
+
+FIT = {"x": ones((3, 2)), "y": np.array([1, -1, 1]), "epochs": 5}
+VALID = {
+    "perceptron_fit": FIT,
+    "perceptron_predict": {"x": ones((3, 2)), "w": ones(2), "b": 0.0},
+    "sigmoid": {"z": ones(3)},
+    "bce_with_logits": {"z": ones((3, 2)), "y": ones((3, 2))},
+    "logistic_fit": {**FIT, "y": np.array([1, 0, 1]), "lr": 0.1},
+}
+SAMPLES = [ones(3), ones((3, 2), int), np.full((3, 2), np.nan), np.full((3, 2), np.inf)]
+REFUSED = {
+    "perceptron_fit": {"x": SAMPLES, "epochs": [0, -1, 2.0, True],
+                       "y": [np.array([0, 1, 1]), ones(2), ones((3, 1)), [0.5, 1, 1],
+                             [np.nan, 1, 1], ["a", "b", "c"]]},
+    "perceptron_predict": {"x": SAMPLES, "w": [ones(3), ones((2, 1)), ones(2, int)],
+                           "b": [ones(1), None, "0"]},
+    "sigmoid": {"z": [ones(3, int), [True]]},
+    "bce_with_logits": {"z": [ones((0, 2)), ones((3, 2), int)],
+                        "y": [ones(3), ones((3, 1)), -ones((3, 2)), np.full((3, 2), 1.5),
+                              np.full((3, 2), np.nan), 1.0]},
+    "logistic_fit": {"x": [*SAMPLES, ones((0, 2))], "y": [np.array([1, -1, 1]), ones(2)],
+                     "lr": [0.0, -1.0, np.nan, np.inf, "1", None], "epochs": [0, 1.5]},
+}
+CASES = [(function, argument, value) for function, bad in REFUSED.items()
+         for argument, values in bad.items() for value in values]
+
+
+@pytest.mark.parametrize("function, argument, value", CASES)
+def test_refuses(level, function, argument, value):
+    """Labels of the other convention, shapes that would broadcast, what is not finite."""
+    given = {**VALID[function], argument: value}
+    expect_value_error(argument, getattr(level, function), **given)
+
+
+def test_refuses_upstream_of_another_shape(level):
+    """The loss is one number, so its gradient is."""
+    _, cache = level.bce_with_logits(ones(3), ones(3))
+    expect_value_error("dloss", level.bce_with_logits_backward, ones(3), cache)
+
+
+@pytest.mark.levels(3)
+def test_refuses_a_buffer_that_does_not_fit(level):
+    """Level 3 reads z while it writes: not into z, nor into what is too small."""
+    z = ones(6)
+    for out in (z, z[::-1], ones(5), ones(6, np.float32), ones(12)[::2]):
+        expect_value_error("out", level.bce_with_logits, z, ones(6), out=out)
