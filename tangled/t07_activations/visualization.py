@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:fdc3799382dc71a0
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:cb5357543b0eed9d
 """Chapter 07: functions and slopes, approximations, dead units, the flow of gradients."""
 
 import itertools
@@ -57,8 +57,8 @@ def draw_approximations():
         ax.semilogy(x, error, color="C1", label="x sigmoid(1.702 x)")
         ax.semilogy(x, np.abs(cubic[k] - exact[k]) + 1e-9, color="C0", label="tanh form")
         title = ("error of the value", "error of the derivative")[k]
-        ax.set(title=title, xlabel="x", ylim=(1e-6, 0.1))
-    axes[0].legend(loc="lower right")
+        ax.set(title=title, xlabel="x", ylim=(1e-6, 1))
+    axes[0].legend(loc="upper center", ncols=2)
     return figure
 
 
@@ -134,8 +134,8 @@ def draw_flow(flows):
     """Gradient norms by layer, one line for each entry of a dict of arrays (depth + 1,)."""
     figure, ax = plt.subplots(figsize=(6.2, 2.9))
     for k, (name, norms) in enumerate(flows.items()):
-        ax.semilogy(np.maximum(norms, 1e-24), color=f"C{k % 6}", dashes=DASHES[k % 4],
-                    label=name)
-    ax.set(xlabel="layer (the loss is on the right)", ylabel="gradient, relative")
+        ax.semilogy(norms, color=f"C{k % 6}", dashes=DASHES[k % 4], label=name)
+    ax.set(xlabel="layer (the loss is on the right)", ylabel="gradient, relative",
+           ylim=(1e-8, 100))
     ax.legend(ncols=2)
     return figure
