@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:00135736144b2619
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:7bb71eeeed79d69a
 """Chapter 04: what the levels cost."""
 
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from tangled.measuring import Ladder, torch_available
 from tangled.t04_perceptron import level1_naive, level2_vectorized, level3_memory_efficient
 
-LOGITS, SAMPLES, FEATURES = 20_000, 1000, 10
+LOGITS, SAMPLES, FEATURES = 100_000, 1000, 10
 
 
 def _levels():

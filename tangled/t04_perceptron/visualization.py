@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:535f7ca3ecffff9f
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:754af7514c8607cc
 """Figures of chapter 04."""
 
 import matplotlib.pyplot as plt
@@ -68,7 +68,8 @@ def draw_line(ax, v, limits, **style):
     normal = v[:2] / np.linalg.norm(v[:2])
     foot = -v[2] / np.linalg.norm(v[:2]) * normal
     along = np.array([-normal[1], normal[0]])
-    ends = foot + np.array([[-20.0], [20.0]]) * along
+    reach = 1.5 * (limits[1] - limits[0])
+    ends = foot + np.array([[-reach], [reach]]) * along
     ax.plot(*ends.T, **style)
     ax.set(xlim=limits, ylim=limits, aspect="equal", xticks=[], yticks=[])
 
@@ -105,19 +106,19 @@ def draw_margin(seed=2):
     along, angle = np.array([-u[1], u[0]]), np.linspace(0, 2 * np.pi, 200)
     figure, axes = plt.subplots(1, 2, figsize=(5.6, 2.7))
     for ax, points in zip(axes, (x, x * y[:, None])):
-        corners = [s * gamma * u + t * 9 * along for s, t in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
+        corners = [s * gamma * u + t * 2 * R * along for s, t in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
         ax.fill(*np.array(corners).T, color=GREY, alpha=0.25, linewidth=0)
         ax.plot(R * np.cos(angle), R * np.sin(angle), "--", color=GREY, linewidth=0.8)
         draw_samples(ax, points, y, 3.5)
         draw_line(ax, np.append(u, 0.0), (-1.1 * R, 1.1 * R), color="0.2", linewidth=1.2)
-        near = gamma * u - 0.55 * R * along
+        near = gamma * u + 0.72 * R * along
         ax.annotate("", near, near - gamma * u, arrowprops={"arrowstyle": "<->", "shrinkA": 0,
                                                            "shrinkB": 0, "color": "0.2"})
-        ax.text(*(near + 0.25 * u), "$\\gamma$", ha="center", va="center")
-        far = points[np.linalg.norm(points, axis=1).argmax()]
-        ax.annotate("", far, (0, 0), arrowprops={"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0,
-                                                 "color": GREY})
-        ax.text(*(0.55 * far + 0.25 * along), "R", color="0.3")
+        ax.text(*(near + 0.09 * R * u), "$\\gamma$", ha="center", va="center")
+    far = x[np.linalg.norm(x, axis=1).argmax()]
+    axes[0].annotate("", far, (0, 0), arrowprops={"arrowstyle": "->", "shrinkA": 0,
+                                                  "shrinkB": 0, "color": GREY})
+    axes[0].text(*(0.5 * far + 0.08 * R * along), "R", color="0.3")
     axes[0].set_title("samples", fontsize=9)
     axes[1].set_title("samples times labels", fontsize=9)
     return figure
@@ -140,13 +141,13 @@ def draw_bce():
 
 
 def draw_xor():
-    """The lines tried on XOR, and the hidden layer in which one line suffices."""
+    """The lines of the two hidden units, and what the output unit sees of them."""
     x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = np.array([-1, 1, 1, -1])
     figure, axes = plt.subplots(1, 2, figsize=(5.2, 2.5))
-    for v in history(x, y, 8)[0]:
-        if v[:2].any():
-            draw_line(axes[0], v, (-0.6, 1.6), color=GREY, linewidth=0.8)
+    for b, word, where in ((-0.5, "or", (0.75, -0.42)), (-1.5, "and", (1.12, 0.52))):
+        draw_line(axes[0], np.array([1.0, 1.0, b]), (-0.6, 1.6), color="0.2", linewidth=1.2)
+        axes[0].text(*where, word, fontsize=8)
     draw_samples(axes[0], x, y, 8)
     axes[0].set(xlabel="$x_1$", ylabel="$x_2$", xticks=[0, 1], yticks=[0, 1], title="inputs")
     hidden = np.stack([perceptron_predict(x, np.ones(2), b) for b in (-0.5, -1.5)], 1)

@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:d01b57e25f552bdd
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:2422956e8ba55cc7
 """Chapter 04: shapes, values and gradients."""
 
 import math
@@ -10,17 +10,6 @@ from tangled.t02_autograd import Tensor
 from tangled.testing import assert_close, check_gradients, numeric_gradient, rng
 
 BCE = ("bce", "bce-one", "bce-extreme")
-
-
-@pytest.mark.value
-@pytest.mark.parametrize("name", ["perceptron", "perceptron-xor"])
-def test_perceptron_golden(level, golden, name):
-    """Weights, bias and mistakes, epoch by epoch, with and without an end."""
-    case = golden(name)
-    w, b, mistakes = level.perceptron_fit(**case.inputs)
-    assert isinstance(mistakes, list)
-    assert_close(np.array(mistakes), case.outputs["mistakes"], what="mistakes")
-    assert_close((w, np.asarray(b)), (case.outputs["w"], case.outputs["b"]), what="(w, b)")
 
 
 @pytest.mark.value
@@ -46,6 +35,51 @@ def test_mistakes_within_the_bound(level):
         bound = (np.linalg.norm(points, axis=1).max() / np.abs(points @ u).min()) ** 2
         assert mistakes[-1] == 0 and 0 < sum(mistakes) <= bound
         assert np.array_equal(level.perceptron_predict(points[:, :3], w, b), y)
+
+
+@pytest.mark.gradient
+def test_bce_gradients(level):
+    """eq. 4.15 by central differences, labels between 0 and 1 included."""
+    for shape in ((7,), (3, 4)):
+        y = rng(1).uniform(0, 1, shape).round(1)
+        check_gradients(lambda z, y=y: level.bce_with_logits(z, y),
+                        level.bce_with_logits_backward, [2 * rng(2).standard_normal(shape)])
+
+
+@pytest.mark.gradient
+def test_bce_against_the_engine(level):
+    """Chapter 02's engine differentiates the stable formula to the same dz."""
+    data, y = 3 * rng(3).standard_normal(8), np.arange(8) % 2
+    z = Tensor(data)
+    size = z.relu() + (-z).relu()
+    loss = (z.relu() - z * y.astype(float) + ((-size).exp() + 1.0).log()).mean()
+    (loss * 2.5).backward()
+    ours, cache = level.bce_with_logits(data, y)
+    assert_close(ours, np.array(loss.item()), tol=1e-12, what="loss")
+    dz = level.bce_with_logits_backward(2.5, cache)
+    assert_close(dz, z.grad, tol=1e-12, what="dz")
+
+
+@pytest.mark.gradient
+def test_first_step_is_the_gradient(level):
+    """One step from zero is -lr times the numerical gradient, for w and for b."""
+    x, y = rng(4).standard_normal((12, 3)), np.arange(12) % 2
+    v = np.zeros(4)
+    gradient = numeric_gradient(
+        lambda: np.asarray(level.bce_with_logits(x @ v[:3] + v[3], y)[0]), v, np.array(1.0))
+    w, b, _ = level.logistic_fit(x, y, lr=0.5, epochs=1)
+    assert_close(np.append(w, b), -0.5 * gradient, tol=1e-6, what="(w, b)")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", ["perceptron", "perceptron-xor"])
+def test_perceptron_golden(level, golden, name):
+    """Weights, bias and mistakes, epoch by epoch, with and without an end."""
+    case = golden(name)
+    w, b, mistakes = level.perceptron_fit(**case.inputs)
+    assert isinstance(mistakes, list)
+    assert_close(np.array(mistakes), case.outputs["mistakes"], what="mistakes")
+    assert_close((w, np.asarray(b)), (case.outputs["w"], case.outputs["b"]), what="(w, b)")
 
 
 @pytest.mark.value
@@ -102,29 +136,6 @@ def test_bce_trace(level):
         assert_close(loss, np.array(math.log(2)), tol=1e-12, what="loss")
 
 
-@pytest.mark.gradient
-def test_bce_gradients(level):
-    """eq. 4.15 by central differences, labels between 0 and 1 included."""
-    for shape in ((7,), (3, 4)):
-        y = rng(1).uniform(0, 1, shape).round(1)
-        check_gradients(lambda z, y=y: level.bce_with_logits(z, y),
-                        level.bce_with_logits_backward, [2 * rng(2).standard_normal(shape)])
-
-
-@pytest.mark.gradient
-def test_bce_against_the_engine(level):
-    """Chapter 02's engine differentiates the stable formula to the same dz."""
-    data, y = 3 * rng(3).standard_normal(8), np.arange(8) % 2
-    z = Tensor(data)
-    size = z.relu() + (-z).relu()
-    loss = (z.relu() - z * y.astype(float) + ((-size).exp() + 1.0).log()).mean()
-    (loss * 2.5).backward()
-    ours, cache = level.bce_with_logits(data, y)
-    assert_close(ours, np.array(loss.item()), tol=1e-12, what="loss")
-    dz = level.bce_with_logits_backward(2.5, cache)
-    assert_close(dz, z.grad, tol=1e-12, what="dz")
-
-
 @pytest.mark.value
 def test_logistic_golden(level, golden):
     """Thirty steps: weights, bias, and the loss before each."""
@@ -133,17 +144,6 @@ def test_logistic_golden(level, golden):
     assert isinstance(losses, list)
     assert_close(np.array(losses), case.outputs["losses"], what="losses")
     assert_close((w, np.asarray(b)), (case.outputs["w"], case.outputs["b"]), what="(w, b)")
-
-
-@pytest.mark.gradient
-def test_first_step_is_the_gradient(level):
-    """One step from zero is -lr times the numerical gradient, for w and for b."""
-    x, y = rng(4).standard_normal((12, 3)), np.arange(12) % 2
-    v = np.zeros(4)
-    gradient = numeric_gradient(
-        lambda: np.asarray(level.bce_with_logits(x @ v[:3] + v[3], y)[0]), v, np.array(1.0))
-    w, b, _ = level.logistic_fit(x, y, lr=0.5, epochs=1)
-    assert_close(np.append(w, b), -0.5 * gradient, tol=1e-6, what="(w, b)")
 
 
 @pytest.mark.value
