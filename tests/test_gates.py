@@ -217,3 +217,22 @@ def test_good_links(tmp_path):
     (tmp_path / "index.html").write_text(links, encoding="utf-8")
     (tmp_path / "b.html").write_text('<p id="x"><a href="./index.html">back</a></p>', encoding="utf-8")
     assert site.broken(tmp_path) == []
+
+
+def test_formulas(small):
+    """A command that one of the two typesetters does not know, at its line."""
+    pytest.importorskip("py_mini_racer")
+    edit("For $A$ of shape (n, k)", "For $\\nosuchcommand{A}$ of shape (n, k)")
+    line = Path(CHAPTER).read_text(encoding="utf-8").split("nosuchcommand")[0].count("\n") + 1
+    assert any(f"{CHAPTER}:{line}:" in found for found in results.formulas(read_book(only=0)))
+
+
+def test_overfull(small, monkeypatch):
+    """A line that runs past the margin of a page."""
+    typst = pytest.importorskip("typst")
+    Path("_book").mkdir()
+    Path("wide.typ").write_text("#set page(width: 10cm, height: 5cm, margin: 2cm)\n#box(width: 30cm)["
+                                + "unbreakable" * 12 + "]\n", encoding="utf-8")
+    typst.compile("wide.typ", output="_book/book.pdf")
+    monkeypatch.setattr(results, "rendered", lambda book: [])
+    assert any("_book/book.pdf:1: text past the margin" in line for line in results.overfull(None))
