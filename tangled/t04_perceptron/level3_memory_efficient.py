@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:c7a8a56f63f3ce93
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:1eb4e497d029bcee
 """The perceptron and the logistic unit, level 3: jumps, blocks, given buffers."""
 
 import numpy as np
@@ -45,18 +45,18 @@ def bce_with_logits(z, y, out=None):
     """Mean loss; the cache is the gradient, written to `out` (shape of z) if given."""
     z, y = check.logits(z, y)
     dz = check.room(out, z)
-    scratch = np.empty(min(z.size, LOGITS), z.dtype)
+    scratch = np.zeros((2, min(z.size, LOGITS)), z.dtype)
     total = _loss_and_gradient(z.reshape(-1), y.reshape(-1), dz.reshape(-1), scratch)
     return z.dtype.type(total / z.size), dz
 
 
 def _loss_and_gradient(z, y, dz, scratch):
-    """All (N,), scratch (<= LOGITS,): fills dz and returns the sum of the losses."""
-    total = 0.0
-    for start in range(0, len(z), len(scratch)):
-        a, t, g = (array[start:start + len(scratch)] for array in (z, y, dz))
-        s = scratch[:len(a)]
-        np.maximum(a, 0, out=g)                                 # eq. 4.14
+    """All (N,), scratch (2, <= LOGITS), zeros in row 1: fills dz, returns the loss's sum."""
+    total, size = 0.0, scratch.shape[1]
+    for start in range(0, len(z), size):
+        a, t, g = (array[start:start + size] for array in (z, y, dz))
+        s, zero = scratch[:, :len(a)]
+        np.maximum(a, zero, out=g)                               # eq. 4.14
         np.multiply(a, t, out=s)
         g -= s
         total += float(g.sum())                                 # max(z, 0) - z y
@@ -65,7 +65,7 @@ def _loss_and_gradient(z, y, dz, scratch):
         np.exp(s, out=s)                                        # exp(-|z|)
         total += float(np.log1p(s, out=g).sum())
         s += 1
-        np.minimum(a, 0, out=g)
+        np.minimum(a, zero, out=g)
         np.exp(g, out=g)
         g /= s                                                  # eq. 4.10
         g -= t
@@ -83,7 +83,7 @@ def logistic_fit(x, y, lr, epochs):
     """x (N, D), y (N,) from 0 to 1: w (D,), b, losses; all arrays made beforehand."""
     x, y = check.labelled(x, y, lr, epochs)
     z, dz = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
-    scratch = np.empty(min(len(x), LOGITS), x.dtype)
+    scratch = np.zeros((2, min(len(x), LOGITS)), x.dtype)
     w, dw = np.zeros((2, x.shape[1]), x.dtype)
     b, losses = x.dtype.type(0), []
     for _ in range(epochs):

@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:9cb5f58e72a834b1
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:e98e883fd4d2b188
 """Chapter 04: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -30,17 +30,17 @@ def test_an_epoch_is_linear_in_the_samples(level, level_number):
 
 
 @pytest.mark.levels(3)
-def test_gradient_and_one_block(level):
+def test_gradient_and_two_blocks(level):
     """Forward and backward hold one array of the size of z, and little else."""
     z = rng(2).standard_normal(400_000).astype(np.float32)
     y = (z > 0).astype(np.float32)
 
     def both():
         return level.bce_with_logits_backward(1.0, level.bce_with_logits(z, y)[1])
-    assert peak_memory(both) < 1.3 * z.nbytes
+    assert peak_memory(both) < 1.4 * z.nbytes
     dz = np.empty_like(z)
     assert level.bce_with_logits(z, y, out=dz)[1] is dz
-    assert peak_memory(lambda: level.bce_with_logits(z, y, out=dz)) < 0.3 * z.nbytes
+    assert peak_memory(lambda: level.bce_with_logits(z, y, out=dz)) < 0.4 * z.nbytes
 
 
 @pytest.mark.levels(3)
