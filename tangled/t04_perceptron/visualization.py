@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:754af7514c8607cc
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:8c2b48785e471b97
 """Figures of chapter 04."""
 
 import matplotlib.pyplot as plt
@@ -145,7 +145,7 @@ def draw_xor():
     x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = np.array([-1, 1, 1, -1])
     figure, axes = plt.subplots(1, 2, figsize=(5.2, 2.5))
-    for b, word, where in ((-0.5, "or", (0.75, -0.42)), (-1.5, "and", (1.12, 0.52))):
+    for b, word, where in ((-0.5, "or", (0.45, -0.45)), (-1.5, "and", (1.12, 0.52))):
         draw_line(axes[0], np.array([1.0, 1.0, b]), (-0.6, 1.6), color="0.2", linewidth=1.2)
         axes[0].text(*where, word, fontsize=8)
     draw_samples(axes[0], x, y, 8)
