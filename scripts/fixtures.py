@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")           # before NumPy is imported, or it is too late
@@ -19,6 +20,7 @@ from tangled.diagnosis import CONTEXT
 CATEGORIES = ("shape", "value", "gradient", "edge", "performance")
 MEANS = {"shape": "shapes and types", "value": "values", "gradient": "gradients", "edge": "edge cases",
          "performance": "growth and ratios of time and memory"}
+TRIES = 3                                       # of a test that measures: whatever else runs here can only fail it
 HANDED_OUT = pytest.StashKey[list]()
 
 
@@ -141,6 +143,23 @@ def changed_inputs(item) -> str:
         if not np.array_equal(now, before, equal_nan=now.dtype.kind in "fc"):
             return f"{name} was changed in place"
     return ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Measure again, twice at most, where a measurement failed: another process can slow a run, not speed it."""
+    if pyfuncitem.get_closest_marker("performance") is None:
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    for left in reversed(range(TRIES)):
+        try:
+            pyfuncitem.obj(**arguments)
+            break
+        except AssertionError:
+            if not left:
+                raise
+            time.sleep(0.2)
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "t90_scores"
-PLAIN = [word for name in ("cacheprovider", "hypothesispytest", "timeout", "anyio") for word in ("-p", f"no:{name}")]
+PLAIN = [word for name in ("cacheprovider", "hypothesispytest", "anyio") for word in ("-p", f"no:{name}")]
 CHAPTER = '''---
 topic: 90
 package: t90_scores

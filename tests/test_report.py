@@ -242,3 +242,25 @@ def test_long_lists_are_cut():
 
 def test_root_is_the_repository():
     assert (ROOT / "pyproject.toml").is_file()
+
+
+@pytest.mark.parametrize("marker, runs, status", [("performance", 3, 0), ("value", 1, 1)])
+def test_only_what_measures_is_run_again(repo, marker, runs, status):
+    """A measurement that holds at the third try passes; a value that holds at the third try is wrong."""
+    path = repo / "tangled" / PACKAGE / "tests" / "test_tries.py"
+    path.write_text(f"""import pytest
+tries = []
+
+@pytest.mark.{marker}
+@pytest.mark.levels(2)
+def test_tries(level):
+    tries.append(1)
+    print(f"run {{len(tries)}}.")
+    assert len(tries) == 3
+""")
+    try:
+        graded = run(repo, "-k", "test_tries", "-rP")
+    finally:
+        path.unlink()
+    assert graded.status == status
+    assert max(int(n) for n in re.findall(r"run (\d)\.", graded.text)) == runs
