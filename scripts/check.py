@@ -7,7 +7,7 @@ import importlib
 import time
 from pathlib import Path
 
-from scripts.chapters import read_book
+from scripts.reading.chapters import read_book
 
 GATES = {  # name: (function, what it promises)
     "retangled": ("scripts.gates.results:retangled", "re-tangling changes nothing"),

@@ -16,12 +16,12 @@ import os
 import time
 from pathlib import Path
 
-from scripts import kernel
-from scripts.chapters import Book, Chapter
 from scripts.errors import Problem, Problems
-from scripts.execution_key import key
-from scripts.kernel import Unit
-from scripts.prose import classify, inline_cells
+from scripts.reading.chapters import Book, Chapter
+from scripts.reading.prose import classify, inline_cells
+from scripts.weaving import kernel
+from scripts.weaving.execution_key import key
+from scripts.weaving.kernel import Unit
 
 LIMIT = 120                                             # seconds a cell may take
 KEEP = 3                                                # sets of outputs kept for a chapter

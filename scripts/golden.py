@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.errors import Problem, Problems
-from scripts.golden_file import PARTS, UNREADABLE, flatten
+from scripts.grading.golden_file import PARTS, UNREADABLE, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVEL4 = "level4_pytorch_reference"

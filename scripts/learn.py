@@ -14,9 +14,10 @@ import re
 import shutil
 from pathlib import Path
 
-from scripts import plaintext, stub
-from scripts.chapters import Book, Chapter, find_topic, read_book
 from scripts.errors import Problem
+from scripts.grading import stub
+from scripts.reading import plaintext
+from scripts.reading.chapters import Book, Chapter, find_topic, read_book
 
 WORKSPACE = "workspace"
 MEMORY = f"{WORKSPACE}/.progress.json"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scripts.chapters import Book, Cell, Chapter, Chunk, read_book
 from scripts.errors import Problem, Problems
 from scripts.execute import inline, kept, units
-from scripts.prose import replace_inline_cells
-from scripts.softened import Names, Softener
-from scripts.woven_cells import FALSE, fence
-from scripts.woven_chunks import cited
+from scripts.reading.chapters import Book, Cell, Chapter, Chunk, read_book
+from scripts.reading.prose import replace_inline_cells
+from scripts.weaving.softened import Names, Softener
+from scripts.weaving.woven_cells import FALSE, fence
+from scripts.weaving.woven_chunks import cited
 
 FOLDER = Path("build/notebooks")
 FIRST = '''\

@@ -10,8 +10,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.chapters import read_book
 from scripts.errors import Problem, Problems
+from scripts.reading.chapters import read_book
 
 VERSION = "/__version"
 RELOAD = f"""<script>

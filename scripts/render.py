@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.chapters import Book, read_book
 from scripts.errors import Problem, Problems
+from scripts.reading.chapters import Book, read_book
 
 FORMATS = ("html", "pdf", "epub")
 ENGINES = ("auto", "embedded", "quarto")
@@ -128,7 +128,7 @@ def weave_and_typeset(wanted: Settings, book: Book, executed: dict, steps: Steps
         said.append(f"{len(result.written)} files written, {result.unchanged} unchanged"
                     + (f", {len(result.removed)} removed" if result.removed else ""))
     with steps.step("typeset") as said:
-        from scripts.engines import typeset_book
+        from scripts.weaving.engines import typeset_book
         return typeset_book(wanted, book, said)
 
 
@@ -178,7 +178,7 @@ def what_is_kept(book: Book, path: str):
 
 def generated(book: Book) -> dict:
     """What tangle makes; where only some chapters are asked for, mistakes in others don't count."""
-    from scripts.outputs import chapter_outputs, outputs
+    from scripts.tangling.outputs import chapter_outputs, outputs
     if len(book.selected) == len(book.chapters):
         return outputs(book)
     found: dict = {}

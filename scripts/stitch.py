@@ -12,13 +12,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.chapters import Book, Chapter, read_book
 from scripts.errors import Problem, Problems
-from scripts.hunks import Hunk, by_hand, comparable, slides
-from scripts.outputs import Output, chapter_outputs, cited, syntax, uncited
-from scripts.plan import Plan, plan, report_refused, text_of
+from scripts.reading.chapters import Book, Chapter, read_book
 from scripts.tangle import options, selection
-from scripts.transaction import Change, commit, lock
+from scripts.tangling.hunks import Hunk, by_hand, comparable, slides
+from scripts.tangling.outputs import Output, chapter_outputs, cited, syntax, uncited
+from scripts.tangling.plan import Plan, plan, report_refused, text_of
+from scripts.tangling.transaction import Change, commit, lock
 
 
 @dataclass(frozen=True)

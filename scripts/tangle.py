@@ -13,17 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from scripts import fresh
-
-LAZY = {"Output": "outputs", "outputs": "outputs", "Plan": "plan", "plan": "plan", "locate": "origin"}
-
-
-def __getattr__(name: str):
-    """`outputs`, `Output`, `plan`, `Plan` and `locate`, loaded when first asked for."""
-    if name not in LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-    return getattr(importlib.import_module("scripts." + LAZY[name]), name)
+from scripts.tangling import fresh
 
 
 def options(argv: list[str], verb: str):
@@ -62,9 +52,9 @@ def tangle(root: Path, only=None) -> int:
     """Write what the chapters make. 1 and nothing changed if a generated file was edited by hand."""
     import time
 
-    from scripts.chapters import read_book
-    from scripts.plan import plan, report_refused
-    from scripts.transaction import commit, lock
+    from scripts.reading.chapters import read_book
+    from scripts.tangling.plan import plan, report_refused
+    from scripts.tangling.transaction import commit, lock
     with lock(root):
         start, before = time.time_ns(), _look(root)
         book = read_book(root, only)
@@ -92,8 +82,8 @@ def _look(root: Path) -> dict | None:
 
 def check(root: Path, only=None) -> int:
     """Name the files that tangling would change; 1 if there are any."""
-    from scripts.chapters import read_book
-    from scripts.plan import plan
+    from scripts.reading.chapters import read_book
+    from scripts.tangling.plan import plan
     result = plan(read_book(root, only), only is None)
     result.stop()
     words = {"edited": "edited by hand", "foreign": "not made by tangle",

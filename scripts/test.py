@@ -61,7 +61,7 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def number(text: str) -> tuple[int, str]:
     """(27, its package), or a Problem that lists the topics there are."""
-    from scripts.chapters import find_topic, read_book
+    from scripts.reading.chapters import find_topic, read_book
     book = read_book(ROOT, only=())
     if not text.strip().isdigit():
         there = ", ".join(str(c.topic) for c in book.chapters if c.topic is not None)
@@ -73,7 +73,7 @@ def number(text: str) -> tuple[int, str]:
 def tangle(topic: int | None) -> None:
     """Bring tangled/ up to date: all of it, or what one topic's tests need. A mistake stops here."""
     from scripts import tangle as verb
-    from scripts.chapters import read_book
+    from scripts.reading.chapters import read_book
     only = None if topic is None else needed(read_book(ROOT, only=()), topic)
     if verb.main([]) if only is None else verb.tangle(ROOT, only):
         raise SystemExit(FAILED)
@@ -165,7 +165,7 @@ def unfinished(log: list[dict], status: int | None, hung: bool) -> dict:
 
 def show(records: list[dict], arguments: list[str]) -> None:
     """The report of a run that could not print its own."""
-    from scripts.report_table import report
+    from scripts.grading.report_table import report
     impl = arguments[arguments.index("--impl") + 1] if "--impl" in arguments else "levels"
     print()
     for line in report(records, impl):

@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.chapters import Book, Chapter, find_topic, read_book
 from scripts.errors import Problem
+from scripts.reading.chapters import Book, Chapter, find_topic, read_book
 
 
 def programs(chapter: Chapter) -> list[str]:

@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.chapters import Book, read_book
 from scripts.errors import Problem, Problems
+from scripts.reading.chapters import Book, read_book
 
 PAUSE = 0.3                                         # seconds between two looks
 WATCHED = ("_quarto.yml", "chapters/*.qmd", "workspace/t[0-9][0-9]*.py")

@@ -15,13 +15,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.chapters import Book, Chapter
 from scripts.execute import inline, units
-from scripts.identifiers import PAGE, Identifiers, link_paragraph
-from scripts.prose import classify, replace_inline_cells
-from scripts.woven_cells import Woven, fence, quoted, weave_cell
-from scripts.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.woven_front import facts, front_matter, project
+from scripts.reading.chapters import Book, Chapter
+from scripts.reading.prose import classify, replace_inline_cells
+from scripts.weaving.identifiers import PAGE, Identifiers, link_paragraph
+from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
+from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
+from scripts.weaving.woven_front import facts, front_matter, project
 
 HINT = re.compile(r"^:{3,}\s*\{[^}]*\.hint\b[^}]*\}\s*$")
 TITLE = re.compile(r'title="((?:\\.|[^"\\])*)"')

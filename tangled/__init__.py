@@ -1,4 +1,4 @@
-# Tangled from chapters/; edit the chapter, then run make tangle. sha256:ae3b46b5dfdff7ac
+# Tangled from chapters/; edit the chapter, then run make tangle. sha256:395604764c0b3a2a
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
 import sys
@@ -7,7 +7,7 @@ import sys
 def _show(kind, error, trace, plain=sys.excepthook):
     """Print an uncaught exception with the chapter's file, line and text; plainly if that cannot be done."""
     try:
-        from scripts.provenance import show
+        from scripts.tangling.provenance import show
 
         shown = show(kind, error, trace)
     except Exception:
@@ -20,7 +20,7 @@ if getattr(sys.excepthook, "__name__", "") != "_show":
     sys.excepthook = _show
     if "IPython" in sys.modules:
         try:
-            from scripts.provenance import install_in_ipython
+            from scripts.tangling.provenance import install_in_ipython
 
             install_in_ipython()
         except Exception:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from scripts.chapters import read_book
-from scripts.outputs import outputs
+from scripts.reading.chapters import read_book
+from scripts.tangling.outputs import outputs
 
 QUARTO = """\
 project:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.chapters import Chapter, find_topic, read_book
 from scripts.errors import Problem, Problems
-from scripts.outputs import outputs
+from scripts.reading.chapters import Chapter, find_topic, read_book
+from scripts.tangling.outputs import outputs
 from tests.books import APPENDIX, GOOD, LEVEL, chunk, head, make_book
 
 CELLS = """\

@@ -13,11 +13,11 @@ import psutil
 import pytest
 from small_book import chapter, edit, make, tangled
 
-from scripts import kernel
-from scripts.chapters import read_book
 from scripts.errors import Problems
 from scripts.execute import KEEP, execute, kept, prune, units
-from scripts.execution_key import closure, key
+from scripts.reading.chapters import read_book
+from scripts.weaving import kernel
+from scripts.weaving.execution_key import closure, key
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -121,7 +121,7 @@ def test_no_python_starts_no_kernel(tmp_path):
 
 def test_an_interrupted_run_leaves_no_kernel(tmp_path):
     make(tmp_path, sums=chapter("```{python}\nimport time; time.sleep(100)\n```\n"))
-    program = ("import sys; from scripts.chapters import read_book; from scripts.execute import execute; "
+    program = ("import sys; from scripts.reading.chapters import read_book; from scripts.execute import execute; "
                "execute(read_book(sys.argv[1]))")
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT,
                                stderr=subprocess.DEVNULL)
@@ -186,7 +186,7 @@ def test_the_key(tmp_path, monkeypatch):
     before = key(reads, tmp_path)
     (tmp_path / "numbers.csv").write_text("2, and more")
     assert key(reads, tmp_path) != before
-    monkeypatch.setattr("scripts.execution_key.versions", lambda: {"python": "4.0"})
+    monkeypatch.setattr("scripts.weaving.execution_key.versions", lambda: {"python": "4.0"})
     assert key(cell("from tangled.t01_sums import total"), tmp_path) != plain
 
 

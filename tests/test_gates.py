@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts import check
-from scripts.chapters import read_book
 from scripts.gates import prose, results, runs, site, structure
+from scripts.reading.chapters import read_book
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTER = "chapters/00-prerequisites.qmd"
@@ -85,7 +85,7 @@ def test_complete(small, old, new, said):
 
 def read_book_loosely():
     """The book with the mistakes that tangle would have refused first."""
-    from scripts.chapters import Book, Chapter
+    from scripts.reading.chapters import Book, Chapter
     chapter = Chapter(CHAPTER, Path(CHAPTER).read_bytes())
     return Book(Path("."), [chapter], [chapter])
 

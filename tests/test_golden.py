@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from harness_book import environment, make_repo, run, scripts
 
-from scripts import golden, golden_file
+from scripts import golden
 from scripts.errors import Problem
+from scripts.grading import golden_file
 from tangled.testing import Case
 
 NO_TORCH = ("import importlib.metadata as m\nversion = m.version\n\ndef hidden(name):\n    if name == 'torch':\n"

@@ -9,8 +9,9 @@ import pytest
 from harness_book import PACKAGE, level_two, make_repo, scripts
 
 import scripts.test as verb
-from scripts import bench, guard, levels
+from scripts import bench
 from scripts.errors import Problem
+from scripts.grading import guard, levels
 
 
 @pytest.fixture(scope="module")

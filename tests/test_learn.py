@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import learn, plaintext, stub
-from scripts.chapters import find_topic, read_book
+from scripts import learn
 from scripts.errors import Problem
+from scripts.grading import stub
+from scripts.reading import plaintext
+from scripts.reading.chapters import find_topic, read_book
 
 HERE = Path(__file__).resolve().parent.parent
 

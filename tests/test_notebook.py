@@ -8,10 +8,10 @@ import nbformat
 import pytest
 from small_book import edit, make, tangled
 
-from scripts.chapters import read_book
 from scripts.errors import Problem
 from scripts.notebook import build, main
-from scripts.softened import Names, Softener, works
+from scripts.reading.chapters import read_book
+from scripts.weaving.softened import Names, Softener, works
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import traceback
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import scripts.origin as origin
-import scripts.provenance as provenance
-from scripts.tangle import locate
+import scripts.tangling.origin as origin
+import scripts.tangling.provenance as provenance
+from scripts.tangling.origin import locate
 from tests.books import LEVEL, PACKAGE, chunk, edit, files, head, make_book, tangle
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,9 +58,7 @@ def book(tmp_path) -> Path:
 def copied(tmp_path) -> Path:
     """The same with a real copy of the tools, so that they find this book by their own place."""
     root = make_book(tmp_path / "copy", head() + BODY)
-    (root / "scripts").mkdir()
-    for path in (REPOSITORY / "scripts").glob("*.py"):
-        (root / "scripts" / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(REPOSITORY / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__", "typeset"))
     assert tangle(root)[0] == 0
     return root
 
@@ -109,9 +108,7 @@ def test_without_chapters_or_tools_the_plain_traceback(copied, spoil):
     elif spoil == "derived":
         edit(copied, LEVEL, "# Tangled from", "# From")
     else:
-        for path in sorted((copied / spoil).glob("*")):
-            path.unlink()
-        (copied / spoil).rmdir()
+        shutil.rmtree(copied / spoil)
     done = python(copied, code)
     assert done.returncode == 1 and "level2_vectorized.py" in done.stderr and ".qmd" not in done.stderr
     assert done.stderr.count("Traceback") == 1 and done.stderr.endswith(
@@ -218,16 +215,6 @@ def test_locate_is_cached(book, monkeypatch):
     assert locate(book / LEVEL, 4, root=book)
     monkeypatch.setattr(origin, "read_book", None)
     assert locate(book / LEVEL, 5, root=book)
-
-
-def test_the_names_of_scripts_tangle():
-    import scripts.tangle as module
-    from scripts.outputs import Output, outputs
-    from scripts.plan import Plan, plan
-
-    assert (module.Output, module.outputs, module.Plan, module.plan) == (Output, outputs, Plan, plan)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = module.nothing
 
 
 # -- the pieces, in this process

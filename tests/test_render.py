@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from small_book import edit, make
 
-from scripts import engines, kernel, preview, render
-from scripts.chapters import read_book
+from scripts import preview, render
 from scripts.errors import Problem, Problems
+from scripts.reading.chapters import read_book
+from scripts.weaving import engines, kernel
 
 
 @pytest.fixture(scope="module")

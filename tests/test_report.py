@@ -7,7 +7,7 @@ import re
 import pytest
 from harness_book import PACKAGE, ROOT, grade, level_two, make_repo, run, scripts
 
-from scripts import report_table
+from scripts.grading import report_table
 
 SCALE = "out = out / math.sqrt(q.shape[-1])"
 PRODUCT = "    out = q @ k.T"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-import scripts.transaction as transaction
+import scripts.tangling.transaction as transaction
 from tests.books import GOOD, LEVEL, PACKAGE, chunk, edit, files, head, make_book, stitch, tangle, text
 
 HERE = "level2_vectorized.py"

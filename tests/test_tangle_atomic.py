@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import scripts.transaction as transaction
+import scripts.tangling.transaction as transaction
 from tests.books import LEVEL, PACKAGE, chunk, edit, files, grown, make_book, tangle
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import fresh
+from scripts.tangling import fresh
 from tests.books import APPENDIX, GOOD, LEVEL, chunk, edit, files, make_book, tangle
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import scripts.transaction as transaction
-from scripts import fresh
+import scripts.tangling.transaction as transaction
+from scripts.tangling import fresh
 from tests.books import LEVEL, chunk, edit, files, grown, head, make_book, tangle
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -89,7 +89,9 @@ def big(root: Path, turn: int) -> None:
 CHILD = """\
 import io, os, sys
 sys.path.insert(0, %r)
-from scripts import chapters, plan, tangle, transaction
+from scripts import tangle
+from scripts.reading import chapters
+from scripts.tangling import plan, transaction
 for line in sys.stdin:
     pid = os.fork()
     if not pid:

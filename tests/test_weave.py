@@ -9,10 +9,10 @@ import pytest
 import yaml
 from small_book import chapter, edit, make, tangled
 
-from scripts.prose import inline_cells, spans
+from scripts.reading.prose import inline_cells, spans
 from scripts.weave import squeeze, weave
-from scripts.woven_cells import weave_cell
-from scripts.woven_front import order, time
+from scripts.weaving.woven_cells import weave_cell
+from scripts.weaving.woven_front import order, time
 
 SVG = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>", "text/plain": "<Figure size 1x1>"}}
 VALUE = lambda text: [{"output_type": "display_data", "data": {"text/plain": text}}]

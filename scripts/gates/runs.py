@@ -110,7 +110,7 @@ def stub_of(book, chapter) -> list[str]:
 
 def unusable(file: Path, chapter) -> str:
     """Why the tests could not import a file at all (then each would fail, and prove nothing), or ""."""
-    code = ("import sys; from pathlib import Path; from scripts.levels import load_file; "
+    code = ("import sys; from pathlib import Path; from scripts.grading.levels import load_file; "
             "load_file(Path(sys.argv[1]), sys.argv[2])")
     run = subprocess.run([sys.executable, "-c", code, str(file), chapter.package], capture_output=True, text=True)
     return run.stderr.strip().split("\n")[-1] if run.returncode else ""

@@ -23,7 +23,7 @@ def topics(book):
 
 def place(path: str, line: int) -> str:
     """`chapters/27-….qmd:212` for a line of a generated file, else the file's own place."""
-    from scripts.tangle import locate
+    from scripts.tangling.origin import locate
     return "{}:{}".format(*(locate(path, line, ".") or (path, line)))
 
 

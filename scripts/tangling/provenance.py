@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from scripts import origin
+from scripts.tangling import origin
 
 _LINES: dict[str, list[str]] = {}
 

@@ -7,9 +7,9 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from scripts.chapters import Chapter
-from scripts.prose import spans
-from scripts.woven_chunks import Chunks, Piece, escaped, href
+from scripts.reading.chapters import Chapter
+from scripts.reading.prose import spans
+from scripts.weaving.woven_chunks import Chunks, Piece, escaped, href
 
 NAME = re.compile(r"[A-Za-z_]\w*")
 LITERAL = re.compile(r'("""|\'\'\')(?:.|\n)*?\1|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*')

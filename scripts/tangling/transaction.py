@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import Problem
-from scripts.fresh import STAGE
+from scripts.tangling.fresh import STAGE
 
 
 @dataclass

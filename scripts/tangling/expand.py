@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from scripts.chapters import Chapter, Chunk, phrase
 from scripts.errors import Problem
-from scripts.front import near
+from scripts.reading.chapters import Chapter, Chunk, phrase
+from scripts.reading.front import near
 
 REFERENCE = re.compile(r"([ \t]*)<<([^<>\n]+)>>[ \t]*$")
 STARTS = ("def ", "class ", "@", "async def ")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import product
 from typing import NamedTuple
 
-from scripts.expand import strings
-from scripts.outputs import HEADING, Output, digest
+from scripts.tangling.expand import strings
+from scripts.tangling.outputs import HEADING, Output, digest
 
 MOST = 14
 

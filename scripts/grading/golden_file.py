@@ -10,7 +10,7 @@ import numpy as np
 
 from tangled.testing import Case
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("inputs", "outputs", "upstream", "grads")
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError)
 _stored: dict[Path, tuple[int, dict]] = {}

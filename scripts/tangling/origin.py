@@ -6,12 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from scripts.chapters import read_book
 from scripts.errors import Problem, Problems
-from scripts.outputs import Output, chapter_outputs
-from scripts.plan import state, text_of
+from scripts.reading.chapters import read_book
+from scripts.tangling.outputs import Output, chapter_outputs
+from scripts.tangling.plan import state, text_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _TEXTS: dict[tuple, tuple[str, str]] = {}
 _FILES: dict[tuple, list] = {}
 _CHAPTERS: dict[tuple, dict[str, Output]] = {}

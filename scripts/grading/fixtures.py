@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.golden_file import PARTS, arrays_in, load_case
-from scripts.levels import INSTALL_TORCH, ROOT, Unusable, load_file, load_level, topic_number, torch_available
+from scripts.grading.golden_file import PARTS, arrays_in, load_case
+from scripts.grading.levels import INSTALL_TORCH, ROOT, Unusable, load_file, load_level, topic_number, torch_available
 from tangled.diagnosis import CONTEXT
 
 CATEGORIES = ("shape", "value", "gradient", "edge", "performance")

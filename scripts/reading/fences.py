@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from scripts.errors import Problem
-from scripts.front import near
+from scripts.reading.front import near
 
 TANGLING = ("file", "chunk", "extend", "pitfall", "replaces")
 SHOWING = ("lst-cap", "lst-label", "filename", "code-fold", "code-summary", "code-line-numbers",

@@ -16,7 +16,8 @@ from pathlib import Path
 CACHE = ".cache/tangle.json"
 STAGE = "tangled/.staging"
 TICK = 50_000_000                                     # ns; a younger file may change and its stat not show it
-TOOLS = Path(__file__).resolve().parent
+TOOLS = Path(__file__).resolve().parents[1]
+PARTS = (".", "reading", "tangling")               # of the tools, those that have a say in what is tangled
 
 
 def walk(root: Path) -> tuple[dict[str, os.stat_result], set[str], set[str]]:
@@ -59,8 +60,9 @@ def snapshot(root: Path, sources: list[str]) -> dict | None:
     try:
         for path in sources:
             marks[path] = _mark(os.stat(root / path))
-        with os.scandir(TOOLS) as entries:
-            marks |= {f"tools/{e.name}": _mark(e.stat()) for e in entries if e.name.endswith(".py")}
+        for part in PARTS:
+            with os.scandir(TOOLS / part) as entries:
+                marks |= {f"tools/{part}/{e.name}": _mark(e.stat()) for e in entries if e.name.endswith(".py")}
     except OSError:
         return None
     return marks

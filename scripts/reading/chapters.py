@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from scripts import front
 from scripts.errors import Problem, Problems
-from scripts.fences import Fence, find
-from scripts.fresh import STAGE
+from scripts.reading import front
+from scripts.reading.fences import Fence, find
+from scripts.tangling.fresh import STAGE
 
 LABEL = re.compile(r"\$\$[ \t]*\n?[ \t]*\{[^}\n]*?#(eq-[\w-]+)[^}\n]*\}")
 HEADING = re.compile(r"#[ \t]+(.*?)[ \t]*(\{[^{}]*\})?[ \t]*#*$")

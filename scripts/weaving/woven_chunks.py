@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from scripts.chapters import Book, Chapter, Chunk, phrase
+from scripts.reading.chapters import Book, Chapter, Chunk, phrase
 
 CITATION = re.compile(r"(?<![\w@])@(eq-[A-Za-z0-9][\w-]*)")
 REFERENCE = re.compile(r"^\s*<<(.+?)>>\s*$")

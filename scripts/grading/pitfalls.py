@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.accidents import innermost, shorten
-from scripts.guard import TimeLimit, guarded
+from scripts.grading.accidents import innermost, shorten
+from scripts.grading.guard import TimeLimit, guarded
 from tangled.comparing import Mismatch
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = re.compile(r"# Pitfall (\d+\.(\d+)): (.*)")
 SECONDS = 5.0                                   # for all pitfalls of one test
 
@@ -36,7 +36,7 @@ def place_of(pitfall: dict) -> str:
     """Chapter and line of the pitfall's chunk, or its generated file."""
     package, stem = pitfall["module"].split(".")[1], pitfall["stem"]
     try:
-        from scripts.chapters import read_book
+        from scripts.reading.chapters import read_book
         for chapter in read_book(ROOT, only=int(package[1:3])).chapters:
             if chapter.package == package:
                 for chunk in chapter.chunks:
@@ -62,7 +62,7 @@ def matching(error: BaseException, item, package: str, category: str) -> list[di
 
 def failure_on(module: str, item, seconds: float) -> BaseException | None:
     """The exception that the test raises on another module, None where it passes."""
-    from scripts.fixtures import HANDED_OUT, changed_inputs
+    from scripts.grading.fixtures import HANDED_OUT, changed_inputs
     handed = item.stash.get(HANDED_OUT, None)
     if handed is not None:
         handed.clear()

@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from scripts.guard import TimeLimit
+from scripts.grading.guard import TimeLimit
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STEMS = {1: "level1_naive", 2: "level2_vectorized", 3: "level3_memory_efficient",
          4: "level4_pytorch_reference"}
 FRAMEWORKS = ("torch", "torchvision", "jax", "jaxlib", "flax", "tensorflow", "keras", "sklearn", "autograd",

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.errors import Problem
-from scripts.figure_style import MARK
+from scripts.weaving.figure_style import MARK
 
-TOOLS = Path(__file__).resolve().parent.parent
+TOOLS = Path(__file__).resolve().parents[2]
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
               "VECLIB_MAXIMUM_THREADS")
-STYLE = "__import__('scripts.figure_style').figure_style"
+STYLE = "__import__('scripts.weaving.figure_style').weaving.figure_style"
 PRELUDE = f"{STYLE}.set_up(get_ipython())"
 ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}")
 QUIET = logging.getLogger("book.cells")
@@ -147,7 +147,7 @@ def _relative(file: str, root: Path) -> str | None:
 def _in_chapter(inner: str, line: int, root: Path) -> str:
     """The chapter's line of a tangled one, where tangle knows it."""
     try:
-        from scripts.tangle import locate
+        from scripts.tangling.origin import locate
         found = locate(root / inner, line, root)
     except Exception:
         found = None

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scripts.chapters import Book, Chapter
-from scripts.prose import classify, spans
+from scripts.reading.chapters import Book, Chapter
+from scripts.reading.prose import classify, spans
 
 NOUNS = {"fig": "Figure", "tbl": "Table", "lst": "Listing", "thm": "Theorem"}
 LABELLED = re.compile(r"\{[^}]*#((?:fig|tbl|lst|thm)-[\w-]+)[^}]*\}")

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.guard import Quit, TimeLimit
+from scripts.grading.guard import Quit, TimeLimit
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LINES = 6                                     # of an assertion's text
 
 
@@ -33,7 +33,7 @@ def place(filename: str, line: int) -> str:
     shown = os.path.relpath(path, ROOT).replace(os.sep, "/") if inside else filename
     if shown.startswith("tangled/"):
         try:
-            from scripts.tangle import locate
+            from scripts.tangling.origin import locate
             found = locate(path, line)
         except Exception:
             found = None

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from scripts import accidents, guard, pitfalls
-from scripts.fixtures import CATEGORIES, package_of
-from scripts.report_table import report
+from scripts.grading import accidents, guard, pitfalls
+from scripts.grading.fixtures import CATEGORIES, package_of
+from scripts.grading.report_table import report
 
 LIMITS = {"levels": 120.0, "workspace": 10.0}         # seconds a test
 TIRED, TIRED_LIMIT = 2, 2.0                           # after so many time-outs, less time for each

@@ -17,7 +17,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from scripts.kernel import PRELUDE, Unit
+from scripts.weaving.kernel import PRELUDE, Unit
 
 MODULE = re.compile(r"\btangled(?:\.\w+)+")
 FILE = re.compile(r"^[\w./-]+\.\w+$")

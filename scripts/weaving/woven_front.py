@@ -6,7 +6,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from scripts.chapters import Book, Chapter
+from scripts.reading.chapters import Book, Chapter
 
 STARS = {1: "1 of 3 (easy)", 2: "2 of 3 (takes thought)", 3: "3 of 3 (hard)"}
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")

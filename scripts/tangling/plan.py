@@ -6,11 +6,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.chapters import Book
 from scripts.errors import Problem, Problems
-from scripts.fresh import walk
-from scripts.outputs import HEADING, Output, digest, outputs, syntax
-from scripts.transaction import Change
+from scripts.reading.chapters import Book
+from scripts.tangling.fresh import walk
+from scripts.tangling.outputs import HEADING, Output, digest, outputs, syntax
+from scripts.tangling.transaction import Change
 
 
 @dataclass

@@ -6,10 +6,10 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-from scripts.chapters import Book, Chapter
 from scripts.errors import Problem, Problems
-from scripts.expand import Program, Row
-from scripts.front import near
+from scripts.reading.chapters import Book, Chapter
+from scripts.reading.front import near
+from scripts.tangling.expand import Program, Row
 
 HEADER = "# Tangled from {source}; edit the chapter, then run make tangle. sha256:{digest}"
 HEADING = re.compile(r"# Tangled from (.+?); edit the chapter, then run make tangle\. sha256:([0-9a-f]{16})$")
@@ -24,7 +24,7 @@ import sys
 def _show(kind, error, trace, plain=sys.excepthook):
     """Print an uncaught exception with the chapter's file, line and text; plainly if that cannot be done."""
     try:
-        from scripts.provenance import show
+        from scripts.tangling.provenance import show
 
         shown = show(kind, error, trace)
     except Exception:
@@ -37,7 +37,7 @@ if getattr(sys.excepthook, "__name__", "") != "_show":
     sys.excepthook = _show
     if "IPython" in sys.modules:
         try:
-            from scripts.provenance import install_in_ipython
+            from scripts.tangling.provenance import install_in_ipython
 
             install_in_ipython()
         except Exception:
@@ -133,7 +133,7 @@ def _tabs(chapter: Chapter, output: Output):
     """Indentation by tabs in a file indented by spaces, or both in one line."""
     if "\t" not in output.text:
         return
-    from scripts.expand import strings
+    from scripts.tangling.expand import strings
     lines = output.text.split("\n")
     inside = strings(lines).inside
     style = None

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.chapters import Book
 from scripts.errors import Problem
+from scripts.reading.chapters import Book
 
 LEAST = (1, 9)
 

@@ -1,0 +1,1 @@
+"""From chapter files to chapters, chunks and prose, with line numbers."""

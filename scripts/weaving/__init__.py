@@ -1,0 +1,1 @@
+"""What `execute` and `weave` are made of: the kernel, its cache key, woven chunks and cells."""
