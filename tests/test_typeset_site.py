@@ -98,6 +98,12 @@ def test_mathematics_is_set_beforehand_and_can_be_read_aloud():
     assert page().count("<math ") > 15 and 'class="katex-html" aria-hidden="true"' in page()
 
 
+def test_a_mark_stays_with_the_short_formula_before_it():
+    """`$m$,` is one piece for the browser's line breaks, and so is the stop behind a short formula in a list."""
+    bound = re.findall(r'<span class="bound"><span class="katex">.*?</span>([^<\s]{1,3})</span>', page(), re.S)
+    assert "," in bound and "." in bound
+
+
 def test_the_page_s_frame():
     text = page()
     for words in (

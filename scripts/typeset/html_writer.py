@@ -21,6 +21,8 @@ TAGS = {
     "Superscript": "sup",
     "Subscript": "sub",
 }
+CLOSING = ".,;:!?)]’”…"
+SHORT = 40              # characters of TeX; a longer formula may have to break
 
 
 def escape(text: str) -> str:
@@ -71,6 +73,18 @@ class HtmlWriter(Tables, Writer):
         return f'<a class="external" href="{html.escape(url)}">{text}</a>'
 
     # -- inlines
+    def inlines(self, nodes: list) -> str:
+        """A short formula and the mark behind it stay together: browsers would break the line between them."""
+        parts, bound = [], False
+        for node, after in zip(nodes, [*nodes[1:], None]):
+            text = super().inlines([node])
+            parts.append(f"{text}</span>" if bound else text)
+            bound = after is not None and node["t"] == "Math" and after["t"] == "Str" and (
+                len(node["c"][1]) <= SHORT and len(after["c"]) <= 3 and after["c"][0] in CLOSING)
+            if bound:
+                parts[-1] = f'<span class="bound">{text}'
+        return "".join(parts)
+
     def inline_Str(self, node: dict) -> str:
         return escape(node["c"])
 
