@@ -6,10 +6,13 @@ import posixpath
 import zipfile
 from xml.etree import ElementTree
 
+import pytest
 from typeset_sample import built, write_sample
 
 from scripts.typeset import typeset
 from scripts.typeset.book import EPUB
+from scripts.typeset.mathematics import katex
+from scripts.typeset.memo import Memo
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 OPF = "{http://www.idpf.org/2007/opf}"
@@ -61,6 +64,16 @@ def test_formulas_are_mathml_and_formats_chosen():
     assert (
         "Anywhere but on the web." in text and "Only on the web." not in text and "Only on paper." not in text
     )
+
+
+@pytest.mark.parametrize("tex", [r"\lambda_{\min}", r"\lambda_{\max}^2", r"x^{\log}", r"\frac{\log}{\exp x}"])
+def test_mathml_has_as_many_children_as_it_may(tex):
+    """KaTeX writes an operator's name and its invisible sign side by side, where one child is allowed."""
+    ns = "{http://www.w3.org/1998/Math/MathML}"
+    tree = ElementTree.fromstring(katex.mathml(katex.render(tex, False, Memo())))
+    counts = {"msub": 2, "msup": 2, "mfrac": 2, "msubsup": 3}
+    found = [(each.tag.removeprefix(ns), len(each)) for each in tree.iter() if each.tag.removeprefix(ns) in counts]
+    assert found and all(n == counts[name] for name, n in found)
 
 
 def test_the_same_bytes_again(tmp_path):

@@ -11,7 +11,7 @@ from small_book import chapter, edit, make, tangled
 
 from scripts.reading.prose import inline_cells, spans
 from scripts.weave import squeeze, weave
-from scripts.weaving.woven_cells import weave_cell
+from scripts.weaving.woven_cells import plain_svg, weave_cell
 from scripts.weaving.woven_front import order, time
 
 SVG = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>", "text/plain": "<Figure size 1x1>"}}
@@ -334,3 +334,11 @@ def test_chapters_that_were_not_run_keep_their_labels(tmp_path):
 def test_blank_lines_in_code_stay():
     code = [("```", 1), ("a", 2), ("", 3), ("", 4), ("b", 5), ("```", 6), ("", 7), ("", 8)]
     assert squeeze(code) == code[:7]
+
+
+def test_pictures_ask_for_no_dtd_and_every_path_draws():
+    """What matplotlib writes and EPUB forbids is left out; all else stays as it was."""
+    head = '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"\n  "http://x/svg11.dtd">\n'
+    body = '<svg><path id="a" transform="scale(1)"/><path id="d" d="M1 2"/></svg>'
+    assert plain_svg(head + body) == ('<?xml version="1.0"?>\n<svg><path d="M0 0" id="a" transform="scale(1)"/>'
+                                      '<path id="d" d="M1 2"/></svg>')

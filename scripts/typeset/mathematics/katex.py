@@ -12,6 +12,7 @@ from scripts.typeset.mathematics.tokens import TexError
 from scripts.typeset.memo import Memo
 
 FOLDER = Path(__file__).parents[1] / "vendor" / "katex"
+LOOSE = re.compile("<mi[^>]*>[^<]*</mi><mo>\u2061</mo>")      # KaTeX makes two children of \\min where MathML wants one
 RENDER = """
 function render(tex, display) {
   try {
@@ -50,7 +51,7 @@ def render(tex: str, display: bool, memo: Memo) -> str:
         raise TexError(_shortened(answer["error"]))
     if known is None:
         memo.put(key, json.dumps(answer))
-    return answer["html"]
+    return LOOSE.sub(lambda found: f"<mrow>{found[0]}</mrow>", answer["html"])
 
 
 def _shortened(message: str) -> str:
