@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:922d59ed86bb018a
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3a6479283baf70fe
 """Chapter 08: arguments checked and made uniform, for all levels and for yours."""
 
 import math
@@ -95,12 +95,17 @@ def decay(lr, weight_decay):
     return 1.0 - lr * weight_decay
 
 
-def axes(axis):
-    """An axis, or a tuple of them, as a tuple."""
-    found = axis if isinstance(axis, tuple) else (axis,)
-    if not found or any(not isinstance(a, numbers.Integral) or isinstance(a, bool) for a in found):
+def bound(found, limit, axis):
+    """The weights among some parameters, a positive limit, and an axis of each or a tuple of them."""
+    weights, limit = [p for p in parameters(found) if p.data.ndim > 1], positive("limit", limit)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if not axes or any(not isinstance(a, numbers.Integral) or isinstance(a, bool) for a in axes):
         raise ValueError(f"axis = {axis!r}; expected an integer or a tuple of integers")
-    return tuple(int(a) for a in found)
+    for ndim in {weight.data.ndim for weight in weights}:
+        named = {a % ndim for a in axes if -ndim <= a < ndim}
+        if len(named) < len(axes):
+            raise ValueError(f"axis = {axis!r}; expected different axes of an array that has {ndim}")
+    return weights, limit, tuple(int(a) for a in axes)
 
 
 def noisy(x, p, rng, training):

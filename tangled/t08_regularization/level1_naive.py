@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3d9c57e56d458114
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:d4b115a2d5f82d7d
 """Regularisation, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -70,8 +70,8 @@ def decay_weights(parameters, lr, weight_decay):
 
 def max_norm(parameters, limit, axis=0):
     """Scale down, in place, units whose weights along `axis` are longer than limit."""
-    limit, axes = check.positive("limit", limit), check.axes(axis)
-    for parameter in weights_of(parameters):
+    weights, limit, axes = check.bound(parameters, limit, axis)
+    for parameter in weights:
         units = np.moveaxis(parameter.data, axes, range(-len(axes), 0))   # (units..., in...)
         for unit in np.ndindex(units.shape[:units.ndim - len(axes)]):
             length = math.sqrt(sum(float(w) ** 2 for w in units[unit].flat))

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:08ed6f9b4d79af9a
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e6a7ff3b33fa22ec
 """Regularisation, level 3: in place, in blocks, one bit a mask entry. Errors as in level 2.
 
 `out=` is a C-contiguous array in the shape and dtype of the result; it may be the input itself.
@@ -44,7 +44,7 @@ def l2_penalty(w, strength):
     """strength / 2 * sum w^2 of w (...): a scalar."""
     w, strength = check.penalty(w, strength)
     flat = w.reshape(-1)
-    return 0.5 * strength * np.vdot(flat, flat), (w, strength)  # eq. 8.3
+    return w.dtype.type(0.5 * strength * np.vdot(flat, flat)), (w, strength)    # eq. 8.3
 
 
 def _slope(f, factor, w, add_to):
@@ -98,8 +98,8 @@ def decay_weights(parameters, lr, weight_decay):
 
 def max_norm(parameters, limit, axis=0):
     """Scale down, in place, units whose weights along `axis` are longer than limit."""
-    limit, axes = check.positive("limit", limit), check.axes(axis)
-    for parameter in weights_of(parameters):
+    weights, limit, axes = check.bound(parameters, limit, axis)
+    for parameter in weights:
         w = parameter.data
         summed = {a % w.ndim for a in axes}
         units = [a for a in range(w.ndim) if a not in summed]

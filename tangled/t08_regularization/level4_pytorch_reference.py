@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:7df9d612dfc2044d
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:0dbc0a7d727eed69
 """Regularisation, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 import numpy as np
@@ -71,8 +71,8 @@ def decay_weights(parameters, lr, weight_decay):
 
 def max_norm(parameters, limit, axis=0):
     """Scale down, in place, units whose weights along `axis` are longer than limit."""
-    limit, axes = check.positive("limit", limit), check.axes(axis)
-    for parameter in weights_of(parameters):
+    weights, limit, axes = check.bound(parameters, limit, axis)
+    for parameter in weights:
         tensor = torch.from_numpy(parameter.data)
         length = torch.linalg.vector_norm(tensor, dim=axes, keepdim=True)
         tensor.copy_(torch.where(length > limit, tensor * (limit / length), tensor))

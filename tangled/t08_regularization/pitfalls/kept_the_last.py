@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e14be4bc784ed282
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:f90d3959304e3113
 # Pitfall 8.9: kept the last
 """Regularisation, level 2: expressions over whole arrays."""
 
@@ -11,7 +11,7 @@ from tangled.t06_backpropagation import Module
 
 
 def l1_penalty(w, strength):
-    """Sum of absolute values, Tibshirani (1996); eq. 8.4.
+    """Sum of absolute values, Tibshirani (1996).
 
     Parameters
     ----------
@@ -22,34 +22,20 @@ def l1_penalty(w, strength):
     -------
     penalty : scalar in the dtype of w: strength * sum |w|
     cache : for `l1_penalty_backward`
-
-    Raises
-    ------
-    ValueError : if w is not floating, or strength negative or not finite
     """
     w, strength = check.penalty(w, strength)
-    return strength * np.abs(w).sum(), (w, strength)            # eq. 8.4
+    return w.dtype.type(strength * np.abs(w).sum()), (w, strength)        # eq. 8.4
 
 
 def l1_penalty_backward(dpenalty, cache):
-    """Gradient of `l1_penalty`; where w is 0 it is 0.
-
-    Parameters
-    ----------
-    dpenalty : number, the gradient with respect to the penalty
-    cache : from `l1_penalty`
-
-    Returns
-    -------
-    dw : ndarray of the shape of w
-    """
+    """Gradient dw, in the shape of w, for a number dpenalty; where w is 0 it is 0."""
     w, strength = cache
     dpenalty = check.scalar("dpenalty", dpenalty)
     return dpenalty * strength * np.sign(w)                     # eq. 8.4, sign(0) = 0
 
 
 def l2_penalty(w, strength):
-    """Half the sum of squares, Krogh and Hertz (1991); eq. 8.3.
+    """Half the sum of squares, Krogh and Hertz (1991).
 
     Parameters
     ----------
@@ -60,33 +46,19 @@ def l2_penalty(w, strength):
     -------
     penalty : scalar in the dtype of w: strength / 2 * sum w^2
     cache : for `l2_penalty_backward`
-
-    Raises
-    ------
-    ValueError : if w is not floating, or strength negative or not finite
     """
     w, strength = check.penalty(w, strength)
-    return 0.5 * strength * (w * w).sum(), (w, strength)        # eq. 8.3
+    return w.dtype.type(0.5 * strength * (w * w).sum()), (w, strength)    # eq. 8.3
 
 
 def l2_penalty_backward(dpenalty, cache):
-    """Gradient of `l2_penalty`.
-
-    Parameters
-    ----------
-    dpenalty : number, the gradient with respect to the penalty
-    cache : from `l2_penalty`
-
-    Returns
-    -------
-    dw : ndarray of the shape of w: strength * w
-    """
+    """Gradient dw = strength * w, in the shape of w, for a number dpenalty."""
     w, strength = cache
-    return check.scalar("dpenalty", dpenalty) * strength * w    # eq. 8.3
+    return check.scalar("dpenalty", dpenalty) * strength * w              # eq. 8.3
 
 
 def soft_threshold(w, threshold):
-    """The proximal step of the L1 penalty; eq. 8.6.
+    """The proximal step of the L1 penalty: each entry moved towards 0, and not across.
 
     Parameters
     ----------
@@ -95,11 +67,7 @@ def soft_threshold(w, threshold):
 
     Returns
     -------
-    out : ndarray of the shape of w: each entry moved by threshold towards 0, and not across
-
-    Raises
-    ------
-    ValueError : if w is not floating, or threshold negative or not finite
+    out : ndarray of the shape of w
     """
     w, threshold = check.floats("w", w), check.nonnegative("threshold", threshold)
     return np.sign(w) * np.maximum(np.abs(w) - threshold, 0)    # eq. 8.6
@@ -128,10 +96,6 @@ def decay_weights(parameters, lr, weight_decay):
     parameters : iterable of objects with `.data`; only `weights_of` them are changed, in place
     lr : float, the optimiser's learning rate, positive
     weight_decay : float, from 0 to 1 / lr
-
-    Raises
-    ------
-    ValueError : if a number is not as above, or a parameter has no array
     """
     factor = check.decay(lr, weight_decay)
     for parameter in weights_of(parameters):
@@ -139,29 +103,23 @@ def decay_weights(parameters, lr, weight_decay):
 
 
 def max_norm(parameters, limit, axis=0):
-    """Bound the length of the incoming weights of each unit; call it just after `step()`.
-
-    Srivastava et al. (2014), section 5.1; eq. 8.22.
+    """Bound the length of each unit's incoming weights, Srivastava et al. (2014); after `step()`.
 
     Parameters
     ----------
     parameters : iterable of objects with `.data`; only `weights_of` them are changed, in place
     limit : float, positive
     axis : int or tuple of ints, the axes of a unit's inputs: 0 for (in, out)
-
-    Raises
-    ------
-    ValueError : if limit or axis is not as above, or a parameter has no array
     """
-    limit, axis = check.positive("limit", limit), check.axes(axis)
-    for parameter in weights_of(parameters):
+    weights, limit, axis = check.bound(parameters, limit, axis)
+    for parameter in weights:
         squares = np.square(parameter.data)                     # (in, out)
         length = np.sqrt(squares.sum(axis=axis, keepdims=True)) # (1, out)
         parameter.data *= limit / np.maximum(length, limit)     # eq. 8.22
 
 
 def dropout(x, p, rng, training=True):
-    """Inverted dropout, Srivastava et al. (2014); eq. 8.10.
+    """Inverted dropout, Srivastava et al. (2014).
 
     Parameters
     ----------
@@ -174,10 +132,6 @@ def dropout(x, p, rng, training=True):
     -------
     out : ndarray of the shape and dtype of x; x itself if not training or p is 0
     cache : for `dropout_backward`; holds the mask
-
-    Raises
-    ------
-    ValueError : if x is not floating, p is no probability, or rng is needed and no generator
     """
     x, p = check.noisy(x, p, rng, training)
     if not training or p == 0:
@@ -190,17 +144,7 @@ def dropout(x, p, rng, training=True):
 
 
 def dropout_backward(dout, cache):
-    """Gradient of `dropout`, through the same mask; eq. 8.14.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of x
-    cache : from `dropout`
-
-    Returns
-    -------
-    dx : ndarray of the shape of x; `dout` itself where nothing was dropped
-    """
+    """Gradient dx for dout, both in the shape of x; dout itself where nothing was dropped."""
     keep, scale, shape = cache
     dout = check.floats("dout", dout, shape)
     if keep is None:
@@ -211,13 +155,7 @@ def dropout_backward(dout, cache):
 
 
 class Dropout(Module):
-    """Dropout as a layer: noise after `train()`, nothing after `eval()`.
-
-    Parameters
-    ----------
-    p : float, the probability of dropping an entry, from 0 to 1
-    rng : numpy.random.Generator, this layer's source of masks
-    """
+    """`dropout` as a layer: noise after `train()`, nothing after `eval()`; p and rng as there."""
 
     def __init__(self, p, rng):
         self.p, self.rng = check.probability("p", p), check.generator("rng", rng)
@@ -243,13 +181,8 @@ def label_smoothing_cross_entropy(logits, y, smoothing):
 
     Returns
     -------
-    loss : scalar in the dtype of logits, the mean over the N rows; eq. 8.17
+    loss : scalar in the dtype of logits, the mean over the N rows, of which there must be one
     cache : for `label_smoothing_cross_entropy_backward`
-
-    Raises
-    ------
-    ValueError : if a shape does not fit, there is no row, y is not integer or out of range, or
-        smoothing is not from 0 to 1
     """
     logits, y, smoothing = check.smoothed(logits, y, smoothing)
     classes = logits.shape[-1]
@@ -263,29 +196,14 @@ def label_smoothing_cross_entropy(logits, y, smoothing):
 
 
 def label_smoothing_cross_entropy_backward(dloss, cache):
-    """Gradient of `label_smoothing_cross_entropy`; eq. 8.20.
-
-    Parameters
-    ----------
-    dloss : number, the gradient with respect to the loss
-    cache : from `label_smoothing_cross_entropy`
-
-    Returns
-    -------
-    dlogits : ndarray of shape (N, K), or (..., K)
-    """
+    """Gradient dlogits of shape (N, K), or (..., K), for a number dloss."""
     p, target, shape = cache
     share = check.scalar("dloss", dloss) / len(p)
     return (share * (p - target)).reshape(shape)                # eq. 8.20
 
 
 class LabelSmoothingLoss(Module):
-    """Label smoothing as a loss for `Engine`.
-
-    Parameters
-    ----------
-    smoothing : float, from 0 to 1
-    """
+    """`label_smoothing_cross_entropy` as a loss for `Engine`; smoothing is a float from 0 to 1."""
 
     def __init__(self, smoothing):
         self.smoothing = check.probability("smoothing", smoothing)
@@ -301,9 +219,7 @@ class LabelSmoothingLoss(Module):
 
 
 class EarlyStopping:
-    """Keeps the best state; says when there was no better one for `patience` updates.
-
-    Prechelt (1998).
+    """Keeps the best state; says when `patience` updates brought no better one. Prechelt (1998).
 
     Parameters
     ----------
@@ -330,16 +246,9 @@ class EarlyStopping:
         return self.waited >= self.patience
 
     def update(self, value, state=None):
-        """Take the value of an epoch; a step of the machine.
+        """Take a value, the lower the better, and arrays to copy if it is the best.
 
-        Parameters
-        ----------
-        value : float, the lower the better
-        state : dict of ndarrays of any shapes, copied if this is the best value; or None
-
-        Returns
-        -------
-        stop : bool, True for good once `patience` updates in a row were no better
+        state is a dict of ndarrays of any shapes, or None. True, for good, if training should stop.
         """
         value = check.number("value", value)
         if self.stopped:

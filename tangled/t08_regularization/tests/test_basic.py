@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e7183b740d0aa5c1
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e604b25feeec49a6
 """Chapter 08: shapes, values and gradients."""
 
 import numpy as np
@@ -295,6 +295,8 @@ def test_early_stopping_min_delta(level):
     assert [stopper.update(v) for v in (3.0, 2.8, 2.6, 2.4, 2.3)] == [False] * 5
     assert (stopper.best, stopper.best_step, stopper.state) == (2.4, 3, None)
     assert [stopper.update(v) for v in (2.0, 1.95)] == [False, True]
+    by_default = level.EarlyStopping(patience=1)
+    assert [by_default.update(v) for v in (1.0, 1.0 - 1e-9, 1.0 - 1e-9)] == [False, False, True]
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:19b0ed699b28fee0
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3a9987ef86e22c9b
 """Chapter 08: what is empty, extreme, not a number, or invalid."""
 
 import types
@@ -30,7 +30,8 @@ REFUSED = {
     "soft_threshold": {"w": [ones(3, bool)], "threshold": BAD},
     "weights_of": {"parameters": NO_PARAMETERS},
     "decay_weights": {"parameters": NO_PARAMETERS, "lr": [0, *BAD], "weight_decay": [10.1, *BAD]},
-    "max_norm": {"parameters": NO_PARAMETERS, "limit": [0, *BAD], "axis": [None, 0.0, (), "0"]},
+    "max_norm": {"parameters": NO_PARAMETERS, "limit": [0, *BAD],
+                 "axis": [None, 0.0, (), "0", 2, -3, (0, 2), (1, -1)]},
     "dropout": {"x": [ones(3, int)], "p": [-0.1, 1.1, nan, True, "0", None],
                 "rng": [None, 0, np.random]},
     "label_smoothing_cross_entropy": {
@@ -149,6 +150,11 @@ def test_extreme_logits(level, dtype):
         dz = level.label_smoothing_cross_entropy_backward(1.0, cache)
     assert_close(loss, np.array(0.1 * 2e4 + 0.1 * 1e4, dtype), what="loss")
     assert_close(dz, np.array([[0.2, -0.1, -0.1]], dtype), what="dlogits")
+    far = np.array([[1e4, 0.0], [-1e4, 0.0]], dtype)            # each row has a maximum of its own
+    loss, cache = level.label_smoothing_cross_entropy(far - 1e4, np.array([0, 1]), 0.3)
+    assert_close(loss, np.array(0.15 * 1e4, dtype), what="loss of rows far apart")
+    dz = level.label_smoothing_cross_entropy_backward(1.0, cache)
+    assert_close(dz, np.array([[0.075, -0.075], [-0.075, 0.075]], dtype), what="their dlogits")
 
 
 def test_one_class(level):
