@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3cb6f85c31884601
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e630c094b02b3067
 """Chapter 08: what the levels cost."""
 
 import numpy as np
@@ -30,6 +30,13 @@ def _dropout(level, x, dout):
     return call
 
 
+def _dropout_of_torch(x, dout):
+    """PyTorch alone: level 4 spends time on a seed and on putting the global generator back."""
+    import torch
+    leaf, dout = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dout)
+    return lambda: torch.autograd.grad(torch.nn.functional.dropout(leaf, 0.5), leaf, dout)
+
+
 def _smoothing(level, z, y):
     into = {"out": np.empty_like(z)} if level is level3_memory_efficient else {}
 
@@ -43,8 +50,10 @@ def ladders():
     """Dropout and label smoothing, forward and backward; level 3 writes into an array that exists."""
     rng = np.random.default_rng(0)
     x, dout = rng.standard_normal((2, 128, 512), dtype=np.float32)
-    yield Ladder("Dropout, forward and backward",
-                 {name: _dropout(level, x, dout) for name, level in _levels().items()},
+    calls = {name: _dropout(level, x, dout) for name, level in _levels().items()}
+    if "level 4" in calls:
+        calls["level 4"] = _dropout_of_torch(x, dout)
+    yield Ladder("Dropout, forward and backward", calls,
                  operations={"level 1": "64 random bits an entry", "level 2": "32 random bits",
                              "level 3": "16 random bits", "level 4": "PyTorch's generator"},
                  note="(128, 512), float32, p = 0.5")

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e604b25feeec49a6
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:f1d4ccd9817dc030
 """Chapter 08: shapes, values and gradients."""
 
 import numpy as np
@@ -268,9 +268,9 @@ def test_max_norm_bounds_columns(level):
     W = Parameter(np.array([[3.0, 0.5, 0.0], [4.0, 0.5, 0.0]]))
     level.max_norm([W], 2.5)
     assert_close(W.data, np.array([[1.5, 0.5, 0], [2.0, 0.5, 0]]), what="W")
-    kernel = Parameter(np.ones((2, 3, 2, 2)))                   # (out, in, height, width)
+    kernel = Parameter(np.ones((4, 3, 2, 2)))                   # (out, in, height, width)
     level.max_norm([kernel], 1.0, axis=(1, 2, 3))
-    assert_close(np.sqrt((kernel.data ** 2).sum((1, 2, 3))), np.ones(2), what="kernel")
+    assert_close(np.sqrt((kernel.data ** 2).sum((1, 2, 3))), np.ones(4), what="kernel")
 
 
 @pytest.mark.value
