@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:07fa86f1748715a9
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:0cd94d94026170d9
 """Chapter 09: what the levels cost."""
 
 import numpy as np
@@ -10,7 +10,7 @@ from tangled.t09_batch_norm import (
     level3_memory_efficient,
 )
 
-SMALL, LARGE = (8, 16, 8, 8), (32, 64, 32, 32)                  # N, C, H, W
+SMALL, LARGE = (32, 16, 16, 16), (32, 64, 32, 32)               # N, C, H, W
 
 
 def _round_trip(level, x, dout):

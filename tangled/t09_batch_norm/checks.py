@@ -1,6 +1,7 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:578c97e83287d78b
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:ecf02275ace3e878
 """Chapter 09: arguments checked, for all levels and for yours."""
 
+import math
 import numbers
 
 import numpy as np
@@ -15,7 +16,7 @@ def floats(name, x, shape=None, dtype=None):
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
     if dtype is not None and x.dtype != dtype:
         raise ValueError(f"{name} has dtype {x.dtype}; expected {dtype}, as the other arrays")
-    if shape is not None:
+    if shape is not None and x.shape != shape:
         fits = all(isinstance(want, str) or want == have for want, have in zip(shape, x.shape))
         if x.ndim != len(shape) or not fits:
             shown = str(tuple(shape)).replace("'", "")
@@ -37,7 +38,7 @@ def forward(x, gamma, beta, running_mean, running_var, training, momentum, eps):
     number("eps", eps, POSITIVE, "a positive finite number")
     past("running_mean", running_mean, channels, training, running_var is None)
     past("running_var", running_var, channels, training, running_mean is None)
-    if training and x.size == channels and channels > 0:
+    if training and x.shape[0] * math.prod(x.shape[2:]) == 1:
         raise ValueError(f"x has shape {x.shape}, one number per channel; "
                          "expected more than one when training is True")
     return x, gamma, beta

@@ -1,6 +1,7 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a2453d9bb08e2d53
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a0909739222850ee
 """Batch normalisation, level 3: affine forms, blocks in cache, x_hat never formed."""
 
+import functools
 import math
 
 import numpy as np
@@ -16,18 +17,29 @@ def _flat(x):
 
 
 def _blocks(x):
-    """Slices of x (N, C, S) along N with about BLOCK numbers each, and a buffer for one."""
+    """Slices of x (N, C, S) along N with about BLOCK numbers each."""
     step = max(1, BLOCK // max(1, x.shape[1] * x.shape[2]))
-    buffer = np.empty((min(step, len(x)), *x.shape[1:]), x.dtype)
-    return [slice(n, n + step) for n in range(0, len(x), step)], buffer
+    return [slice(n, n + step) for n in range(0, len(x), step)]
+
+
+def _buffer(x):
+    """An array for any block of x (N, C, S)."""
+    step = max(1, BLOCK // max(1, x.shape[1] * x.shape[2]))
+    return np.empty((min(step, len(x)), *x.shape[1:]), x.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(size, dtype):
+    """A vector of ones (size,), made once."""
+    return np.ones(size, dtype)
 
 
 def _sum(t):
     """t (n, C, S) summed to (C,): products with vectors of ones."""
     n, channels, size = t.shape
     if size != 1:
-        t = t.reshape(n * channels, size) @ np.ones(size, t.dtype)
-    return np.ones(n, t.dtype) @ t.reshape(n, channels)
+        t = t.reshape(n * channels, size) @ _ones(size, t.dtype)
+    return _ones(n, t.dtype) @ t.reshape(n, channels)
 
 
 def _dot(t, u):
@@ -44,11 +56,10 @@ def _column(dtype, *vectors):
 
 def _moments(x):
     """Mean and biased variance of each channel of x (N, C, S): two (C,) in float64."""
-    blocks, buffer = _blocks(x)
-    first, second = np.zeros((2, x.shape[1]))
+    buffer, (first, second) = _buffer(x), np.zeros((2, x.shape[1]))
     count = max(x.shape[0] * x.shape[2], 1)
     K = _sum(x[:1]) / max(x.shape[2], 1)                        # (C,), mean of the first sample
-    for block in blocks:
+    for block in _blocks(x):
         t = np.subtract(x[block], K[:, None], out=buffer[:len(x[block])])
         first += _sum(t)
         second += _dot(t, t)
@@ -81,7 +92,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
 def _affine(x, a, c, out):
     """out = a x + c, all (N, C, S), with a and c (C,): block by block."""
     a, c = _column(x.dtype, a, c)
-    for block in _blocks(x)[0]:
+    for block in _blocks(x):
         y = np.multiply(x[block], a, out=out[block])
         y += c
 
@@ -120,10 +131,9 @@ def batch_norm_backward(dout, cache, out=None):
 
 def _parameter_gradients(x, dout, mean, inv_std):
     """x, dout (N, C, S), mean and 1 / deviation (C,): dgamma, dbeta (C,) in float64."""
-    blocks, buffer = _blocks(x)
-    dgamma, dbeta = np.zeros((2, x.shape[1]))
+    buffer, (dgamma, dbeta) = _buffer(x), np.zeros((2, x.shape[1]))
     centre = mean.astype(x.dtype)
-    for block in blocks:
+    for block in _blocks(x):
         g = dout[block]
         t = np.subtract(x[block], centre[:, None], out=buffer[:len(g)])
         dbeta += _sum(g)
@@ -133,9 +143,8 @@ def _parameter_gradients(x, dout, mean, inv_std):
 
 def _affine_pair(g, x, a, k, c, out):
     """out = a g + k x + c, block by block; out may be g.   eq. 9.24"""
-    blocks, buffer = _blocks(x)
-    a, k, c = _column(x.dtype, a, k, c)
-    for block in blocks:
+    buffer, (a, k, c) = _buffer(x), _column(x.dtype, a, k, c)
+    for block in _blocks(x):
         t = np.multiply(x[block], k, out=buffer[:len(x[block])])
         t += c
         y = np.multiply(g[block], a, out=out[block])

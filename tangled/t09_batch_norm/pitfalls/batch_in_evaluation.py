@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:12797755ec673927
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:6bbff72443799af5
 # Pitfall 9.6: batch in evaluation
 """Batch normalisation, level 2: expressions over whole arrays, and the modules."""
 
@@ -22,9 +22,7 @@ def _wide(v, x):
 
 
 def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5):
-    """Normalise every channel, then scale and shift it.
-
-    Ioffe and Szegedy (2015), algorithm 1; eq. 9.2 in training, eq. 9.7 else.
+    """Normalise every channel, then scale and shift it; Ioffe and Szegedy (2015), algorithm 1.
 
     Parameters
     ----------
@@ -32,7 +30,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
     gamma, beta : ndarrays of shape (C,), in the dtype of x
     running_mean, running_var : ndarrays of shape (C,), floating; updated in place if training
         is true, used if it is false. In training both may be None.
-    training : bool
+    training : bool; if true, a channel needs more than one number
     momentum : float from 0 to 1, the weight of the new statistics
     eps : float, positive, added to the variance
 
@@ -40,10 +38,6 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
     -------
     out : ndarray of the shape and dtype of x
     cache : (x_hat, gamma, inv_std, training): as x, (C,), (C,), bool
-
-    Raises
-    ------
-    ValueError : if an argument is not as above, or, in training, a channel has one number only
     """
     x, gamma, beta = check.forward(x, gamma, beta, running_mean, running_var, training,
                                    momentum, eps)
@@ -68,18 +62,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
 
 
 def batch_norm_backward(dout, cache):
-    """Gradients of `batch_norm`.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of out
-    cache : from `batch_norm`
-
-    Returns
-    -------
-    dx : ndarray of the shape of x; in training the mean and the variance depend on x
-    dgamma, dbeta : ndarrays of shape (C,)
-    """
+    """Gradients dx, in the shape of x, and dgamma, dbeta of shape (C,), for dout as x."""
     x_hat, gamma, inv_std, training = cache
     dout = check.gradient(dout, x_hat)
     axes, count = _channel_axes(dout)
@@ -108,11 +91,11 @@ def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5):
 
     Returns
     -------
-    W, b : new ndarrays of shapes (in, C) and (C,), in the dtype of W; eq. 9.22
+    W, b : new ndarrays of shapes (in, C) and (C,), in the dtype of W
     """
     W, b, gamma, beta, mean, var = check.fold(W, b, gamma, beta, running_mean, running_var, eps)
     a = gamma / np.sqrt(var + eps)                              # (C,)
-    shift = beta - a * mean if b is None else a * (b - mean) + beta
+    shift = beta - a * mean if b is None else a * (b - mean) + beta       # eq. 9.22
     return (W * a).astype(W.dtype), shift.astype(W.dtype)
 
 

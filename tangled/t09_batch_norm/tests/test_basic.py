@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:5af3d4bdbfcc47a3
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:b590d842d0efb2a7
 """Chapter 09: shapes, values and gradients."""
 
 import numpy as np
@@ -41,6 +41,18 @@ def test_shapes_and_types(level, shape, training, dtype):
     grads = level.batch_norm_backward(out, cache)
     for got, want in zip((out, *grads), (shape, shape, shape[1:2], shape[1:2]), strict=True):
         assert got.shape == want and got.dtype == dtype
+
+
+@pytest.mark.shape
+@pytest.mark.parametrize("one, other", [(np.float32, np.float64), (np.float64, np.float32)])
+def test_statistics_of_another_type(level, one, other):
+    """x decides about the dtype of the results, W about that of the folded layer."""
+    x, (gamma, beta, *_), (*_, mean, var) = np.ones((4, 3), one), layer(3, dtype=one), layer(3, dtype=other)
+    for training in (True, False):
+        out, cache = level.batch_norm(x, gamma, beta, mean, var, training)
+        assert {out.dtype, *(g.dtype for g in level.batch_norm_backward(out, cache))} == {np.dtype(one)}
+    W, b = level.fold_batch_norm(np.ones((2, 3), one), None, *layer(3, dtype=other))
+    assert W.dtype == b.dtype == one and W.shape == (2, 3) and mean.dtype == other
 
 
 @pytest.mark.value
@@ -249,7 +261,8 @@ def test_module_modes_and_accumulation(level):
     assert_close(flat(module(x)).mean(1), np.zeros(2), what="mean in training")
     past = module.running_mean.copy()
     assert flat(module.eval()(x)).mean(1).min() > 1 and np.array_equal(past, module.running_mean)
-    module.backward(x)
+    dx = module.backward(x)
+    assert_close(dx, x / np.sqrt(module.running_var + 1e-5)[:, None, None], what="dx in evaluation")
     once = module.bias.grad.copy()
     module.backward(x)
     assert_close(module.bias.grad, 2 * once, what="bias.grad")
