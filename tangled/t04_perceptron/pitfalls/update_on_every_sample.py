@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:d158d74f7e6a7521
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:7559518d239148c7
 # Pitfall 4.1: update on every sample
 """The perceptron and the logistic unit, level 2: vectors and matrices."""
 
@@ -14,18 +14,13 @@ def perceptron_fit(x, y, epochs=100):
     ----------
     x : ndarray of shape (N, D), floating and finite
     y : ndarray of shape (N,): -1 and +1
-    epochs : int
-        At most so many passes; fewer if one of them is without a mistake.
+    epochs : int, the most passes; fewer if one of them is without a mistake
 
     Returns
     -------
     w : ndarray of shape (D,), in the dtype of x
     b : scalar of that dtype
     mistakes : list of int, one an epoch; the last is 0 if the samples are separated
-
-    Raises
-    ------
-    ValueError : if shapes do not fit, x is not finite, or y has other labels
     """
     x, y = check.signed(x, y, epochs)
     w, b = np.zeros(x.shape[1], x.dtype), x.dtype.type(0)       # (D,), ()
@@ -93,18 +88,7 @@ def bce_with_logits(z, y):
 
 
 def bce_with_logits_backward(dloss, cache):
-    """Gradient of the mean loss.
-
-    Parameters
-    ----------
-    dloss : float
-        The gradient of the loss, from above.
-    cache : (z, y) from `bce_with_logits`
-
-    Returns
-    -------
-    dz : ndarray in shape and dtype of z
-    """
+    """Gradient dz of the mean loss, in the shape and dtype of z, for a number dloss."""
     z, y = cache
     dloss = check.scalar("dloss", dloss)
     dz = (sigmoid(z) - y) * (dloss / z.size)                    # eq. 4.17
@@ -118,10 +102,8 @@ def logistic_fit(x, y, lr, epochs):
     ----------
     x : ndarray of shape (N, D), floating and finite, N at least 1
     y : ndarray of shape (N,): labels from 0 to 1
-    lr : float
-        The learning rate.
-    epochs : int
-        Steps, each over all samples.
+    lr : float, the learning rate
+    epochs : int, the steps, each over all samples
 
     Returns
     -------

@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:2422956e8ba55cc7
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:46ff4d48e873e0a1
 """Chapter 04: shapes, values and gradients."""
 
 import math
@@ -39,7 +39,7 @@ def test_mistakes_within_the_bound(level):
 
 @pytest.mark.gradient
 def test_bce_gradients(level):
-    """eq. 4.15 by central differences, labels between 0 and 1 included."""
+    """eq. 4.17 by central differences, labels between 0 and 1 included."""
     for shape in ((7,), (3, 4)):
         y = rng(1).uniform(0, 1, shape).round(1)
         check_gradients(lambda z, y=y: level.bce_with_logits(z, y),

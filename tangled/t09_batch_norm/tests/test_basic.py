@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:b590d842d0efb2a7
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:1794137b6c0e9140
 """Chapter 09: shapes, values and gradients."""
 
 import numpy as np
@@ -245,6 +245,7 @@ def test_module_state(level):
     first.bias.data[:] = 7.0
     state = first.state_dict()
     assert set(state) == {"weight", "bias", "running_mean", "running_var"}
+    assert {array.dtype for array in state.values()} == {np.dtype(np.float32)}
     assert_close(state["running_mean"], 0.1 * x.mean(0), what="running_mean")
     assert_close(state["running_var"], 0.9 + 0.1 * x.var(0, ddof=1), what="running_var")
     second.load_state_dict(state)
