@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:46ff4d48e873e0a1
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:805e4aa7abbf8f94
 """Chapter 04: shapes, values and gradients."""
 
 import math
@@ -152,6 +152,7 @@ def test_xor_is_beyond_one_unit(level):
     bits = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     _, _, mistakes = level.perceptron_fit(bits, np.array([-1, 1, 1, -1]), epochs=60)
     assert len(mistakes) == 60 and min(mistakes) > 0
+    assert len(level.perceptron_fit(bits, np.array([-1, 1, 1, -1]))[2]) == 100
     w, b, losses = level.logistic_fit(bits, np.array([0, 1, 1, 0]), lr=1.0, epochs=50)
     assert_close(np.append(w, b), np.zeros(3), what="(w, b)")
     assert_close(losses[-1], np.array(math.log(2)), what="loss")
