@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:7bb71eeeed79d69a
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:d1ffc7c21f7b20ca
 """Chapter 04: what the levels cost."""
 
 import numpy as np
@@ -28,12 +28,22 @@ def _loss(level, z, y):
     return call
 
 
+def _loss_of_torch(z, y):
+    """PyTorch alone, tensors in and out: level 4 also converts and checks."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+    z, y = torch.from_numpy(z).requires_grad_(), torch.from_numpy(y)
+    return lambda: torch.autograd.grad(binary_cross_entropy_with_logits(z, y), z)
+
+
 def ladders():
     """BCE forward and backward; a perceptron fitted until it makes no mistake."""
     rng = np.random.default_rng(0)
     z = 3 * rng.standard_normal(LOGITS, dtype=np.float32)
     labels = rng.integers(0, 2, LOGITS).astype(np.float32)
     calls = {name: _loss(level, z, labels) for name, level in _levels().items()}
+    if "level 4" in calls:
+        calls["level 4"] = _loss_of_torch(z, labels)
     yield Ladder("BCE with logits, forward and backward", calls, "3 exp and log a logit",
                  f"N = {LOGITS}, float32")
     x = rng.standard_normal((SAMPLES, FEATURES), dtype=np.float32)

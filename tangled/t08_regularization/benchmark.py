@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:e630c094b02b3067
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:d168b213291623d0
 """Chapter 08: what the levels cost."""
 
 import numpy as np
@@ -30,11 +30,12 @@ def _dropout(level, x, dout):
     return call
 
 
-def _dropout_of_torch(x, dout):
-    """PyTorch alone: level 4 spends time on a seed and on putting the global generator back."""
+def _torch(f, x, dout=None):
+    """PyTorch alone, tensors in and out: level 4 also converts, checks, and seeds for dropout."""
     import torch
-    leaf, dout = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dout)
-    return lambda: torch.autograd.grad(torch.nn.functional.dropout(leaf, 0.5), leaf, dout)
+    leaf = torch.from_numpy(x).requires_grad_()
+    dout = None if dout is None else torch.from_numpy(dout)
+    return lambda: torch.autograd.grad(f(torch.nn.functional, leaf), leaf, dout)
 
 
 def _smoothing(level, z, y):
@@ -52,14 +53,18 @@ def ladders():
     x, dout = rng.standard_normal((2, 128, 512), dtype=np.float32)
     calls = {name: _dropout(level, x, dout) for name, level in _levels().items()}
     if "level 4" in calls:
-        calls["level 4"] = _dropout_of_torch(x, dout)
+        calls["level 4"] = _torch(lambda F, x: F.dropout(x, 0.5), x, dout)
     yield Ladder("Dropout, forward and backward", calls,
                  operations={"level 1": "64 random bits an entry", "level 2": "32 random bits",
                              "level 3": "16 random bits", "level 4": "PyTorch's generator"},
                  note="(128, 512), float32, p = 0.5")
     z, y = rng.standard_normal((32, 1000), dtype=np.float32), rng.integers(0, 1000, 32)
-    yield Ladder("Label smoothing, forward and backward",
-                 {name: _smoothing(level, z, y) for name, level in _levels().items()},
+    calls = {name: _smoothing(level, z, y) for name, level in _levels().items()}
+    if "level 4" in calls:
+        import torch
+        classes = torch.from_numpy(y)
+        calls["level 4"] = _torch(lambda F, z: F.cross_entropy(z, classes, label_smoothing=0.1), z)
+    yield Ladder("Label smoothing, forward and backward", calls,
                  operations={"level 1": "3 N K exp", "level 2": "2 N K exp",
                              "level 3": "N K exp", "level 4": "2 N K exp"},
                  note="(32, 1000), float32")

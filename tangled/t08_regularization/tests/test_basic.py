@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:f1d4ccd9817dc030
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:48ca7fa5e10d4ca6
 """Chapter 08: shapes, values and gradients."""
 
 import numpy as np
@@ -186,14 +186,6 @@ def test_dropout_mean_and_variance(level, p):
 
 
 @pytest.mark.value
-def test_dropout_entries_are_independent(level):
-    """Neighbours in a row or in a column are both kept one time in four (p = 1/2, within 0.03)."""
-    kept = level.dropout(np.ones((200, 200)), 0.5, rng(12))[0] != 0
-    for pairs in (kept[:, 0::2] & kept[:, 1::2], kept[0::2] & kept[1::2]):      # 20,000 each
-        assert abs(pairs.mean() - 0.25) < 0.03, f"both kept: {pairs.mean():.3f}"
-
-
-@pytest.mark.value
 def test_dropout_is_a_penalty(level):
     """Averaged over masks, a squared loss grows by p/(1-p) x^2 w^2 (eq. 8.13)."""
     x, w, p, t = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.4, -1.0]), 0.5, 0.7
@@ -202,6 +194,15 @@ def test_dropout_is_a_penalty(level):
     expected = 0.5 * (x @ w - t) ** 2 + 0.5 * p / (1 - p) * np.sum(x ** 2 * w ** 2)
     error = 6 * losses.std() / np.sqrt(len(losses))             # six standard errors
     assert abs(losses.mean() - expected) < error
+
+
+@pytest.mark.value
+def test_dropout_entries_are_independent(level):
+    """Neighbours in a row or in a column are both kept one time in four (p = 1/2, within 0.03)."""
+    kept = level.dropout(np.ones((200, 200)), 0.5, rng(12))[0] != 0
+    for pairs in (kept[:, 0::2] & kept[:, 1::2], kept[0::2] & kept[1::2]):      # 20,000 each
+        assert abs(pairs.mean() - 0.25) < 0.03, f"both kept: {pairs.mean():.3f}"
+
 
 
 @pytest.mark.gradient
