@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:1eb4e497d029bcee
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:5795682d0a736992
 """The perceptron and the logistic unit, level 3: jumps, blocks, given buffers."""
 
 import numpy as np
@@ -64,9 +64,9 @@ def _loss_and_gradient(z, y, dz, scratch):
         np.negative(s, out=s)
         np.exp(s, out=s)                                        # exp(-|z|)
         total += float(np.log1p(s, out=g).sum())
+        np.greater_equal(a, zero, out=g)
+        np.maximum(g, s, out=g)                                 # exp(min(z, 0))
         s += 1
-        np.minimum(a, zero, out=g)
-        np.exp(g, out=g)
         g /= s                                                  # eq. 4.10
         g -= t
         g *= 1.0 / len(z)                                       # eq. 4.17
