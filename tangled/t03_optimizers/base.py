@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:26b2f4dc1a94d138
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:d3272b15ac06b31e
 """Chapter 3: what all optimisers and schedules share, for levels 1 to 3 and for yours."""
 
 import math
@@ -66,8 +66,7 @@ class Optimizer:
     Attributes
     ----------
     parameters : list of objects with `.data` (floats, any shape) and `.grad` (or None)
-    state : list of dict, each parameter's buffers, arrays of its shape, zeros at first
-    counts : list of int, how many updates each parameter has had
+    state, counts : lists of each parameter's buffers, zeros at first, and number of updates
     """
 
     buffers = ()
@@ -77,17 +76,12 @@ class Optimizer:
         self.lr = lr
         self.weight_decay = number("weight_decay", weight_decay, 0)
         self.counts = [0] * len(self.parameters)
-        self.state = [{name: np.zeros_like(p.data) for name in self.buffers}
-                      for p in self.parameters]
+        self.state = self._allocate()
 
-    @property
-    def lr(self):
-        """The learning rate, at least 0, a Python float."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, value):
-        self._lr = number("lr", value, 0)
+    def _allocate(self):
+        """For each parameter a dict of its buffers, zeros in its shape."""
+        return [{name: np.zeros_like(p.data) for name in self.buffers}
+                for p in self.parameters]
 
     def step(self):
         """Update every parameter that has a gradient, in place."""
@@ -101,6 +95,15 @@ class Optimizer:
     def update(self, w, g, state, t):
         """One update, the t-th, of an array w (any shape) by its gradient g, in place."""
         raise NotImplementedError
+
+    @property
+    def lr(self):
+        """The learning rate, at least 0, a Python float."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value):
+        self._lr = number("lr", value, 0)
 
     def zero_grad(self):
         """Set every gradient that there is to zeros, in the array where it is."""

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:b37019558ae7bc6c
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:b4bf0e7e957286e9
 """Optimisers, level 2: whole arrays, for parameters of any shapes."""
 
 import math
@@ -34,19 +34,16 @@ class SGD(Optimizer):
 
 
 def _penalised(g, w, weight_decay):
-    """g with the gradient of the L2 penalty, eq. 3.30; g itself if there is none."""
+    """g with the gradient of the L2 penalty, eq. 3.28; g itself if there is none."""
     return g + weight_decay * w if weight_decay else g
 
 
 class Momentum(Optimizer):
-    """Gradient descent with a velocity that sums past gradients (Polyak 1964).
+    """Gradient descent with a velocity that sums past gradients; the rest as in `SGD`.
 
     Parameters
     ----------
-    parameters : iterable of objects with `.data` and `.grad`, of any shapes
-    lr : float, learning rate, at least 0
     momentum : float, at least 0 and less than 1; effectively, lr is divided by 1 - momentum
-    weight_decay : float, at least 0; that much of the weights is added to the gradient
     """
 
     buffers = ("v",)
@@ -64,28 +61,22 @@ class Momentum(Optimizer):
 
 
 class Nesterov(Momentum):
-    """Momentum whose gradient is taken one step of the velocity ahead (Nesterov 1983).
-
-    Parameters hold the point ahead, as in PyTorch; settings and shapes as in `Momentum`.
-    """
+    """Momentum whose gradient is taken ahead; parameters (any shapes) hold that point."""
 
     def update(self, w, g, state, t):
-        """The velocity first, then a step by gradient and velocity."""
+        """The velocity first, then a step by both; shapes as in `SGD.update`."""
         v, g = state["v"], _penalised(g, w, self.weight_decay)
         v *= self.momentum                                          # eq. 3.8
         v += g
-        w -= self.lr * (g + self.momentum * v)                      # eq. 3.20
+        w -= self.lr * (g + self.momentum * v)                      # eq. 3.18
 
 
 class AdaGrad(Optimizer):
-    """Steps divided by the root of the sum of all squared gradients (Duchi et al. 2011).
+    """Steps divided by the root of the sum of all squared gradients.
 
     Parameters
     ----------
-    parameters : iterable of objects with `.data` and `.grad`, of any shapes
-    lr : float, learning rate, at least 0
-    eps : float, positive, added to the root
-    weight_decay : float, at least 0; that much of the weights is added to the gradient
+    eps : float, positive, added to the root; the rest as in `SGD`
     """
 
     buffers = ("s",)
@@ -97,20 +88,17 @@ class AdaGrad(Optimizer):
     def update(self, w, g, state, t):
         """The sum first, then the step; shapes as in `SGD.update`."""
         s, g = state["s"], _penalised(g, w, self.weight_decay)
-        s += g * g                                              # eq. 3.22
+        s += g * g                                              # eq. 3.20
         w -= self.lr * g / _root(s, self.eps)
 
 
 class RMSProp(Optimizer):
-    """Steps divided by the root of a running mean of squared gradients (Hinton 2012).
+    """Steps divided by the root of a running mean of squared gradients.
 
     Parameters
     ----------
-    parameters : iterable of objects with `.data` and `.grad`, of any shapes
-    lr : float, learning rate, at least 0
     rho : float, at least 0 and less than 1, the share that is kept (PyTorch's `alpha`)
-    eps : float, positive, added to the root
-    weight_decay : float, at least 0; that much of the weights is added to the gradient
+    eps : float, positive, added to the root; the rest as in `SGD`
     """
 
     buffers = ("s",)
@@ -122,7 +110,7 @@ class RMSProp(Optimizer):
     def update(self, w, g, state, t):
         """The mean first, then the step; shapes as in `SGD.update`."""
         s, g = state["s"], _penalised(g, w, self.weight_decay)
-        s *= self.rho                                           # eq. 3.23
+        s *= self.rho                                           # eq. 3.21
         s += (1 - self.rho) * g * g
         w -= self.lr * g / _root(s, self.eps)
 
@@ -135,16 +123,11 @@ def _root(s, eps):
 class Adam(Optimizer):
     """Averages of the gradient and of its square, corrected for their start at zero.
 
-    Kingma and Ba (2015), algorithm 1. An entry moves by about lr a step, at most.
-
     Parameters
     ----------
-    parameters : iterable of objects with `.data` and `.grad`, of any shapes
-    lr : float, learning rate, at least 0
+    lr : float, at least 0, about how far an entry moves in a step
     betas : two floats, at least 0 and less than 1, how much of each average is kept
-    eps : float, positive, added to the root
-    weight_decay : float, at least 0; that much of the weights is added to the gradient, and
-        then divided by the root as all of it is; `AdamW` does not do that
+    eps : float, positive, added to the root; the rest as in `SGD`
     """
 
     buffers = ("m", "v")
@@ -159,21 +142,17 @@ class Adam(Optimizer):
 
     def _adapt(self, w, g, state, t):
         (b1, b2), m, v = self.betas, state["m"], state["v"]
-        m *= b1                                                 # eq. 3.24
+        m *= b1                                                 # eq. 3.22
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * g * g
-        m_hat = m / (1 - b1**t)                                     # eq. 3.26
+        m_hat = m / (1 - b1**t)                                     # eq. 3.24
         v_hat = v / (1 - b2**t)
-        w -= self.lr * m_hat / _root(v_hat, self.eps)           # eq. 3.27
+        w -= self.lr * m_hat / _root(v_hat, self.eps)           # eq. 3.25
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
-
-    Settings and shapes as in `Adam`; in each update the weights are multiplied by
-    1 - lr * weight_decay, and the gradient does not know of it.
-    """
+    """Adam (shapes as there) that multiplies the weights by 1 - lr * weight_decay."""
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8,
                  weight_decay=0.01):
@@ -181,8 +160,42 @@ class AdamW(Adam):
 
     def update(self, w, g, state, t):
         """The decay, then a step of Adam; shapes as in `SGD.update`."""
-        w *= 1 - self.lr * self.weight_decay                        # eq. 3.32
+        w *= 1 - self.lr * self.weight_decay                        # eq. 3.30
         self._adapt(w, g, state, t)
+
+
+def cosine_decay(t, lr, steps, warmup=0, final=0.0):
+    """Learning rate that warms up, falls along half a cosine, and stays.
+
+    Parameters
+    ----------
+    t : int or integer ndarray of any shape, updates already made, from 0; so is the result
+    lr, final : float, at least 0, the rates after the warm-up and from t = steps on
+    steps, warmup : int, steps more than warmup, warmup at least 0
+    """
+    t, warmup = _updates(t), count("warmup", warmup, 0)
+    steps = count("steps", steps, warmup + 1)
+    lr, final = number("lr", lr, 0), number("final", final, 0)
+    share = np.clip((t - warmup) / (steps - warmup), 0.0, 1.0)
+    fall = final + 0.5 * (lr - final) * (1 + np.cos(np.pi * share))       # eq. 3.33
+    return np.where(t < warmup, linear_warmup(t, lr, max(warmup, 1)), fall)[()]
+
+
+def linear_warmup(t, lr, warmup):
+    """Learning rate that rises in a straight line and reaches lr with the update `warmup`.
+
+    Parameters
+    ----------
+    t : int or integer ndarray of any shape, updates already made, from 0
+    lr : float, the rate after the warm-up
+    warmup : int, at least 1
+
+    Returns
+    -------
+    float or ndarray of the shape of t, never 0 for a positive lr
+    """
+    t, lr, warmup = _updates(t), number("lr", lr, 0), count("warmup", warmup, 1)
+    return lr * np.minimum(1.0, (t + 1) / warmup)               # eq. 3.32
 
 
 def step_decay(t, lr, step_size, gamma=0.1):
@@ -201,55 +214,15 @@ def step_decay(t, lr, step_size, gamma=0.1):
     """
     t, step_size = _updates(t), count("step_size", step_size, 1)
     lr, gamma = number("lr", lr, 0), number("gamma", gamma, 0)
-    return lr * gamma ** (t // step_size)                       # eq. 3.33
-
-
-def linear_warmup(t, lr, warmup):
-    """Learning rate that rises in a straight line and reaches lr with the update `warmup`.
-
-    Parameters
-    ----------
-    t : int or integer ndarray of any shape, updates already made, from 0
-    lr : float, the rate after the warm-up
-    warmup : int, at least 1
-
-    Returns
-    -------
-    float or ndarray of the shape of t, never 0 for a positive lr
-    """
-    t, lr, warmup = _updates(t), number("lr", lr, 0), count("warmup", warmup, 1)
-    return lr * np.minimum(1.0, (t + 1) / warmup)               # eq. 3.34
-
-
-def cosine_decay(t, lr, steps, warmup=0, final=0.0):
-    """Learning rate that warms up, falls along half a cosine, and stays.
-
-    Parameters
-    ----------
-    t : int or integer ndarray of any shape, updates already made, from 0
-    lr : float, the rate after the warm-up
-    steps : int, more than warmup; from t = steps on the rate is `final`
-    warmup : int, at least 0
-    final : float, at least 0
-
-    Returns
-    -------
-    float or ndarray of the shape of t
-    """
-    t, warmup = _updates(t), count("warmup", warmup, 0)
-    steps = count("steps", steps, warmup + 1)
-    lr, final = number("lr", lr, 0), number("final", final, 0)
-    share = np.clip((t - warmup) / (steps - warmup), 0.0, 1.0)
-    fall = final + 0.5 * (lr - final) * (1 + np.cos(np.pi * share))       # eq. 3.35
-    return np.where(t < warmup, linear_warmup(t, lr, max(warmup, 1)), fall)[()]
+    return lr * gamma ** (t // step_size)                       # eq. 3.31
 
 
 def _updates(t):
-    """t as integers, none below 0."""
+    """t (any shape) as int64, none below 0."""
     t = np.asarray(t)
     if t.dtype.kind not in "iu" or (t.size and t.min() < 0):
         raise ValueError(f"t = {t}; expected integers of at least 0")
-    return t
+    return t.astype(np.int64)                                   # small ones would overflow
 
 
 class StepDecay(Schedule):
@@ -296,14 +269,12 @@ def clip_by_global_norm(parameters, max_norm):
 
     Parameters
     ----------
-    parameters : iterable of objects with `.data` and `.grad`, of any shapes; a grad of None
-        counts for nothing
+    parameters : iterable of objects with `.grad`, of any shapes; None counts for nothing
     max_norm : float, positive
 
     Returns
     -------
-    norm : float, of all gradients together, before; infinite or NaN if one of them is, and
-        then nothing has been changed
+    norm : float, before; if it is infinite or NaN, nothing has been changed
     """
     max_norm = number("max_norm", max_norm, 0, positive=True)
     with_gradient = [p for p in parameters if p.grad is not None]
@@ -311,5 +282,5 @@ def clip_by_global_norm(parameters, max_norm):
     norm = math.sqrt(sum(squares))
     if max_norm < norm < math.inf:
         for p in with_gradient:
-            p.grad *= max_norm / norm                               # eq. 3.36
+            p.grad *= max_norm / norm                               # eq. 3.34
     return norm

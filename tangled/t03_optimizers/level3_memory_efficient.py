@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:1e287b2b5f975f91
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:0fc8798f47b08ce6
 """Optimisers, level 3: one flat buffer, in place, in pieces that fit the cache."""
 
 import math
@@ -24,8 +24,7 @@ CHUNK = 1 << 17     # numbers that an update works on at a time
 class FlatOptimizer(Optimizer):
     """Parameters of any shapes in one vector `flat` (n,), gradients in `flat_grad` (n,)."""
 
-    def __init__(self, parameters, lr, weight_decay=0.0):
-        super().__init__(parameters, lr, weight_decay)
+    def _allocate(self):
         dtypes = sorted({str(p.data.dtype) for p in self.parameters})
         if len(dtypes) > 1:
             raise ValueError(f"parameters are of types {', '.join(dtypes)}; expected one type")
@@ -34,13 +33,14 @@ class FlatOptimizer(Optimizer):
         self.flat = np.empty(ends[-1], dtypes[0])
         self.flat_grad = np.zeros_like(self.flat)
         self.buffer = {name: np.zeros_like(self.flat) for name in self.buffers}
-        self.views, self.state = [], []
+        self.spare = np.empty((2, min(CHUNK, ends[-1])), dtypes[0])
+        self.views, state = [], []
         for p, (a, b) in zip(self.parameters, self.bounds):
             view_of = lambda vector, a=a, b=b, shape=p.data.shape: vector[a:b].reshape(shape)
             self.views.append((view_of(self.flat), view_of(self.flat_grad)))
-            self.state.append({name: view_of(vector) for name, vector in self.buffer.items()})
+            state.append({name: view_of(vector) for name, vector in self.buffer.items()})
             self._adopt(p, "data", self.views[-1][0])
-        self.spare = np.empty((2, min(CHUNK, len(self.flat))), self.flat.dtype)
+        return state
 
     def step(self):
         """Update every parameter that has a gradient, neighbours together."""
@@ -49,13 +49,6 @@ class FlatOptimizer(Optimizer):
                 piece = slice(a, min(a + CHUNK, stop))
                 state = {name: array[piece] for name, array in self.buffer.items()}
                 self.update(self.flat[piece], self.flat_grad[piece], state, t)
-
-    def zero_grad(self):
-        """Set every gradient that there is to zeros, all in one go."""
-        self.flat_grad.fill(0)
-        for p, (_, view) in zip(self.parameters, self.views):
-            if p.grad is not None:
-                p.grad = view
 
     @staticmethod
     def _adopt(p, name, view):
@@ -80,6 +73,13 @@ class FlatOptimizer(Optimizer):
             else:
                 runs.append([start, stop, self.counts[k]])
         return runs
+
+    def zero_grad(self):
+        """Set every gradient that there is to zeros, all in one go."""
+        self.flat_grad.fill(0)
+        for p, (_, view) in zip(self.parameters, self.views):
+            if p.grad is not None:
+                p.grad = view
 
     def _penalised(self, w, g):
         """g (c,), or g + weight_decay * w (c,) in the second spare."""
@@ -121,7 +121,7 @@ class Nesterov(Momentum):
     """Momentum that looks ahead, over one flat vector."""
 
     def update(self, w, g, state, t):
-        """w, g, v (c,); eq. 3.20 in six passes."""
+        """w, g, v (c,); eq. 3.18 in six passes."""
         v, g, a = state["v"], self._penalised(w, g), self.spare[0, :len(w)]
         v *= self.momentum
         v += g
@@ -150,7 +150,7 @@ class AdaGrad(FlatOptimizer):
         self.eps = number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, s (c,); eq. 3.22 in seven passes."""
+        """w, g, s (c,); eq. 3.20 in seven passes."""
         s, g, a = state["s"], self._penalised(w, g), self.spare[0, :len(w)]
         s += np.multiply(g, g, out=a)
         _descend(w, g, s, self.lr, self.eps, a)
@@ -166,7 +166,7 @@ class RMSProp(FlatOptimizer):
         self.rho, self.eps = number("rho", rho, 0, 1), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, s_sum (c,); eq. 3.23 in eight passes, s = (1 - rho) * s_sum."""
+        """w, g, s_sum (c,); eq. 3.21 in eight passes, s = (1 - rho) * s_sum."""
         s, g, a = state["s_sum"], self._penalised(w, g), self.spare[0, :len(w)]
         s *= self.rho
         s += np.multiply(g, g, out=a)
@@ -184,7 +184,7 @@ class Adam(FlatOptimizer):
         self.betas, self.eps = pair("betas", betas), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, m_sum, v_sum (c,); eq. 3.37 in ten passes."""
+        """w, g, m_sum, v_sum (c,); eq. 3.35 in ten passes."""
         self._adapt(w, self._penalised(w, g), state, t)
 
     def _adapt(self, w, g, state, t):
@@ -206,7 +206,7 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def update(self, w, g, state, t):
-        """w, g, m_sum, v_sum (c,); eq. 3.32 in eleven passes."""
+        """w, g, m_sum, v_sum (c,); eq. 3.30 in eleven passes."""
         w *= 1 - self.lr * self.weight_decay
         self._adapt(w, g, state, t)
 
@@ -218,7 +218,7 @@ def clip_by_global_norm(parameters, max_norm):
     norm = math.sqrt(sum(_square_norm(np.asarray(p.grad)) for p in with_gradient))
     if max_norm < norm < math.inf:
         for p in with_gradient:
-            p.grad *= max_norm / norm                           # eq. 3.36
+            p.grad *= max_norm / norm                           # eq. 3.34
     return norm
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:287fb720aca6861a
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:a5cb20654b5956a7
 """Chapter 3: pictures of paths, rates, schedules and steps. Each returns a figure."""
 
 from itertools import pairwise
@@ -32,7 +32,7 @@ def _contours(ax, function, box):
 
 def draw_valley(steps=40):
     """Plain descent with a small and a large step, and momentum, on one quadratic."""
-    figure, axes = plt.subplots(1, 3, figsize=(6.4, 1.9), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(6.4, 1.7), sharey=True)
     runs = (("SGD", {"lr": 0.02}), ("SGD", {"lr": 0.078}),
             ("Momentum", {"lr": 0.03, "momentum": 0.8}))
     for ax, (name, settings) in zip(axes, runs):
@@ -44,9 +44,16 @@ def draw_valley(steps=40):
     return figure
 
 
-def draw_paths(function, start, steps, goal, box, rates):
-    """Paths of all rules over contours, and their values by step."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.8))
+def draw_paths():
+    """Paths of all rules on both functions, and their values by step."""
+    figure, axes = plt.subplots(2, 2, figsize=(6.4, 3.5))
+    for row, where in zip(axes, (VALLEY, BANANA)):
+        _draw_paths(*row, **where)
+    axes[0, 1].legend(ncol=2, fontsize=6.5)
+    return figure
+
+
+def _draw_paths(left, right, function, start, steps, goal, box, rates):
     _contours(left, function, box)
     for name, lr in rates.items():
         path = follow(getattr(rules, name), function, start, steps, lr=lr)
@@ -55,17 +62,15 @@ def draw_paths(function, start, steps, goal, box, rates):
         right.semilogy(values, color=STYLES[name], label=name, ls="--" if name == "AdamW" else "-")
     left.plot(*goal, "k+")
     right.set(xlabel="step", ylabel="value", ylim=(1e-6, None))
-    right.legend(ncol=2, fontsize=6.5)
-    return figure
 
 
 def draw_rates():
     """The contraction factor of momentum against lr * curvature."""
-    figure, ax = plt.subplots(figsize=(4.7, 2.4))
+    figure, ax = plt.subplots(figsize=(4.7, 1.8))
     product = np.linspace(0, 4, 801)
     for mu in (0.0, 0.5, 0.8, 0.95):
         half = (1 + mu - product) / 2
-        root = np.sqrt(half * half - mu + 0j)                              # of eq. 3.13
+        root = np.sqrt(half * half - mu + 0j)                              # of eq. 3.11
         factor = np.maximum(abs(half + root), abs(half - root))
         ax.plot(product, np.where(factor <= 1, factor, np.nan), label=f"μ = {mu:g}")
     ax.set(xlabel="ηλ", ylabel="factor a step", ylim=(0, 1.02))
@@ -73,16 +78,19 @@ def draw_rates():
     return figure
 
 
-def draw_schedules(steps=100):
-    """Three schedules over the updates."""
-    figure, ax = plt.subplots(figsize=(4.7, 2.2))
+def draw_pictures(steps=100):
+    """Schedules; Adam's steps for a constant gradient and for noisy ones; losses."""
+    figure, ((ax, constant), (noisy, losses)) = plt.subplots(2, 2, figsize=(6.4, 3.4))
     t = np.arange(steps)
     ax.step(t, rules.step_decay(t, 1.0, 25, 0.5), where="mid", label="step, 0.5 every 25")
     ax.plot(t, rules.cosine_decay(t, 1.0, steps), label="cosine")
     ax.plot(t, rules.cosine_decay(t, 1.0, steps, warmup=10, final=0.1),
-            label="warm-up 10, cosine to 0.1")
+            label="warm-up 10, to 0.1")
     ax.set(xlabel="updates made", ylabel="learning rate", ylim=(0, 1.05))
-    ax.legend()
+    ax.legend(fontsize=6.5)
+    _draw_constant(constant)
+    _draw_noisy(noisy)
+    _draw_training(losses)
     return figure
 
 
@@ -98,24 +106,24 @@ def _adam_steps(gradients, lr=1.0):
     return np.array(out)
 
 
-def draw_adam_steps(samples=200):
-    """Steps for a constant gradient, and for noisy ones against the prediction."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.4))
+def _draw_constant(ax):
     t = np.unique(np.geomspace(1, 10_000, 200).astype(int))
     measured = _adam_steps(np.ones((10_000, 1)))[t - 1, 0]
-    left.semilogx(t, measured, label="corrected")
-    left.semilogx(t, (1 - 0.9**t) / np.sqrt(1 - 0.999**t), label="not corrected")
-    left.set(xlabel="update", ylabel="step / lr", ylim=(0, None))
-    left.legend()
+    ax.semilogx(t, measured, label="corrected")
+    ax.semilogx(t, (1 - 0.9**t) / np.sqrt(1 - 0.999**t), label="not corrected")
+    ax.set(xlabel="update", ylabel="step / lr", ylim=(0, 8.5))
+    ax.legend(loc="upper right")
+
+
+def _draw_noisy(ax, samples=200):
     noise, random = np.geomspace(0.03, 10, 12), np.random.default_rng(3)
     gradients = 1 + noise * random.standard_normal((2000, samples, 12))
     steps = _adam_steps(gradients.reshape(2000, -1))[200:].reshape(-1, samples, 12)
     line = np.geomspace(0.03, 10, 100)
-    right.semilogx(line, 1 / np.sqrt(1 + line**2), color="C6", label="predicted")
-    right.semilogx(noise, steps.mean((0, 1)), "o", color="C1", label="measured mean")
-    right.set(xlabel="noise / mean of the gradient", ylabel="step / lr", ylim=(0, 1.1))
-    right.legend()
-    return figure
+    ax.semilogx(line, 1 / np.sqrt(1 + line**2), color="C6", label="predicted")
+    ax.semilogx(noise, steps.mean((0, 1)), "o", color="C1", label="measured")
+    ax.set(xlabel="noise / mean of the gradient", ylabel="step / lr", ylim=(0, 1.1))
+    ax.legend(loc="lower left")
 
 
 def _spirals(random, n=128):
@@ -148,12 +156,9 @@ def _losses(name, lr, steps):
     return np.array(losses)
 
 
-def draw_training(steps=1500):
-    """The training loss of four rules on the spirals."""
-    figure, ax = plt.subplots(figsize=(4.7, 2.5))
+def _draw_training(ax, steps=1500):
     for name, lr in (("SGD", 0.2), ("Momentum", 0.05), ("RMSProp", 0.001), ("Adam", 0.01)):
         losses = _losses(name, lr, steps).reshape(-1, 20).mean(1)
         ax.semilogy(np.arange(len(losses)) * 20, losses, color=STYLES[name], label=f"{name}, {lr}")
     ax.set(xlabel="update", ylabel="mean squared error")
-    ax.legend()
-    return figure
+    ax.legend(fontsize=6.5)

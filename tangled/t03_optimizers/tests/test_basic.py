@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:15f4866375b81fe9
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:1029c034b30293c3
 """Chapter 3: paths, schedules, clipping, resuming."""
 
 import numpy as np
@@ -58,7 +58,7 @@ def test_golden_clipping(level, golden, name):
 
 @pytest.mark.value
 def test_velocity_is_a_sum(level):
-    """Constant gradient: the velocity is (1 - mu^t) / (1 - mu), eq. 3.10, and not 1."""
+    """Constant gradient: the velocity is (1 - mu^t) / (1 - mu), eq. 3.9, and not 1."""
     p, mu = plain(np.zeros(1)), 0.9
     optimizer, path = level.Momentum([p], lr=1.0, momentum=mu), []
     for _ in range(6):
@@ -69,9 +69,28 @@ def test_velocity_is_a_sum(level):
     assert_close(steps, (1 - mu ** np.arange(1, 7)) / (1 - mu), tol=1e-9, what="velocity")
 
 
+DEFAULTS = {"SGD": {"lr": 0.01, "weight_decay": 0.0},
+            "Momentum": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0},
+            "Nesterov": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0},
+            "AdaGrad": {"lr": 0.01, "eps": 1e-10, "weight_decay": 0.0},
+            "RMSProp": {"lr": 0.01, "rho": 0.99, "eps": 1e-8, "weight_decay": 0.0},
+            "Adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
+            "AdamW": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}}
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("rule", RULES)
+def test_defaults(level, rule):
+    """Settings that are not given are those of the chapter's table; gradients of eps's size."""
+    bowl = quadratic([1.0, 1e-7, 1e-9])
+    by_default, given = (follow(getattr(level, rule), bowl, [3.0, -2.0, 1.0], 5, **settings)
+                         for settings in ({}, DEFAULTS[rule]))
+    assert_close(by_default, given, tol=1e-12, what="path")
+
+
 @pytest.mark.value
 def test_look_ahead(level):
-    """PyTorch's form is Nesterov's own seen from the point ahead: eq. 3.17."""
+    """PyTorch's form is Nesterov's own seen from the point ahead: eq. 3.15."""
     lr, mu, curvature = 0.1, 0.9, np.array([1.0, 7.0])
     w, v, ahead = np.array([2.0, -1.0]), np.zeros(2), []
     for _ in range(20):
@@ -263,6 +282,7 @@ def test_schedules_take_arrays(level):
         assert rates.shape == t.shape
         one = [float(f(k, 0.5, **settings)) for k in range(12)]
         assert_close(rates.reshape(-1), np.array(one), what=f.__name__)
+        assert f(np.uint8(255), 0.5, **settings) == f(255, 0.5, **settings), "uint8 overflows"
 
 
 @pytest.mark.value

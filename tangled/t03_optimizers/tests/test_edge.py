@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:6f5e4ca4e2341f6d
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:593097a7fb6c67b8
 """Chapter 3: no gradient, zeros, NaN, huge numbers, and every way to ask for the impossible."""
 
 from types import SimpleNamespace
@@ -75,6 +75,17 @@ def test_rate_zero_and_new_rate(level):
     assert_close(p.data, np.array([0.75]), what="data")
 
 
+def test_shortest_schedules(level):
+    """One update of warm-up, one of fall, one at each rate; gamma is 0.1 if nothing is said."""
+    rates = [float(level.cosine_decay(t, 0.5, 2, warmup=1)) for t in range(4)]
+    assert_close(np.array(rates), np.array([0.5, 0.5, 0.0, 0.0]), what="cosine")
+    assert float(level.linear_warmup(0, 0.5, 1)) == 0.5
+    assert_close(np.array(float(level.step_decay(3, 1.0, 1))), np.array(1e-3), what="step")
+    optimizer = level.SGD([plain(np.ones(1))], lr=1.0)
+    level.StepDecay(optimizer, 1).step()
+    assert_close(np.array(optimizer.lr), np.array(0.1), what="lr")
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_clip_leaves_what_is_not_finite(level, bad):
     """Scaling by max_norm / inf would hide the accident as zeros: report it, change nothing."""
@@ -109,7 +120,7 @@ BAD = [("lr", {"lr": -0.1}), ("lr", {"lr": np.nan}), ("lr", {"lr": "0.1"}), ("lr
 BAD_OF = {"Momentum": [("momentum", {"momentum": 1.0}), ("momentum", {"momentum": -0.1})],
           "Nesterov": [("momentum", {"momentum": 1.5})],
           "AdaGrad": [("eps", {"eps": 0.0})],
-          "RMSProp": [("rho", {"rho": 1.0}), ("eps", {"eps": -1e-8})],
+          "RMSProp": [("rho", {"rho": 1.0}), ("eps", {"eps": -1e-8}), ("eps", {"eps": 0.0})],
           "Adam": [("betas", {"betas": (0.9, 1.0)}), ("betas", {"betas": 0.9}),
                    ("betas", {"betas": (0.9,)}), ("eps", {"eps": 0.0})],
           "AdamW": [("betas", {"betas": (-0.1, 0.9)}), ("eps", {"eps": np.nan})]}
@@ -166,6 +177,12 @@ def test_schedules_are_refused(level):
     expect_value_error("final", level.cosine_decay, 0, 0.1, 5, 0, -0.1)
     expect_value_error("lr", level.cosine_decay, 0, -0.1, 5)
     expect_value_error("optimizer", level.StepDecay, object(), 5)
+
+
+@pytest.mark.levels(2, 3)
+def test_arrays_of_updates_are_refused(level):
+    """One negative count among many."""
+    expect_value_error("t", level.step_decay, np.array([3, -1]), 0.1, 5)
 
 
 @pytest.mark.levels(3)
