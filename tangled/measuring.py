@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:b6404009b33aacc5
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:85bdf0ef4b773cff
 """Measuring: ratios, growth and peak memory. Never seconds alone, for those belong to one machine."""
 # ruff: noqa: E402
 from __future__ import annotations
@@ -273,6 +273,22 @@ class Measured:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
         note = f"; {self.note}" if self.note else ""
         return "\n".join([self.name, *lines, f"({self.threads}, medians{note})"])
+
+
+@dataclass
+class Together:
+    """Measured ladders as one table, the task named in its first row."""
+
+    results: list[Measured]
+
+    def _repr_markdown_(self) -> str:
+        """As a Markdown table, a row for each task and level."""
+        lines = ["| task | level | time | against level 4 | peak memory |",
+                 "|:-----------------------------|:---|---:|---:|---:|"]
+        for result in self.results:
+            for k, cells in enumerate(result.cells()):
+                lines.append(f"| {result.name * (k == 0)} | {' | '.join(cells[:4]).removeprefix('level ')} |")
+        return "\n".join(lines) + "\n"
 
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}

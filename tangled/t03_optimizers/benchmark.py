@@ -1,11 +1,9 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:bf242656bc56e870
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:813d0ce934197b94
 """Chapter 3: what a step costs at each level."""
-
-from dataclasses import dataclass
 
 import numpy as np
 
-from tangled.measuring import BYTES, SECONDS, Ladder, scaled, torch_available
+from tangled.measuring import Ladder, torch_available
 from tangled.t03_optimizers import level1_naive, level2_vectorized, level3_memory_efficient
 from tangled.t03_optimizers.paths import plain
 
@@ -43,21 +41,3 @@ def ladders():
     for shapes, what in (([(800_000,)], "one array"), (GPT, f"{len(GPT)} arrays")):
         yield Ladder(f"Adam, 0.8 M parameters in {what}", calls("Adam", shapes, first=2),
                      operations="about 12 a parameter", note="float32")
-
-
-@dataclass
-class Together:
-    """Measured ladders as one table, a row for each task and level."""
-
-    results: list
-
-    def _repr_markdown_(self):
-        lines = ["| task | level | time | against level 4 | peak memory |",
-                 "|:-----------------------|:---|---:|---:|---:|"]
-        for result in self.results:
-            for k, row in enumerate(result.rows):
-                ratio = "-" if row.ratio is None else f"{row.ratio:.3g}"
-                cells = [result.name if k == 0 else "", row.level.removeprefix("level "),
-                         scaled(row.seconds, SECONDS), ratio, scaled(row.peak, BYTES)]
-                lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines)

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:a5cb20654b5956a7
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:baeac130c43c271f
 """Chapter 3: pictures of paths, rates, schedules and steps. Each returns a figure."""
 
 from itertools import pairwise
@@ -49,7 +49,7 @@ def draw_paths():
     figure, axes = plt.subplots(2, 2, figsize=(6.4, 3.5))
     for row, where in zip(axes, (VALLEY, BANANA)):
         _draw_paths(*row, **where)
-    axes[0, 1].legend(ncol=2, fontsize=6.5)
+    axes[1, 1].legend(ncol=3, fontsize=6.5, loc="lower left")
     return figure
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:52f17fc027884798
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:e581b2f19a03910c
 """Activations, level 3: block by block, in a few blocks of scratch, nothing selected by a mask.
 
 `out=` is a contiguous array in the shape and dtype of the result. Forward, it may be the input
@@ -58,7 +58,7 @@ def _backward(kernel, dout, kept, out, scratch=1):
 def relu(x, out=None):
     """max(x, 0): x (...), out (...), which may be x."""
     x = check.floats("x", x)
-    out = np.maximum(x, 0, out=check.target(out, x))
+    out = np.clip(x, 0, np.inf, out=check.target(out, x))
     return out, out
 
 
@@ -75,9 +75,9 @@ def leaky_relu(x, slope=0.01, out=None):
     slope = check.number("slope", slope)
 
     def kernel(x, out, s):
-        np.minimum(x, 0, out=s)
+        np.clip(x, -np.inf, 0, out=s)
         s *= slope
-        np.maximum(x, 0, out=out)
+        np.clip(x, 0, np.inf, out=out)
         out += s
     out = _forward(kernel, x, out, 1)
     return out, (out, slope)
@@ -113,9 +113,9 @@ def prelu(x, slope, out=None):
     slope = check.slopes(slope, x)
     out = check.target(out, x, kept=x)
     for block, result in _by_channel(slope, x, out):            # (n, C, M)
-        np.minimum(block, 0, out=result)
+        np.clip(block, -np.inf, 0, out=result)
         result *= slope.reshape(-1, 1)
-        result += np.maximum(block, 0)
+        result += np.clip(block, 0, np.inf)
     return out, (x, slope)
 
 
@@ -125,7 +125,7 @@ def prelu_backward(dout, cache, out=None):
     dout, a = check.gradient(dout, x), slope.reshape(-1, 1)
     out, dslope = check.target(out, dout, kept=x), np.zeros_like(slope)
     for g, block, dx in _by_channel(slope, dout, x, out):       # (n, C, M)
-        s = np.minimum(block, 0)
+        s = np.clip(block, -np.inf, 0)
         s *= g
         dslope += s.sum(axis=(0, 2)).reshape(slope.shape)       # eq. 7.5
         np.greater(block, 0, out=s)
@@ -138,7 +138,7 @@ def prelu_backward(dout, cache, out=None):
 def sigmoid(x, out=None):
     """1 / (1 + exp(-x)), x held above -88 (float32): x (...), out (...), which may be x."""
     def kernel(x, out):
-        np.maximum(x, -_limit(x), out=out)
+        np.clip(x, -_limit(x), np.inf, out=out)
         np.negative(out, out=out)
         np.exp(out, out=out)
         out += 1
@@ -179,7 +179,7 @@ def softplus(x, out=None):
         np.negative(s, out=s)
         np.exp(s, out=s)
         np.log1p(s, out=s)
-        np.maximum(x, 0, out=out)
+        np.clip(x, 0, np.inf, out=out)
         out += s                                                # eq. 7.10
     out = _forward(kernel, x, out, 1)
     return out, out
@@ -198,10 +198,10 @@ def softplus_backward(dout, cache, out=None):
 def _exponential(x, right, left, out):
     """right * x, or left * (exp(x) - 1): x (...), out (...), which may be x."""
     def kernel(x, out, s):
-        np.minimum(x, 0, out=s)
+        np.clip(x, -np.inf, 0, out=s)
         np.expm1(s, out=s)
         s *= left
-        np.maximum(x, 0, out=out)
+        np.clip(x, 0, np.inf, out=out)
         out *= right
         out += s
     out = _forward(kernel, x, out, 1)
@@ -224,7 +224,7 @@ def elu_backward(dout, cache, out=None):
     y, right, left = cache
 
     def kernel(dout, y, out, s, t):
-        np.minimum(y, 0, out=s)
+        np.clip(y, -np.inf, 0, out=s)
         s += left                                               # eq. 7.32
         np.greater(y, 0, out=t)
         t *= right - left
@@ -267,16 +267,16 @@ def _half_tail(a, out, t, u):
 
 def _gelu(x, out, a, t, u):
     np.abs(x, out=a)
-    np.minimum(a, BEYOND, out=a)
+    np.clip(a, 0, BEYOND, out=a)
     _half_tail(a, out, t, u)
     out *= a
-    np.maximum(x, 0, out=a)
+    np.clip(x, 0, np.inf, out=a)
     np.subtract(a, out, out=out)                                # eq. 7.19
 
 
 def _gelu_backward(dout, x, out, a, t, u, s):
     np.abs(x, out=a)
-    np.minimum(a, BEYOND, out=a)
+    np.clip(a, 0, BEYOND, out=a)
     _half_tail(a, s, t, u)
     np.multiply(a, a, out=t)
     t *= -0.5
@@ -284,9 +284,11 @@ def _gelu_backward(dout, x, out, a, t, u, s):
     t *= a
     t *= (2 * math.pi) ** -0.5
     s -= t                                                      # the derivative at -a
-    np.subtract(0.5, s, out=s)
-    np.copysign(s, x, out=s)
-    s += 0.5                                                    # eq. 7.20
+    np.multiply(s, -2, out=t)
+    t += 1
+    np.greater(x, 0, out=a)
+    t *= a                                                      # 1 - 2 s where x > 0
+    s += t                                                      # eq. 7.20
     np.multiply(dout, s, out=out)
 
 
@@ -297,10 +299,10 @@ def _gelu_tanh(x, out, a):
     out += 1
     out *= a
     out *= -(8 / math.pi) ** 0.5
-    np.minimum(out, _limit(x), out=out)
+    np.clip(out, -np.inf, _limit(x), out=out)
     np.exp(out, out=out)
     out += 1
-    np.maximum(x, -BEYOND, out=a)
+    np.clip(x, -BEYOND, np.inf, out=a)
     np.divide(a, out, out=out)
 
 
@@ -312,7 +314,7 @@ def _gelu_tanh_backward(dout, x, out, a, q, e, d):
     e += 1
     e *= a
     e *= -root
-    np.minimum(e, _limit(x), out=e)
+    np.clip(e, -np.inf, _limit(x), out=e)
     np.exp(e, out=e)
     q *= 3 * CUBIC
     q += 1
@@ -344,7 +346,7 @@ def gelu_backward(dout, cache, out=None):
 def silu(x, out=None):
     """x sigmoid(x): x (...), out (...), which must not be x."""
     def kernel(x, out, a):
-        np.maximum(x, -_limit(x), out=a)
+        np.clip(x, -_limit(x), np.inf, out=a)
         np.negative(a, out=out)
         np.exp(out, out=out)
         out += 1
@@ -371,13 +373,13 @@ def silu_backward(dout, cache, out=None):
 def mish(x, out=None):
     """x tanh(softplus(x)): x (...), out (...), which must not be x."""
     def kernel(x, out, w):
-        np.minimum(x, 20, out=w)
+        np.clip(x, -np.inf, 20, out=w)
         np.exp(w, out=w)
         np.add(w, 2, out=out)
         out *= w                                                # n
         np.add(out, 2, out=w)
         out /= w                                                # eq. 7.26
-        np.maximum(x, -BEYOND, out=w)
+        np.clip(x, -BEYOND, np.inf, out=w)
         out *= w
     x = check.floats("x", x)
     return _forward_keeping(kernel, x, out, 1), x
@@ -405,7 +407,7 @@ def erfc(x):
     """1 - erf(x): x (...), out (...)."""
     def kernel(x, out, a, t, u):
         np.abs(x, out=a)
-        np.minimum(a, BEYOND, out=a)
+        np.clip(a, 0, BEYOND, out=a)
         a *= 2 ** 0.5
         _half_tail(a, out, t, u)
         out *= 2

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:cb5357543b0eed9d
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:3d228c5d3ee5a833
 """Chapter 07: functions and slopes, approximations, dead units, the flow of gradients."""
 
 import itertools
@@ -51,7 +51,7 @@ def draw_approximations():
     cubic = values_and_slopes(level.GELU("tanh"), x)
     scaled = values_and_slopes(level.SiLU(), 1.702 * x)
     scaled = scaled[0] / 1.702, scaled[1]
-    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.3), sharex=True)
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.0), sharex=True)
     for k, ax in enumerate(axes):
         error = np.abs(scaled[k] - exact[k]) + 1e-9
         ax.semilogy(x, error, color="C1", label="x sigmoid(1.702 x)")
@@ -101,7 +101,7 @@ def count_silent(make, x, y, lr, epochs=15, pushed=0.0, width=100, seed=0):
 
 def draw_silent(counts, moved):
     """Silent units by epoch, and how far pushed units moved; name -> list, both."""
-    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.5))
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.2))
     for ax, runs in zip(axes, (counts, moved)):
         for k, (name, numbers) in enumerate(runs.items()):
             ax.plot(numbers, color=f"C{k}", dashes=DASHES[k % 4], label=name)
@@ -132,7 +132,7 @@ def gradient_flow(make, gain, depth=40, width=128, batch=64, seed=0):
 
 def draw_flow(flows):
     """Gradient norms by layer, one line for each entry of a dict of arrays (depth + 1,)."""
-    figure, ax = plt.subplots(figsize=(6.2, 2.9))
+    figure, ax = plt.subplots(figsize=(6.2, 2.5))
     for k, (name, norms) in enumerate(flows.items()):
         ax.semilogy(norms, color=f"C{k % 6}", dashes=DASHES[k % 4], label=name)
     ax.set(xlabel="layer (the loss is on the right)", ylabel="gradient, relative",

@@ -1,10 +1,10 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:46cba5380a91201c
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:2b27d468c95f03e9
 """The harness, tested on mistakes planted for it."""
 import numpy as np
 import pytest
 
 from tangled.diagnosis import CONTEXT, diagnose
-from tangled.measuring import Ladder, growth_exponent, measure, peak_memory, time_ratio
+from tangled.measuring import Ladder, Together, growth_exponent, measure, peak_memory, time_ratio
 from tangled.testing import (
     Mismatch,
     assert_close,
@@ -302,3 +302,6 @@ def test_measured_ladder():
     assert "| level 1 |" in result._repr_markdown_() and "O(n)" in str(result)
     pair = measure(Ladder("sum", {"level 1": lambda: sum(range(2000)), "level 4": lambda: 0}), budget=0.05)
     assert pair.ratio("level 1") > 1 and pair.ratio("level 4") == 1
+    rows = Together([result, pair])._repr_markdown_().splitlines()[2:]
+    assert rows[0].startswith("| sum | 1 |") and rows[1].startswith("|  | 2 |")
+    assert rows[-2].startswith("| sum | 1 |") and rows[-1].startswith("|  | 4 |")

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:593097a7fb6c67b8
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:273dc37fc06e726f
 """Chapter 3: no gradient, zeros, NaN, huge numbers, and every way to ask for the impossible."""
 
 from types import SimpleNamespace
@@ -84,6 +84,12 @@ def test_shortest_schedules(level):
     optimizer = level.SGD([plain(np.ones(1))], lr=1.0)
     level.StepDecay(optimizer, 1).step()
     assert_close(np.array(optimizer.lr), np.array(0.1), what="lr")
+    optimizer.lr = 1.0
+    schedule, rates = level.CosineDecay(optimizer, 2), []
+    for _ in range(3):
+        rates.append(float(optimizer.lr))
+        schedule.step()
+    assert_close(np.array(rates), np.array([1.0, 0.5, 0.0]), what="no warm-up, final 0")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

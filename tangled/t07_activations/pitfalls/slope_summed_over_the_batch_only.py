@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:370d834f0da29fa6
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:ab65d5e0d04c1a56
 # Pitfall 7.7: slope summed over the batch only
 """Activations, level 2: expressions over whole arrays, and the modules made of them."""
 
@@ -52,30 +52,14 @@ def leaky_relu(x, slope=0.01):
 
     Parameters
     ----------
-    x : ndarray of any shape
-    slope : number, at least 0
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `leaky_relu_backward`
+    slope : number, at least 0; x, out and cache (...) as in `relu`
     """
     x, slope = check.floats("x", x), check.number("slope", slope)
     return np.maximum(x, 0) + slope * np.minimum(x, 0), (x, slope)
 
 
 def leaky_relu_backward(dout, cache):
-    """Gradient of `leaky_relu`: the slope at the kink and to its left.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `leaky_relu`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `leaky_relu`: the slope at the kink and to its left. Arrays (...) as in `relu_backward`."""
     x, slope = cache
     dout = check.gradient(dout, x)
     return np.where(x > 0, dout, slope * dout)
@@ -87,17 +71,12 @@ def _along_channels(slope, x):
 
 
 def prelu(x, slope):
-    """Leaky ReLU whose slope is a parameter, eq. 7.4.
+    """Leaky ReLU whose slope is a parameter, eq. 7.4; returns as `relu` does.
 
     Parameters
     ----------
     x : ndarray of shape (N, C, ...), or of any shape if there is one slope
     slope : ndarray of shape () or (1,), shared, or (C,), one for each channel
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `prelu_backward`
     """
     x = check.floats("x", x)
     slope = check.slopes(slope, x)
@@ -106,18 +85,7 @@ def prelu(x, slope):
 
 
 def prelu_backward(dout, cache):
-    """Gradients of `prelu`, eq. 7.5.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `prelu`
-
-    Returns
-    -------
-    dx : ndarray of the shape of x
-    dslope : ndarray of the shape of slope
-    """
+    """Gradients of `prelu`, eq. 7.5: dx in the shape of x, dslope in that of slope."""
     x, slope = cache
     dout, a = check.gradient(dout, x), _along_channels(slope, x)
     dx = np.where(x > 0, dout, a * dout)
@@ -126,99 +94,39 @@ def prelu_backward(dout, cache):
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)) without overflow, eq. 7.6.
-
-    Parameters
-    ----------
-    x : ndarray of any shape
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `sigmoid_backward`
-    """
+    """1 / (1 + exp(-x)) without overflow, eq. 7.6. Arrays (...) as in `relu`."""
     x = check.floats("x", x)
     s = np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))     # eq. 7.6
     return s, s
 
 
 def sigmoid_backward(dout, cache):
-    """Gradient of `sigmoid`, from its output: eq. 7.7.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `sigmoid`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `sigmoid`, from its output: eq. 7.7. Arrays (...) as in `relu_backward`."""
     s, dout = cache, check.gradient(dout, cache)
     return dout * s * (1 - s)
 
 
 def tanh(x):
-    """The hyperbolic tangent.
-
-    Parameters
-    ----------
-    x : ndarray of any shape
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `tanh_backward`
-    """
+    """The hyperbolic tangent. Arrays (...) as in `relu`."""
     t = np.tanh(check.floats("x", x))
     return t, t
 
 
 def tanh_backward(dout, cache):
-    """Gradient of `tanh`, from its output: eq. 7.9.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `tanh`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `tanh`, from its output: eq. 7.9. Arrays (...) as in `relu_backward`."""
     t, dout = cache, check.gradient(dout, cache)
     return dout * (1 - t) * (1 + t)
 
 
 def softplus(x):
-    """log(1 + exp(x)) without overflow, eq. 7.10.
-
-    Parameters
-    ----------
-    x : ndarray of any shape
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `softplus_backward`
-    """
+    """log(1 + exp(x)) without overflow, eq. 7.10. Arrays (...) as in `relu`."""
     x = check.floats("x", x)
     out = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))       # eq. 7.10
     return out, x
 
 
 def softplus_backward(dout, cache):
-    """Gradient of `softplus`: the sigmoid, eq. 7.11.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `softplus`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `softplus`: the sigmoid, eq. 7.11. Arrays (...) as in `relu_backward`."""
     x, dout = cache, check.gradient(dout, cache)
     return dout * sigmoid(x)[0]
 
@@ -238,30 +146,14 @@ def elu(x, alpha=1.0):
 
     Parameters
     ----------
-    x : ndarray of any shape
-    alpha : number, at least 0; the negative of the lower limit
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `elu_backward`
+    alpha : number, at least 0, the negative of the lower limit; the rest (...) as in `relu`
     """
     x, alpha = check.floats("x", x), check.number("alpha", alpha)
     return _exponential(x, 1.0, alpha), (x, alpha)
 
 
 def elu_backward(dout, cache):
-    """Gradient of `elu`: 1, or alpha exp(x), which is alpha at the kink.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `elu`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `elu`: 1, or alpha exp(x), which is alpha at the kink. Arrays (...) as in `relu_backward`."""
     x, alpha = cache
     return check.gradient(dout, x) * _exponential_slope(x, 1.0, alpha)
 
@@ -280,34 +172,14 @@ def selu_constants():
 
 
 def selu(x):
-    """ELU, scaled so that it normalises; eq. 7.13.
-
-    Parameters
-    ----------
-    x : ndarray of any shape
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `selu_backward`
-    """
+    """ELU, scaled so that it normalises; eq. 7.13. Arrays (...) as in `relu`."""
     x = check.floats("x", x)
     scale, alpha = selu_constants()
     return _exponential(x, scale, scale * alpha), x
 
 
 def selu_backward(dout, cache):
-    """Gradient of `selu`.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `selu`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `selu`. Arrays (...) as in `relu_backward`."""
     scale, alpha = selu_constants()
     dout = check.gradient(dout, cache)
     return dout * _exponential_slope(cache, scale, scale * alpha)
@@ -393,13 +265,7 @@ def gelu(x, approximate="none"):
 
     Parameters
     ----------
-    x : ndarray of any shape
-    approximate : "none", or "tanh" for eq. 7.23
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `gelu_backward`
+    approximate : "none", or "tanh" for eq. 7.23; the rest (...) as in `relu`
     """
     x = check.floats("x", x)
     check.approximation(approximate)
@@ -408,64 +274,24 @@ def gelu(x, approximate="none"):
 
 
 def gelu_backward(dout, cache):
-    """Gradient of `gelu`, of the form that was computed; eq. 7.20.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `gelu`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `gelu`, of the form that was computed; eq. 7.20. Arrays (...) as in `relu_backward`."""
     x, gate = cache
     return check.gradient(dout, x) * _gated_slope(x, gate)
 
 
 def silu(x):
-    """x times its sigmoid, eq. 7.21.
-
-    Parameters
-    ----------
-    x : ndarray of any shape
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `silu_backward`
-    """
+    """x times its sigmoid, eq. 7.21. Arrays (...) as in `relu`."""
     x = check.floats("x", x)
     return _gated(x, _sigmoid_gate), x
 
 
 def silu_backward(dout, cache):
-    """Gradient of `silu`, eq. 7.20.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `silu`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `silu`, eq. 7.20. Arrays (...) as in `relu_backward`."""
     return check.gradient(dout, cache) * _gated_slope(cache, _sigmoid_gate)
 
 
 def mish(x):
-    """x tanh(softplus(x)), with one exponential; eq. 7.26.
-
-    Parameters
-    ----------
-    x : ndarray of any shape
-
-    Returns
-    -------
-    out : ndarray of the shape and dtype of x
-    cache : for `mish_backward`
-    """
+    """x tanh(softplus(x)), with one exponential; eq. 7.26. Arrays (...) as in `relu`."""
     x = check.floats("x", x)
     w = np.exp(np.minimum(x, 20))
     n = w * (w + 2)
@@ -473,17 +299,7 @@ def mish(x):
 
 
 def mish_backward(dout, cache):
-    """Gradient of `mish`, eq. 7.27.
-
-    Parameters
-    ----------
-    dout : ndarray of the shape of the output
-    cache : from `mish`
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-    """
+    """Gradient of `mish`, eq. 7.27. Arrays (...) as in `relu_backward`."""
     dout, c = check.gradient(dout, cache), np.clip(cache, -BEYOND, 20)
     w = np.exp(c)
     n = w * (w + 2)
