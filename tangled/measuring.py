@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:85bdf0ef4b773cff
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:f0d9ee28b5b4967f
 """Measuring: ratios, growth and peak memory. Never seconds alone, for those belong to one machine."""
 # ruff: noqa: E402
 from __future__ import annotations
@@ -255,7 +255,7 @@ class Measured:
 
     def cells(self) -> list[list[str]]:
         """The table's text, row by row, without its head."""
-        table = [[row.level, scaled(row.seconds, SECONDS), "-" if row.ratio is None else f"{row.ratio:.3g}",
+        table = [[row.level, scaled(row.seconds, SECONDS), times(row.ratio),
                   "-" if row.peak is None else scaled(row.peak, BYTES), row.operations] for row in self.rows]
         return table + [[level, why, "", "", ""] for level, why in self.missing.items()]
 
@@ -294,6 +294,11 @@ class Together:
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}
+
+
+def times(ratio: float | None) -> str:
+    """0.0123; 1240; a dash for None."""
+    return "-" if ratio is None else f"{ratio:.3g}" if ratio < 999.5 else f"{ratio:.0f}"
 
 
 def scaled(value: float, units: dict) -> str:

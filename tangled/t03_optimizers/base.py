@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:d3272b15ac06b31e
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:401575a7df9bc859
 """Chapter 3: what all optimisers and schedules share, for levels 1 to 3 and for yours."""
 
 import math
@@ -71,7 +71,7 @@ class Optimizer:
 
     buffers = ()
 
-    def __init__(self, parameters, lr, weight_decay=0.0):
+    def __init__(self, parameters, lr, weight_decay):
         self.parameters = parameter_list(parameters)
         self.lr = lr
         self.weight_decay = number("weight_decay", weight_decay, 0)

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:3d228c5d3ee5a833
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:adef4b3dcc336c38
 """Chapter 07: functions and slopes, approximations, dead units, the flow of gradients."""
 
 import itertools
@@ -105,8 +105,9 @@ def draw_silent(counts, moved):
     for ax, runs in zip(axes, (counts, moved)):
         for k, (name, numbers) in enumerate(runs.items()):
             ax.plot(numbers, color=f"C{k}", dashes=DASHES[k % 4], label=name)
-        ax.set(xlabel="epoch", ylim=(0, None))
-        ax.legend()
+        top = 1.35 * max(max(numbers) for numbers in runs.values())
+        ax.set(xlabel="epoch", ylim=(0, top))
+        ax.legend(ncols=3, loc="upper left", fontsize=6.5)
     axes[0].set(title="silent units of 200, ReLU")
     axes[1].set(title="weights of pushed units: change")
     return figure
@@ -137,5 +138,5 @@ def draw_flow(flows):
         ax.semilogy(norms, color=f"C{k % 6}", dashes=DASHES[k % 4], label=name)
     ax.set(xlabel="layer (the loss is on the right)", ylabel="gradient, relative",
            ylim=(1e-8, 100))
-    ax.legend(ncols=2)
+    ax.legend(ncols=3, loc="lower left")
     return figure

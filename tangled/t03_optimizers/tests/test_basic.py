@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:1029c034b30293c3
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:4abcaef9dc6e6bc7
 """Chapter 3: paths, schedules, clipping, resuming."""
 
 import numpy as np
@@ -22,7 +22,7 @@ def test_golden_trajectory(level, golden, name):
     rule = getattr(level, case.inputs.pop("rule"))
     curvature, start = problem["curvature"], problem["start"]
     parameters = [plain(start[:6].reshape(2, 3)), plain(start[6:])]
-    optimizer, path = rule(parameters, **case.inputs), []
+    optimizer, path = rule(iter(parameters), **case.inputs), []
     for noise in problem["noise"]:
         w = np.concatenate([p.data.reshape(-1) for p in parameters])
         g = curvature * w + noise
@@ -180,6 +180,19 @@ def test_zeroed_gradients_add_up_anew(level):
         (a * a).sum().backward()
     assert_close(a.grad, 2 * np.ones(3), what="gradient")
     assert b.grad is None
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+def test_zeros_in_the_same_array(level):
+    """Whoever holds the gradient's array sees the zeros, and can go on adding into it."""
+    p = plain(np.ones((2, 3)))
+    optimizer = level.SGD([p], lr=0.1)
+    p.grad = np.ones((2, 3))
+    optimizer.step()
+    held = p.grad
+    optimizer.zero_grad()
+    assert p.grad is held and not held.any()
 
 
 def _train(optimizer, parameters, seed, steps, schedule=None):

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:273dc37fc06e726f
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:12a806a513bb984b
 """Chapter 3: no gradient, zeros, NaN, huge numbers, and every way to ask for the impossible."""
 
 from types import SimpleNamespace
@@ -128,7 +128,8 @@ BAD_OF = {"Momentum": [("momentum", {"momentum": 1.0}), ("momentum", {"momentum"
           "AdaGrad": [("eps", {"eps": 0.0})],
           "RMSProp": [("rho", {"rho": 1.0}), ("eps", {"eps": -1e-8}), ("eps", {"eps": 0.0})],
           "Adam": [("betas", {"betas": (0.9, 1.0)}), ("betas", {"betas": 0.9}),
-                   ("betas", {"betas": (0.9,)}), ("eps", {"eps": 0.0})],
+                   ("betas", {"betas": (0.9,)}), ("betas", {"betas": (1.0, 0.9)}),
+                   ("eps", {"eps": 0.0})],
           "AdamW": [("betas", {"betas": (-0.1, 0.9)}), ("eps", {"eps": np.nan})]}
 
 
