@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:12a806a513bb984b
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:4c8116939ce03da9
 """Chapter 3: no gradient, zeros, NaN, huge numbers, and every way to ask for the impossible."""
 
 from types import SimpleNamespace
@@ -165,6 +165,10 @@ def test_states_are_refused(level):
     for wrong in ({}, {**good, "1.t": 0}, {**good, name: np.ones(6)}, {**good, "0.t": -1},
                   level.SGD([plain(np.ones(1))]).state_dict()):
         expect_value_error("state", optimizer.load_state_dict, wrong)
+    for wrong, words in (({}, "lacks '0.t'|lacks '0.m"), ({**good, "1.t": 0}, "has '1.t'")):
+        with pytest.raises(ValueError, match=words):
+            optimizer.load_state_dict(wrong)
+    optimizer.load_state_dict(good)                                # of no step at all
     schedule = level.CosineDecay(optimizer, 10)
     expect_value_error("state", schedule.load_state_dict, {"t": 3})
 
