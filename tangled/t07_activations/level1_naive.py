@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:c15c02647d6b1e63
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:5f59f54b431ff3bd
 """Activations, level 1: loops over single numbers, `math` alone. Shapes and errors as in level 2."""
 
 import math
@@ -7,7 +7,7 @@ import numpy as np
 
 import tangled.t07_activations.checks as check
 
-BEYOND = 800.0                                      # exp(-BEYOND) is 0 in every format
+BEYOND = 800.0                                      # exp(-BEYOND) is 0 in float64
 CUBIC = 0.044715                                    # eq. 7.23
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:e581b2f19a03910c
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:8d841fe1f593db62
 """Activations, level 3: block by block, in a few blocks of scratch, nothing selected by a mask.
 
 `out=` is a contiguous array in the shape and dtype of the result. Forward, it may be the input
@@ -102,9 +102,11 @@ def _by_channel(slope, *arrays):
         n, c, *rest = arrays[0].shape
         shape = (n, c, math.prod(rest))
     rows = max(1, BLOCK // max(1, shape[1] * shape[2]))
+    columns = max(1, BLOCK // max(1, shape[1]))                 # all, if a row fits
     views = [np.asarray(a, order="C").reshape(shape) for a in arrays]
-    for start in range(0, shape[0], rows):
-        yield tuple(v[start:start + rows] for v in views)
+    for i in range(0, shape[0], rows):
+        for j in range(0, shape[2], columns):
+            yield tuple(v[i:i + rows, :, j:j + columns] for v in views)
 
 
 def prelu(x, slope, out=None):

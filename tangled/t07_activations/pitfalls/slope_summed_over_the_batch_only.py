@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:ab65d5e0d04c1a56
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:ee0012409b06552d
 # Pitfall 7.7: slope summed over the batch only
 """Activations, level 2: expressions over whole arrays, and the modules made of them."""
 
@@ -10,7 +10,7 @@ import numpy as np
 import tangled.t07_activations.checks as check
 from tangled.t06_backpropagation import Module, Parameter
 
-BEYOND = 800.0                                      # exp(-BEYOND) is 0 in every format
+BEYOND = 800.0                                      # exp(-BEYOND) is 0 in float64
 CUBIC = 0.044715                                    # eq. 7.23
 NEAREST, FARTHEST = 1 / 14, 28.0                    # smallest t fitted, z at which erfc is 0
 

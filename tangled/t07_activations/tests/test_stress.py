@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:461ef0afb8a2b4eb
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:ab9261db13f4dac6
 """Chapter 07: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -60,6 +60,18 @@ def test_level3_memory_is_a_few_blocks(level, name):
             getattr(level, name + "_backward")(x if name in IN_PLACE else out, cache,
                                                out=x if name in IN_PLACE else out)
         return peak_memory(call)
+    assert peak(1 << 20) < 1.5 * peak(1 << 17) + 4096
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape", [(1, 2, -1), (-1, 2, 4)])
+def test_level3_prelu_memory(level, shape):
+    """The same for PReLU, whether the samples are many or one of them is large."""
+    def peak(n):
+        x, out = np.ones((2, n), np.float32).reshape(2, *shape)
+        slope = np.full(2, 0.25, np.float32)
+        return peak_memory(lambda: level.prelu_backward(
+            out, level.prelu(x, slope, out=out)[1], out=out))
     assert peak(1 << 20) < 1.5 * peak(1 << 17) + 4096
 
 
