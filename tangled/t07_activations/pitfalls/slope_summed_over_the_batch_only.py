@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:ee0012409b06552d
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:e36365c4ca943c37
 # Pitfall 7.7: slope summed over the batch only
 """Activations, level 2: expressions over whole arrays, and the modules made of them."""
 
@@ -52,14 +52,14 @@ def leaky_relu(x, slope=0.01):
 
     Parameters
     ----------
-    slope : number, at least 0; x, out and cache (...) as in `relu`
+    slope : number, at least 0; the rest, of any shape, as in `relu`
     """
     x, slope = check.floats("x", x), check.number("slope", slope)
     return np.maximum(x, 0) + slope * np.minimum(x, 0), (x, slope)
 
 
 def leaky_relu_backward(dout, cache):
-    """Gradient of `leaky_relu`: the slope at the kink and to its left. Arrays (...) as in `relu_backward`."""
+    """Gradient of `leaky_relu`: the slope at the kink and to its left. Any shape, as `relu_backward`."""
     x, slope = cache
     dout = check.gradient(dout, x)
     return np.where(x > 0, dout, slope * dout)
@@ -94,39 +94,39 @@ def prelu_backward(dout, cache):
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)) without overflow, eq. 7.6. Arrays (...) as in `relu`."""
+    """1 / (1 + exp(-x)) without overflow, eq. 7.6. Any shape, as `relu`."""
     x = check.floats("x", x)
     s = np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))     # eq. 7.6
     return s, s
 
 
 def sigmoid_backward(dout, cache):
-    """Gradient of `sigmoid`, from its output: eq. 7.7. Arrays (...) as in `relu_backward`."""
+    """Gradient of `sigmoid`, from its output: eq. 7.7. Any shape, as `relu_backward`."""
     s, dout = cache, check.gradient(dout, cache)
     return dout * s * (1 - s)
 
 
 def tanh(x):
-    """The hyperbolic tangent. Arrays (...) as in `relu`."""
+    """The hyperbolic tangent. Any shape, as `relu`."""
     t = np.tanh(check.floats("x", x))
     return t, t
 
 
 def tanh_backward(dout, cache):
-    """Gradient of `tanh`, from its output: eq. 7.9. Arrays (...) as in `relu_backward`."""
+    """Gradient of `tanh`, from its output: eq. 7.9. Any shape, as `relu_backward`."""
     t, dout = cache, check.gradient(dout, cache)
     return dout * (1 - t) * (1 + t)
 
 
 def softplus(x):
-    """log(1 + exp(x)) without overflow, eq. 7.10. Arrays (...) as in `relu`."""
+    """log(1 + exp(x)) without overflow, eq. 7.10. Any shape, as `relu`."""
     x = check.floats("x", x)
     out = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))       # eq. 7.10
     return out, x
 
 
 def softplus_backward(dout, cache):
-    """Gradient of `softplus`: the sigmoid, eq. 7.11. Arrays (...) as in `relu_backward`."""
+    """Gradient of `softplus`: the sigmoid, eq. 7.11. Any shape, as `relu_backward`."""
     x, dout = cache, check.gradient(dout, cache)
     return dout * sigmoid(x)[0]
 
@@ -146,14 +146,14 @@ def elu(x, alpha=1.0):
 
     Parameters
     ----------
-    alpha : number, at least 0, the negative of the lower limit; the rest (...) as in `relu`
+    alpha : number, at least 0, the negative of the lower limit; the rest, of any shape, as in `relu`
     """
     x, alpha = check.floats("x", x), check.number("alpha", alpha)
     return _exponential(x, 1.0, alpha), (x, alpha)
 
 
 def elu_backward(dout, cache):
-    """Gradient of `elu`: 1, or alpha exp(x), which is alpha at the kink. Arrays (...) as in `relu_backward`."""
+    """Gradient of `elu`: 1, or alpha exp(x), which is alpha at the kink. Any shape, as `relu_backward`."""
     x, alpha = cache
     return check.gradient(dout, x) * _exponential_slope(x, 1.0, alpha)
 
@@ -172,14 +172,14 @@ def selu_constants():
 
 
 def selu(x):
-    """ELU, scaled so that it normalises; eq. 7.13. Arrays (...) as in `relu`."""
+    """ELU, scaled so that it normalises; eq. 7.13. Any shape, as `relu`."""
     x = check.floats("x", x)
     scale, alpha = selu_constants()
     return _exponential(x, scale, scale * alpha), x
 
 
 def selu_backward(dout, cache):
-    """Gradient of `selu`. Arrays (...) as in `relu_backward`."""
+    """Gradient of `selu`. Any shape, as `relu_backward`."""
     scale, alpha = selu_constants()
     dout = check.gradient(dout, cache)
     return dout * _exponential_slope(cache, scale, scale * alpha)
@@ -265,7 +265,7 @@ def gelu(x, approximate="none"):
 
     Parameters
     ----------
-    approximate : "none", or "tanh" for eq. 7.23; the rest (...) as in `relu`
+    approximate : "none", or "tanh" for eq. 7.23; the rest, of any shape, as in `relu`
     """
     x = check.floats("x", x)
     check.approximation(approximate)
@@ -274,24 +274,24 @@ def gelu(x, approximate="none"):
 
 
 def gelu_backward(dout, cache):
-    """Gradient of `gelu`, of the form that was computed; eq. 7.20. Arrays (...) as in `relu_backward`."""
+    """Gradient of `gelu`, of the form that was computed; eq. 7.20. Any shape, as `relu_backward`."""
     x, gate = cache
     return check.gradient(dout, x) * _gated_slope(x, gate)
 
 
 def silu(x):
-    """x times its sigmoid, eq. 7.21. Arrays (...) as in `relu`."""
+    """x times its sigmoid, eq. 7.21. Any shape, as `relu`."""
     x = check.floats("x", x)
     return _gated(x, _sigmoid_gate), x
 
 
 def silu_backward(dout, cache):
-    """Gradient of `silu`, eq. 7.20. Arrays (...) as in `relu_backward`."""
+    """Gradient of `silu`, eq. 7.20. Any shape, as `relu_backward`."""
     return check.gradient(dout, cache) * _gated_slope(cache, _sigmoid_gate)
 
 
 def mish(x):
-    """x tanh(softplus(x)), with one exponential; eq. 7.26. Arrays (...) as in `relu`."""
+    """x tanh(softplus(x)), with one exponential; eq. 7.26. Any shape, as `relu`."""
     x = check.floats("x", x)
     w = np.exp(np.minimum(x, 20))
     n = w * (w + 2)
@@ -299,7 +299,7 @@ def mish(x):
 
 
 def mish_backward(dout, cache):
-    """Gradient of `mish`, eq. 7.27. Arrays (...) as in `relu_backward`."""
+    """Gradient of `mish`, eq. 7.27. Any shape, as `relu_backward`."""
     dout, c = check.gradient(dout, cache), np.clip(cache, -BEYOND, 20)
     w = np.exp(c)
     n = w * (w + 2)
