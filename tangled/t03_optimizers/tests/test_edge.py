@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:4c8116939ce03da9
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:f82044f5a249f098
 """Chapter 3: no gradient, zeros, NaN, huge numbers, and every way to ask for the impossible."""
 
 from types import SimpleNamespace
@@ -171,6 +171,7 @@ def test_states_are_refused(level):
     optimizer.load_state_dict(good)                                # of no step at all
     schedule = level.CosineDecay(optimizer, 10)
     expect_value_error("state", schedule.load_state_dict, {"t": 3})
+    schedule.load_state_dict(schedule.state_dict())
 
 
 @ours_only
