@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:6cf0d046e73dac9b
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:c67e5f4eabe45d99
 """Chapter 07: extreme values, kinks, what is empty, not a number, or invalid."""
 
 import warnings
@@ -50,6 +50,16 @@ def test_prelu_extremes(level, dtype):
     assert_close(out, np.array([-2500, 1e4], dtype), what="prelu")
     assert_close(dx, np.array([0.25, 1], dtype), what="dx")
     assert_close(dslope, np.array([-1e4], dtype), what="dslope")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_erfc_far_out(level, dtype):
+    """2 and 0, without a warning, where the square of x overflows; NaN stays."""
+    x = np.array([-np.inf, -1e30, 0, 1e30, np.inf, np.nan], dtype)
+    with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
+        warnings.simplefilter("error")
+        out = level.erfc(x)
+    assert_close(out, np.array([2, 2, 1, 0, 0, np.nan], dtype), tol=1e-6, what="erfc")
 
 
 @each
