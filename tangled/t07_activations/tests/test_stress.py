@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:ab9261db13f4dac6
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:a5d9b1f694b92f97
 """Chapter 07: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -91,6 +91,8 @@ def test_level3_writes_where_told(level, name):
             op(x, out=x)
         out, cache = op(x, out=np.empty_like(x))
     assert np.array_equal(out, expected)
+    with pytest.raises(ValueError, match="out shares memory"):
+        op_backward(dout, cache, out=out if name in IN_PLACE else x)
     assert op_backward(dout, cache, out=dout) is dout
     assert_close(dout, expected_dx, tol=1e-7, what="dx")
     transposed = np.empty((7, 5), np.float32).T
