@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:4abcaef9dc6e6bc7
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:34dce9af5f64b0a8
 """Chapter 3: paths, schedules, clipping, resuming."""
 
 import numpy as np
@@ -254,7 +254,11 @@ def test_schedule_drives_the_optimiser(level):
     for _ in range(6):
         rates.append(float(optimizer.lr))
         schedule.step()
+        if len(rates) == 3:
+            saved = schedule.state_dict()
     assert_close(np.array(rates), np.array([0.5, 1.0, 1.0, 0.5, 0.0, 0.0]), what="rates used")
+    level.CosineDecay(optimizer, steps=4, warmup=2).load_state_dict(saved)
+    assert_close(np.array(float(optimizer.lr)), np.array(0.5), what="rate after loading")
 
 
 @pytest.mark.value
