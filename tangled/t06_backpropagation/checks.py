@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:d13b9ca870c0869b
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:d17af46b20416a06
 """Chapter 06: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -15,6 +15,12 @@ def gradient(name, dout, shape, dtype):
         raise ValueError(f"{name} has shape {dout.shape}; expected {tuple(shape)}, "
                          "that of the output")
     return dout.astype(dtype, copy=False)
+
+
+def same_shape(name, array, shape):
+    """Refuse an array of another shape, also one that would broadcast."""
+    if np.shape(array) != shape:
+        raise ValueError(f"{name} has shape {np.shape(array)}; expected {shape}")
 
 
 def scalar(name, value):
@@ -50,6 +56,9 @@ def parameters(found):
     if not found or any(not hasattr(p, "data") or not hasattr(p, "grad") for p in found):
         raise ValueError(f"parameters has {len(found)} entries; "
                          "expected at least one, each with .data and .grad")
+    if len({id(p) for p in found}) < len(found):
+        raise ValueError(f"parameters has {len(found)} entries, some of them twice; "
+                         "expected each once, or a step would be taken twice")
     return found
 
 

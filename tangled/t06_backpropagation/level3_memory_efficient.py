@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:3f44c691464fbfa4
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9d4b9a91dfa0f6cd
 """Backpropagation, level 3: into arrays that exist. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result. What a module returns is an array
@@ -195,11 +195,13 @@ class GradientDescent(level2.GradientDescent):
 
     def __init__(self, parameters, lr):
         super().__init__(parameters, lr)
-        largest = max((p.data for p in self.parameters), key=lambda data: data.nbytes)
-        self.spare = np.empty(largest.nbytes, np.uint8)
+        self.spare = np.empty(0, np.uint8)
 
     def step(self):
         """Subtract lr times its gradient from each parameter, in place."""
+        largest = max(parameter.data.nbytes for parameter in self.parameters)
+        if self.spare.size < largest:
+            self.spare = np.empty(largest, np.uint8)
         for parameter in self.parameters:
             data, grad = parameter.data, parameter.grad
             if grad is not None:

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:72b2ee0c58e2c171
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2782600bcc938081
 """Wages: python -m tangled.t06_backpropagation.train_regression --help"""
 
 from types import SimpleNamespace
@@ -32,9 +32,11 @@ def load(seed=0):
 
 def least_squares(table, columns):
     """The best linear function of columns(x) (N, D) and a constant: a function of x."""
-    design = lambda x: np.hstack([columns(x), np.ones((len(x), 1))])     # (N, D + 1)
-    weights, *_ = np.linalg.lstsq(design(table.x), table.y, rcond=None)
-    return lambda x: design(x) @ weights
+    features = columns(table.x).astype(np.float64)                       # (N, D)
+    centre, middle = features.mean(0), table.y.mean(0)                   # (D,), (1,)
+    A = features - centre
+    weights = np.linalg.solve(A.T @ A, A.T @ (table.y - middle))         # eq. 6.15, (D, 1)
+    return lambda x: (columns(x) - centre) @ weights + middle
 
 
 def train(table, hidden=16, epochs=60, batch=32, lr=0.02, seed=0, progress=False):

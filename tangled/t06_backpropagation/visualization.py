@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:aee4d038295f1583
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:f4e584030cbc0cf7
 """Figures of chapter 06."""
 
 import matplotlib.pyplot as plt
@@ -70,7 +70,7 @@ def draw_clusters(hidden=(32, 32), shown=(1, 3), **options):
 def draw_wages(table, model, history):
     """Wages by experience, with predictions for three lengths of schooling; the loss."""
     square = train_regression.candidates(table, model)["with a square"]
-    figure, (ax, right) = plt.subplots(1, 2, figsize=(6.4, 2.6), width_ratios=(3, 2))
+    figure, (ax, right) = plt.subplots(1, 2, figsize=(6.4, 2.2), width_ratios=(3, 2))
     years = np.linspace(0, 45, 90)
     rows = table.x * table.scale + table.mean                            # (N, 2), in years
     dollars = lambda y: np.exp(y[:, 0] + table.middle)                   # (N, 1) to (N,)
@@ -110,7 +110,7 @@ def difference_error(dtype, h, seed=0):
 
 def draw_check():
     """The error of the check against its step, in both precisions."""
-    figure, ax = plt.subplots(figsize=(4.9, 2.7))
+    figure, ax = plt.subplots(figsize=(4.9, 2.0))
     for dtype, start, colour in ((np.float64, -10, BLUE), (np.float32, -6, ORANGE)):
         h = np.logspace(start, 0, 4 * -start + 1)
         epsilon = float(np.finfo(dtype).eps)

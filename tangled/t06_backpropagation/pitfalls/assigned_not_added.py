@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:d80bfc4d77240627
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:af10ef7a7688cb19
 # Pitfall 6.4: assigned not added
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -143,6 +143,7 @@ class Parameter:
 
     def accumulate(self, grad):
         """Add a gradient of the shape of `data` to `grad`, in place."""
+        check.same_shape("grad", grad, self.data.shape)
         if self.grad is None:
             self.zero_grad()
         self.grad = np.array(grad)
@@ -166,7 +167,8 @@ class Module:
     ----------
     training : bool, set by `train()` and `eval()` for this module and all below
     input_grad : bool; where False, `backward` may return None in place of dx
-    cache : what `forward` keeps for `backward`
+    cache : what the last `forward` keeps for its `backward`; a module that stands in two
+        places of a network is two modules, which may share their Parameters
     """
 
     training, input_grad, cache = True, True, None
@@ -195,10 +197,6 @@ class Module:
             inside = enumerate(value) if isinstance(value, (list, tuple)) else ()
             found += [(name, value), *((f"{name}.{k}", item) for k, item in inside)]
         return [pair for pair in found if isinstance(pair[1], (Parameter, Module))]
-
-    def buffers(self):
-        """{name: ndarray} of what is saved but does not learn; none by default."""
-        return {}
 
     def named_parameters(self):
         """[(name, Parameter)] of this module and all below; a shared one only once."""
@@ -232,6 +230,10 @@ class Module:
     def eval(self):
         """Evaluation mode for this module and all below."""
         return self.train(False)
+
+    def buffers(self):
+        """{name: ndarray} of what is saved but does not learn; none by default."""
+        return {}
 
     def state_dict(self):
         """{name: copy of the array} of all parameters and buffers."""
@@ -391,8 +393,8 @@ class DataLoader:
 
     def __len__(self):
         """Batches in an epoch."""
-        count = len(self.arrays[0]) / self.batch_size
-        return math.floor(count) if self.drop_last else math.ceil(count)
+        n, size = len(self.arrays[0]), self.batch_size
+        return n // size if self.drop_last else -(-n // size)
 
     def __iter__(self):
         n = len(self.arrays[0])
@@ -419,7 +421,7 @@ class GradientDescent:
         """Subtract lr times its gradient from each parameter, in place."""
         for parameter in self.parameters:
             if parameter.grad is not None:
-                parameter.data -= self.lr * parameter.grad                  # eq. 6.12
+                parameter.data -= self.lr * parameter.grad          # eq. 6.12
 
     def zero_grad(self):
         """Fill every gradient with zeros."""
@@ -519,17 +521,19 @@ class _Totals:
 
     def add(self, loss, pred, target):
         """Count a batch: its mean loss, predictions (N, ...) and targets (N, ...)."""
+        target = np.asarray(target)
         self.loss += loss * len(target)
         self.seen += len(target)
-        if np.asarray(target).dtype.kind in "iu" and np.ndim(pred) == np.ndim(target) + 1:
+        if target.dtype.kind in "iu" and np.ndim(pred) == target.ndim + 1:
             self.correct += int((pred.argmax(axis=-1) == target).sum())
             self.counted += target.size
 
     def means(self):
         """{"loss": mean}, and "accuracy" if there were classes."""
-        seen = max(self.seen, 1)
+        if not self.seen:
+            raise ValueError("loader gave 0 samples; expected at least one batch")
         of_classes = {"accuracy": self.correct / self.counted} if self.counted else {}
-        return {"loss": self.loss / seen} | of_classes
+        return {"loss": self.loss / self.seen} | of_classes
 
 
 class Progress:
@@ -564,7 +568,7 @@ class Progress:
             print(file=sys.stderr)
 
 
-def gradient_check(module, x, rng, step=1e-6):
+def gradient_check(module, x, rng, step=6e-6):
     """Compare the gradients of a module with central differences, in float64, every entry.
 
     Parameters
@@ -572,7 +576,8 @@ def gradient_check(module, x, rng, step=1e-6):
     module : Module without randomness; it is copied and stays as it is
     x : ndarray, an input
     rng : numpy.random.Generator, for the weights of the outputs
-    step : float, half the distance of the two points, relative to entries larger than 1
+    step : float, half the distance of the two points (eq. 6.14), relative to entries
+        larger than 1
 
     Returns
     -------
@@ -600,5 +605,5 @@ def _largest_error(f, array, grad, step):
         array[index] = kept - h
         numeric[index] = (above - f()) / (2 * h)                # eq. 6.13
         array[index] = kept
-    scale = np.maximum(np.abs(numeric), 0.01 * np.abs(numeric).max(initial=1e-12))
+    scale = np.maximum(np.abs(numeric), 0.01 * np.abs(numeric).max(initial=0.1))
     return float(np.max(np.abs(grad - numeric) / scale, initial=0.0))

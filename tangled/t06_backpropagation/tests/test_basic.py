@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:41588a45ffbca924
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:32faaaede8be0348
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from tangled.gradients import check_module_gradients
 from tangled.t02_autograd import Tensor
-from tangled.testing import assert_close, check_gradients, rng
+from tangled.testing import assert_close, check_gradients, expect_value_error, rng
 
 OPS = {"linear": ["x", "W", "b"], "linear-no-bias": ["x", "W"],
        "linear-sequences": ["x", "W", "b"], "relu": ["x"], "mse": ["pred"],
@@ -309,6 +309,28 @@ def test_gradient_check_finds_a_mistake(level):
             return dx
     errors = level.gradient_check(Wrong(3, 2, rng(7)), x, rng(8))
     assert 5e-4 < errors["weight"] < 5e-3 and errors["bias"] < 1e-6 and errors["x"] < 1e-6
+
+
+@classes
+@pytest.mark.gradient
+def test_gradient_check_of_nothing(level):
+    """A gradient of 0 is no mistake; one that never arrives is; without a generator no check."""
+    class Centred(level.Linear):
+        def forward(self, x):
+            out = super().forward(x)
+            return out - out.mean(axis=0)
+
+        def backward(self, dout):
+            return super().backward(dout - dout.mean(axis=0))
+
+    class Forgot(level.Linear):
+        def backward(self, dout):
+            return dout @ self.weight.data.T
+    x = rng(9).standard_normal((5, 3))
+    assert max(level.gradient_check(Centred(3, 2, rng(7)), x, rng(8)).values()) < 1e-6
+    errors = level.gradient_check(Forgot(3, 2, rng(7)), x, rng(8))
+    assert errors["x"] < 1e-6 and abs(errors["weight"] - 1) < 1e-6
+    expect_value_error("rng", level.gradient_check, level.ReLU(), x, 8)
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:ffbbf92c1c6b12ad
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e587dff2a87e676c
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -101,12 +101,48 @@ def test_refuses_invalid_parts(level):
         expect_value_error("rng", level.Linear, 2, 3, generator)
     for lr in (0, -1.0, np.nan, np.inf, "1", True):
         expect_value_error("lr", level.GradientDescent, model.parameters(), lr)
-    for parameters in ([], [x]):
+    for parameters in ([], [x], 2 * model.parameters()):
         expect_value_error("parameters", level.GradientDescent, parameters, 0.1)
     expect_value_error("modules", level.Sequential, model, np.tanh)
     expect_value_error("data", level.Parameter, [1, 2])
     engine = trainer(level, model)
     expect_value_error("epochs", engine.fit, level.DataLoader((x, y), 2), 0)
+
+
+@classes
+def test_gradients_have_the_shape_of_their_parameter(level):
+    """One that would broadcast is refused; None, or another shape or dtype, starts anew."""
+    p = level.Parameter(ones(3, np.float32))
+    for grad in (ones(1), ones((1, 3)), 1.0):
+        expect_value_error("grad", p.accumulate, grad)
+    p.grad = None
+    p.accumulate(np.full(3, 2, np.float32))
+    assert p.grad.tolist() == [2, 2, 2] and p.grad.dtype == np.float32
+    for data in (ones(3), ones(4), ones(4, np.float32)):
+        p.data = data
+        p.zero_grad()
+        assert (p.grad.shape, p.grad.dtype) == (data.shape, data.dtype) and not p.grad.any()
+    assert "(4,)" in repr(p) and "float32" in repr(p)
+
+
+@classes
+def test_refuses_a_loader_without_batches(level):
+    """A mean over no samples would be a loss of 0; the first layer gets its dx back."""
+    model = level.Linear(2, 3, rng(0))
+    engine = trainer(level, model)
+    few = level.DataLoader((ones((3, 2), np.float32), np.zeros(3, int)), 4, drop_last=True)
+    assert len(few) == 0
+    expect_value_error("loader", engine.fit, few, 1)
+    expect_value_error("loader", engine.evaluate, few)
+    assert model.input_grad
+
+
+@classes
+def test_a_module_without_passes(level):
+    """A subclass that forgot forward or backward is told which."""
+    for name, call in (("forward", level.Module()), ("backward", level.Module().backward)):
+        with pytest.raises(NotImplementedError, match=f"Module has no {name}"):
+            call(ones(2))
 
 
 @classes
