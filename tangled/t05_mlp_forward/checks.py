@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:8405e933939e02c6
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:7a4a44a86bf86475
 """Chapter 05: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -75,8 +75,12 @@ def network(parameters):
     if not pairs or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs):
         raise ValueError(f"parameters is {type(parameters).__name__} of {len(pairs)}; "
                          "expected at least one pair (W, b)")
+    for k, (W, _) in enumerate(pairs):
+        if np.ndim(W) != 2:
+            raise ValueError(f"parameters of layer {k + 1} have W of shape {np.shape(W)}; "
+                             "expected (in, out)")
     for k, ((W, _), (V, _)) in enumerate(pairwise(pairs)):
-        if np.ndim(W) != 2 or np.ndim(V) != 2 or np.shape(W)[1] != np.shape(V)[0]:
+        if np.shape(W)[1] != np.shape(V)[0]:
             raise ValueError(f"parameters of layers {k + 1} and {k + 2} have W of shapes "
                              f"{np.shape(W)} and {np.shape(V)}; expected equal inner sizes")
     return pairs

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:e6bd775c648ff048
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:0146feb2c1ab1116
 # Pitfall 5.5: relu after the last
 """The forward pass of an MLP, level 2: expressions over whole arrays."""
 
@@ -121,6 +121,28 @@ def mse(pred, target):
     return np.mean(difference * difference), difference         # eq. 5.8
 
 
+def kaiming_uniform(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):
+    """Uniform weights of variance gain^2 / fan.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (in, out)
+    gain : float, positive; sqrt(2) for layers behind ReLU
+    mode : "fan_in" keeps the variance of the signal, "fan_out" that of the gradient
+
+    Returns
+    -------
+    W : ndarray of shape (in, out), float32
+
+    Raises
+    ------
+    ValueError : if an argument is not as above
+    """
+    shape = check.initial(rng, shape, gain, mode)
+    return _uniform(rng, shape, _kaiming_std(shape, gain, mode))
+
+
 def xavier_uniform(rng, shape, gain=1.0):
     """Uniform weights of variance gain^2 * 2 / (in + out).
 
@@ -151,28 +173,6 @@ def xavier_normal(rng, shape, gain=1.0):
     """
     shape = check.initial(rng, shape, gain)
     return _normal(rng, shape, _xavier_std(shape, gain))
-
-
-def kaiming_uniform(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):
-    """Uniform weights of variance gain^2 / fan.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (in, out)
-    gain : float, positive; sqrt(2) for layers behind ReLU
-    mode : "fan_in" keeps the variance of the signal, "fan_out" that of the gradient
-
-    Returns
-    -------
-    W : ndarray of shape (in, out), float32
-
-    Raises
-    ------
-    ValueError : if an argument is not as above
-    """
-    shape = check.initial(rng, shape, gain, mode)
-    return _uniform(rng, shape, _kaiming_std(shape, gain, mode))
 
 
 def kaiming_normal(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:127e6c1603ac1b1d
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:6de6b45bc6e81c5a
 """Chapter 05: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -86,7 +86,8 @@ REFUSED = {
                "W": [ones((4, 3)), ones(3), ones((3, 4), np.float32), ones((3, 4), int)],
                "b": [ones(3), ones((1, 4)), ones(4, np.float32), 1.0]},
     "relu": {"x": [ones(3, int), [True]]},
-    "mlp_forward": {"parameters": [[], [(ones((3, 4)),)],
+    "mlp_forward": {"parameters": [[], [(ones((3, 4)),)], [(ones(3), None)],
+                                   [(ones((3, 4)), None), (ones((4, 1, 1)), None)],
                                    [(ones((3, 4)), None), (ones((3, 1)), None)]]},
     "softmax_cross_entropy": {
         "logits": [ones(3), ones((2, 3), int), ones((0, 3)), ones((2, 0))],

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:32faaaede8be0348
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:eda5f85566b317de
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -289,6 +289,25 @@ def test_history(level):
     descent = level.GradientDescent(model.parameters(), 0.1)
     engine = level.Engine(model, level.MSELoss(), descent)
     assert list(engine.fit(level.DataLoader((x, x[:, :1]), 5), 1)) == ["loss"]
+
+
+@classes
+@pytest.mark.value
+def test_modes_and_loaders_of_lists(level):
+    """fit trains in training mode, evaluate looks in evaluation mode; any iterable is a loader."""
+    class Spy(level.ReLU):
+        def forward(self, x):
+            modes.append(self.training)
+            return super().forward(x)
+    modes, x = [], rng(1).standard_normal((4, 3)).astype(np.float32)
+    model = level.Sequential(level.Linear(3, 5, rng(0)), Spy(), level.Linear(5, 4, rng(0)))
+    assert len(model) == 3 and model[1].training
+    descent = level.GradientDescent(model.parameters(), 0.1)
+    engine = level.Engine(model, level.CrossEntropyLoss(), descent)
+    loader = [(x, [0, 1, 2, 3]), (x[:1], [2])]
+    history = engine.fit(loader, 2, validation=loader)
+    assert modes == 2 * [True, True, False, False] and model.training
+    assert list(history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
 
 
 @classes
