@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:eda5f85566b317de
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2faae04467f9dec7
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -146,6 +146,21 @@ def test_modules_by_differences(level):
     check_module_gradients(network(level), [rng(1).standard_normal((4, 3))])
     sequences = rng(3).standard_normal((2, 5, 3))
     check_module_gradients(level.Linear(3, 2, rng(2), bias=False), [sequences])
+
+
+@classes
+@pytest.mark.gradient
+def test_loss_modules_by_differences(level):
+    """The classes start the backward pass with 1: the gradient of what they returned."""
+    pred, target = rng(4).standard_normal((3, 2)), rng(5).standard_normal((3, 2))
+    for make, t in ((level.MSELoss, target), (level.CrossEntropyLoss, np.array([1, 0, 1]))):
+        def backward(dout, loss):
+            return dout * loss.backward()
+
+        def forward(pred, make=make, t=t):
+            loss = make()
+            return np.float64(loss(pred, t)), loss
+        check_gradients(forward, backward, [pred])
 
 
 @classes
@@ -299,14 +314,19 @@ def test_modes_and_loaders_of_lists(level):
         def forward(self, x):
             modes.append(self.training)
             return super().forward(x)
-    modes, x = [], rng(1).standard_normal((4, 3)).astype(np.float32)
+    modes, wanted, x = [], [], rng(1).standard_normal((4, 3)).astype(np.float32)
     model = level.Sequential(level.Linear(3, 5, rng(0)), Spy(), level.Linear(5, 4, rng(0)))
     assert len(model) == 3 and model[1].training
     descent = level.GradientDescent(model.parameters(), 0.1)
     engine = level.Engine(model, level.CrossEntropyLoss(), descent)
     loader = [(x, [0, 1, 2, 3]), (x[:1], [2])]
-    history = engine.fit(loader, 2, validation=loader)
-    assert modes == 2 * [True, True, False, False] and model.training
+    look = lambda: wanted.append(model[0].input_grad)
+    history = engine.fit(loader, 2, validation=loader, on_step=look)
+    assert wanted == 4 * [False] and model[0].input_grad
+    model.input_grad = False
+    engine.fit(loader, 1)
+    assert not model[0].input_grad and not model.input_grad
+    assert modes == 2 * [True, True, False, False] + [True, True] and model.training
     assert list(history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
 
 

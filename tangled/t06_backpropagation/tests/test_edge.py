@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e587dff2a87e676c
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:f44e90ed60016863
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -165,6 +165,7 @@ def test_mixed_types_are_refused(level):
 def test_empty_sequential_and_last_batch(level):
     """No modules: the identity. A last batch of one sample trains like any other."""
     empty = level.Sequential()
+    empty.input_grad = False
     assert empty(ones(3)).tolist() == [1, 1, 1] and not empty.parameters()
     model = level.Linear(2, 3, rng(0))
     engine = trainer(level, model)
@@ -185,3 +186,16 @@ def test_progress_bar(level, capsys):
     out, err = capsys.readouterr()
     assert out == "" and err.endswith("\n") and err.isascii() and err.count("\n") == 1
     assert "[" + 30 * "#" + "] 4/4  epoch 2/2  loss 0." in err
+
+
+@classes
+def test_progress_bar_is_quiet_and_clean(level, capsys, monkeypatch):
+    """Within a tenth of a second one line is enough; a shorter one wipes the longer out."""
+    monkeypatch.setattr("time.monotonic", lambda: 5.0)
+    model, x = level.Linear(2, 1, rng(0)), ones((4, 2), np.float32)
+    descent = level.GradientDescent(model.parameters(), 0.1)
+    engine = level.Engine(model, level.MSELoss(), descent)
+    engine.fit(level.DataLoader((x, 100 * x[:, :1]), 2), 4, progress="always")
+    _, first, last = capsys.readouterr().err.rstrip("\n").split("\r")
+    assert "] 1/8" in first and "] 8/8" in last
+    assert len(last) == len(first) > len(last.rstrip())
