@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e4ac43f601fa9349
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:a46fd8f0ca3fdcf1
 # Pitfall 6.3: forgot the share
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -590,7 +590,7 @@ def gradient_check(module, x, rng, step=6e-6):
     module.zero_grad()
     weights = rng.standard_normal(np.shape(module(x)))
     grads = {"x": (x, module.backward(weights.copy()))}
-    grads |= {name: (p.data, p.grad.copy()) for name, p in module.named_parameters()}
+    grads |= {name: (p.data, p.grad) for name, p in module.named_parameters()}
     return {name: _largest_error(lambda: np.sum(weights * module(x)), array, grad, step)
             for name, (array, grad) in grads.items()}
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:320ee08734cf3d50
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:f2af06dc7b6d5d8c
 # Pitfall 6.2: gate on the gradient
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -590,7 +590,7 @@ def gradient_check(module, x, rng, step=6e-6):
     module.zero_grad()
     weights = rng.standard_normal(np.shape(module(x)))
     grads = {"x": (x, module.backward(weights.copy()))}
-    grads |= {name: (p.data, p.grad.copy()) for name, p in module.named_parameters()}
+    grads |= {name: (p.data, p.grad) for name, p in module.named_parameters()}
     return {name: _largest_error(lambda: np.sum(weights * module(x)), array, grad, step)
             for name, (array, grad) in grads.items()}
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:6173b2a200acd7b8
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:4bd59c722e581cc3
 # Pitfall 6.1: mean over the batch
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -590,7 +590,7 @@ def gradient_check(module, x, rng, step=6e-6):
     module.zero_grad()
     weights = rng.standard_normal(np.shape(module(x)))
     grads = {"x": (x, module.backward(weights.copy()))}
-    grads |= {name: (p.data, p.grad.copy()) for name, p in module.named_parameters()}
+    grads |= {name: (p.data, p.grad) for name, p in module.named_parameters()}
     return {name: _largest_error(lambda: np.sum(weights * module(x)), array, grad, step)
             for name, (array, grad) in grads.items()}
 

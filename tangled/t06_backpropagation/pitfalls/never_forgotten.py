@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9433ba2e2cc24cdc
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:caa8fbdd09f2a0aa
 # Pitfall 6.5: never forgotten
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -589,7 +589,7 @@ def gradient_check(module, x, rng, step=6e-6):
     module.zero_grad()
     weights = rng.standard_normal(np.shape(module(x)))
     grads = {"x": (x, module.backward(weights.copy()))}
-    grads |= {name: (p.data, p.grad.copy()) for name, p in module.named_parameters()}
+    grads |= {name: (p.data, p.grad) for name, p in module.named_parameters()}
     return {name: _largest_error(lambda: np.sum(weights * module(x)), array, grad, step)
             for name, (array, grad) in grads.items()}
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2faae04467f9dec7
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:655d5eaac56ff207
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -233,6 +233,9 @@ def test_state_travels(level):
                   {**before, "3.b": 1}):
         with pytest.raises(ValueError, match=r"state.*expected"):
             other.load_state_dict({name: 0 * np.asarray(a) for name, a in wrong.items()})
+    with pytest.raises(ValueError, match=r"state lacks \['0.bias'\] and has unknown \['b'\]"):
+        other.load_state_dict({"b" if name == "0.bias" else name: a
+                               for name, a in before.items()})
     assert all(np.array_equal(a, before[name]) for name, a in other.state_dict().items())
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:f44e90ed60016863
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:ddac15a4b897225e
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -165,6 +165,7 @@ def test_mixed_types_are_refused(level):
 def test_empty_sequential_and_last_batch(level):
     """No modules: the identity. A last batch of one sample trains like any other."""
     empty = level.Sequential()
+    assert empty.input_grad and len(empty) == 0
     empty.input_grad = False
     assert empty(ones(3)).tolist() == [1, 1, 1] and not empty.parameters()
     model = level.Linear(2, 3, rng(0))
@@ -190,7 +191,7 @@ def test_progress_bar(level, capsys):
 
 @classes
 def test_progress_bar_is_quiet_and_clean(level, capsys, monkeypatch):
-    """Within a tenth of a second one line is enough; a shorter one wipes the longer out."""
+    """Shown on a terminal if wanted, seldom; a shorter line wipes the longer one out."""
     monkeypatch.setattr("time.monotonic", lambda: 5.0)
     model, x = level.Linear(2, 1, rng(0)), ones((4, 2), np.float32)
     descent = level.GradientDescent(model.parameters(), 0.1)
@@ -199,3 +200,8 @@ def test_progress_bar_is_quiet_and_clean(level, capsys, monkeypatch):
     _, first, last = capsys.readouterr().err.rstrip("\n").split("\r")
     assert "] 1/8" in first and "] 8/8" in last
     assert len(last) == len(first) > len(last.rstrip())
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    engine.fit(level.DataLoader((x, x[:, :1]), 2), 1, progress=False)
+    assert capsys.readouterr().err == ""
+    engine.fit(level.DataLoader((x, x[:, :1]), 2), 1)
+    assert "] 2/2" in capsys.readouterr().err
