@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:6d0b9326d53b5eab
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:1a85a529dd557cbd
 """Backpropagation, level 1: loops over single numbers. Shapes as in level 2."""
 
 import numpy as np
@@ -138,5 +138,6 @@ class GradientDescent(level2.GradientDescent):
     def step(self):
         """Subtract lr times its gradient from each number."""
         for parameter in self.parameters:
-            for where in np.ndindex(parameter.data.shape):
-                parameter.data[where] -= self.lr * parameter.grad[where]    # eq. 6.12
+            data, grad = parameter.data, parameter.grad
+            for where in np.ndindex(0 if grad is None else data.shape):
+                data[where] -= self.lr * grad[where]            # eq. 6.12

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:ddac15a4b897225e
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:385cf7344d2f2b18
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -116,6 +116,8 @@ def test_gradients_have_the_shape_of_their_parameter(level):
     for grad in (ones(1), ones((1, 3)), 1.0):
         expect_value_error("grad", p.accumulate, grad)
     p.grad = None
+    level.GradientDescent([p], 0.5).step()
+    assert p.data.tolist() == [1, 1, 1]
     p.accumulate(np.full(3, 2, np.float32))
     assert p.grad.tolist() == [2, 2, 2] and p.grad.dtype == np.float32
     for data in (ones(3), ones(4), ones(4, np.float32)):
@@ -126,7 +128,7 @@ def test_gradients_have_the_shape_of_their_parameter(level):
 
 
 @classes
-def test_refuses_a_loader_without_batches(level):
+def test_refuses_a_loader_without_batches(level, capsys):
     """A mean over no samples would be a loss of 0; the first layer gets its dx back."""
     model = level.Linear(2, 3, rng(0))
     engine = trainer(level, model)
@@ -134,7 +136,8 @@ def test_refuses_a_loader_without_batches(level):
     assert len(few) == 0
     expect_value_error("loader", engine.fit, few, 1)
     expect_value_error("loader", engine.evaluate, few)
-    assert model.input_grad
+    expect_value_error("loader", engine.fit, few, 1, progress="always")
+    assert model.input_grad and capsys.readouterr().err == ""
 
 
 @classes
@@ -196,9 +199,11 @@ def test_progress_bar_is_quiet_and_clean(level, capsys, monkeypatch):
     model, x = level.Linear(2, 1, rng(0)), ones((4, 2), np.float32)
     descent = level.GradientDescent(model.parameters(), 0.1)
     engine = level.Engine(model, level.MSELoss(), descent)
-    engine.fit(level.DataLoader((x, 100 * x[:, :1]), 2), 4, progress="always")
+    loader = level.DataLoader((x, 100 * x[:, :1]), 2)
+    history = engine.fit(loader, 4, progress="always")
     _, first, last = capsys.readouterr().err.rstrip("\n").split("\r")
-    assert "] 1/8" in first and "] 8/8" in last
+    assert "] 1/8  epoch 1/4" in first
+    assert f"] 8/8  epoch 4/4  loss {history['loss'][-1]:.4f}" in last
     assert len(last) == len(first) > len(last.rstrip())
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     engine.fit(level.DataLoader((x, x[:, :1]), 2), 1, progress=False)
