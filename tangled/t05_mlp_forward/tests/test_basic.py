@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:8b0bf543fb236618
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:a742dfce7f268b64
 """Chapter 05: shapes and values."""
 
 import math
@@ -87,6 +87,22 @@ def test_worked_trace(level):
     assert_close(logits, np.array([[2.0, 0.5, -1.0]]), what="logits")
     loss = level.softmax_cross_entropy(logits, np.array([0]))[0]
     assert_close(loss, np.array(0.2413), tol=3e-4, what="loss")
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+def test_caches(level):
+    """Kept for the way back: inputs and parameters, outputs of ReLU, p and y, a difference."""
+    layers = [(rng(1).standard_normal((3, 4)), np.ones(4)),
+              (rng(2).standard_normal((4, 2)), None)]
+    x, y = rng(3).standard_normal((5, 3)), np.array([0, 1, 1, 0, 1])
+    out, (((x0, W0, b0), h0), ((h1, W1, b1), last)) = level.mlp_forward(x, layers)
+    assert np.array_equal(x0, x) and W0 is layers[0][0] and b0 is layers[0][1]
+    assert np.array_equal(h0, h1) and W1 is layers[1][0] and b1 is last is None
+    assert_close(h0, np.maximum(x @ W0 + b0, 0), tol=1e-12, what="cache of relu")
+    target = rng(4).standard_normal(out.shape)
+    assert np.array_equal(level.softmax_cross_entropy(out.copy(), y)[1][1], y)
+    assert_close(level.mse(out, target)[1], out - target, tol=1e-12, what="difference")
 
 
 @pytest.mark.shape

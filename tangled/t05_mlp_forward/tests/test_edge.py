@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:6de6b45bc6e81c5a
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:3c66b3df96d83dfc
 """Chapter 05: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -76,8 +76,8 @@ VALID = {
                     "parameters": [(ones((3, 4)), ones(4)), (ones((4, 1)), None)]},
     "softmax_cross_entropy": {"logits": ones((2, 3)), "y": np.array([0, 2])},
     "mse": {"pred": ones((3, 1)), "target": ones((3, 1))},
-    "xavier_uniform": {"rng": rng(0), "shape": (2, 3)},
-    "kaiming_normal": {"rng": rng(0), "shape": (2, 3)},
+    **{name: {"rng": rng(0), "shape": (2, 3)} for name in
+       ("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal")},
 }
 INITIAL = {"rng": [0, None, np.random.RandomState(0)], "gain": [0.0, -1.0, np.inf, "2"],
            "shape": [3, (3,), (2, 3, 4), (0, 3), (2.0, 3), (True, 3)]}
@@ -94,7 +94,8 @@ REFUSED = {
         "y": [[0, 3], [-1, 0], [0.0, 1.0], [0], [[0], [1]], [True, False]]},
     "mse": {"pred": [ones((0, 1)), ones((3, 1), int)],
             "target": [ones(3), ones((1, 3)), 1.0, np.array([["a"]] * 3)]},
-    "xavier_uniform": INITIAL,
+    "xavier_uniform": INITIAL, "xavier_normal": INITIAL,
+    "kaiming_uniform": {**INITIAL, "mode": ["fan", None]},
     "kaiming_normal": {**INITIAL, "mode": ["fan", None]},
 }
 CASES = [(function, argument, value) for function, bad in REFUSED.items()

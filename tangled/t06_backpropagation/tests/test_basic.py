@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:23b269fe58b85581
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9698bad3cbab68bd
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -381,7 +381,7 @@ def test_gradient_check_finds_a_mistake(level):
 @classes
 @pytest.mark.gradient
 def test_gradient_check_of_nothing(level):
-    """A gradient of 0 is no mistake; one that never arrives is; without a generator no check."""
+    """A gradient of 0 is no mistake; one that never arrives is; small ones count for less."""
     class Centred(level.Linear):
         def forward(self, x):
             out = super().forward(x)
@@ -405,6 +405,15 @@ def test_gradient_check_of_nothing(level):
         assert all(error < 1e-6 for error in errors.values())
     errors = level.gradient_check(Forgot(3, 2, rng(7)), x, rng(8))
     assert errors["x"] < 1e-6 and abs(errors["weight"] - 1) < 1e-6
+    assert set(level.gradient_check(level.Linear(3, 2, rng(7)), x[:0], rng(8)).values()) == {0.0}
+
+    class Doubled(level.Linear):                    # the smaller of two entries, 1 : 1000
+        def backward(self, dout):
+            dx = super().backward(dout)
+            self.weight.grad[1] *= 2
+            return dx
+    errors = level.gradient_check(Doubled(2, 1, rng(7)), np.array([[10.0, 0.01]]), rng(8))
+    assert_close(errors["weight"], np.array(0.1), tol=1e-4, what="error beside a large entry")
     expect_value_error("rng", level.gradient_check, level.ReLU(), x, 8)
 
 
