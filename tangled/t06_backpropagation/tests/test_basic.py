@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9698bad3cbab68bd
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:152e72705317eec5
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -305,6 +305,10 @@ def test_history(level):
     for name, value in expected.items():
         assert_close(np.array(found[name]), np.array(value), what=name)
         assert_close(np.array(history[name]), np.full(2, value), what=name)
+    x3, y3 = np.stack([x, -x], axis=1), np.stack([y, y[::-1]], axis=1)     # (10, 2, 3), (10, 2)
+    engine.model = level.Linear(3, 4, rng(0))
+    right = float(np.mean(engine.model(x3).argmax(axis=2) == y3))
+    assert engine.evaluate(level.DataLoader((x3, y3), 4))["accuracy"] == right > 0
     model = level.Linear(3, 1, rng(0))
     descent = level.GradientDescent(model.parameters(), 0.1)
     engine = level.Engine(model, level.MSELoss(), descent)
@@ -406,6 +410,8 @@ def test_gradient_check_of_nothing(level):
     errors = level.gradient_check(Forgot(3, 2, rng(7)), x, rng(8))
     assert errors["x"] < 1e-6 and abs(errors["weight"] - 1) < 1e-6
     assert set(level.gradient_check(level.Linear(3, 2, rng(7)), x[:0], rng(8)).values()) == {0.0}
+
+    assert level.gradient_check(level.Linear(3, 2, rng(7)), 1e4 * x, rng(8))["x"] < 1e-6
 
     class Doubled(level.Linear):                    # the smaller of two entries, 1 : 1000
         def backward(self, dout):
