@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9d4b9a91dfa0f6cd
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:98ec3abf386e107e
 """Backpropagation, level 3: into arrays that exist. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result. What a module returns is an array
@@ -140,7 +140,9 @@ class Linear(level2.Linear):
         if self.bias is not None:
             self.bias.accumulate_product(_ones(drows), drows)   # eq. 6.3
         if self.input_grad:
-            return np.matmul(dout, W.T, out=_room(self, "dx", x.shape, x.dtype))
+            dx = _room(self, "dx", x.shape, x.dtype)
+            np.matmul(drows, W.T, out=dx.reshape(rows.shape))
+            return dx
         return None
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:f2af06dc7b6d5d8c
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:a5243a1c712d06b6
 # Pitfall 6.2: gate on the gradient
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -43,7 +43,7 @@ def linear_backward(dout, cache, input_grad=True):
     dout = check.gradient("dout", dout, (*x.shape[:-1], W.shape[1]), x.dtype)
     rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])
     dW = rows.T @ drows                                         # eq. 6.2, (in, N) @ (N, out)
-    dx = dout @ W.T if input_grad else None                     # eq. 6.4
+    dx = (drows @ W.T).reshape(x.shape) if input_grad else None         # eq. 6.4
     if b is None:
         return dx, dW
     db = drows.sum(axis=0)                                      # eq. 6.3, (out,)
