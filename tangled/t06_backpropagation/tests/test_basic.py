@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:152e72705317eec5
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:915a2e38ad17b24d
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -180,6 +180,35 @@ def test_gradients_add_up(level):
     model.zero_grad()
     for p, array in zip(model.parameters(), arrays):
         assert p.grad is array and not p.grad.any() and np.abs(first[0]).max() > 0
+        p.grad = None
+    model(x)
+    model.backward(dout)
+    for k, p in enumerate(model.parameters()):
+        assert_close(p.grad, first[k], what="after None")
+
+
+@pytest.mark.gradient
+@pytest.mark.levels(3)
+def test_gradients_into_given_arrays(level):
+    """Level 3 writes where it is told, also over what it reads."""
+    x, dout = rng(1).standard_normal((2, 4, 3))
+    _, kept = level.relu(x)
+    expected = level.relu_backward(dout, kept)
+    assert level.relu_backward(dout, kept, out=dout) is dout and np.array_equal(dout, expected)
+    y = np.array([0, 1, 2, 1])
+    _, (p, _) = level.softmax_cross_entropy(x, y)
+    expected = level.softmax_cross_entropy_backward(2.0, (p.copy(), y))
+    assert level.softmax_cross_entropy_backward(2.0, (p, y), out=p) is p
+    assert np.array_equal(p, expected)
+    _, difference = level.mse(x, 0 * x)
+    expected = level.mse_backward(2.0, difference.copy())
+    assert level.mse_backward(2.0, difference, out=difference) is difference
+    assert np.array_equal(difference, expected)
+    W, room = rng(2).standard_normal((3, 5)), np.empty((4, 3))
+    out, cache = level.linear(x, W)
+    expected = level.linear_backward(out, cache)[0]
+    assert level.linear_backward(out, cache, out=room)[0] is room
+    assert np.array_equal(room, expected)
 
 
 @classes

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:385cf7344d2f2b18
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:98694e3d4d2fc5a2
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -156,6 +156,19 @@ def test_backward_needs_a_forward(level):
                               (level.MSELoss(), []), (level.CrossEntropyLoss(), [])):
         with pytest.raises(RuntimeError, match=r"backward\(\) came before forward\(\)"):
             module.backward(*arguments)
+
+
+@classes
+def test_modules_take_lists_and_check_gradients(level):
+    """Numbers in lists are as good as arrays; a dout that is not like the output is refused."""
+    assert level.ReLU()([[1.0, -1.0]]).tolist() == [[1, 0]]
+    assert level.MSELoss()([1.0, 2.0], [1, 4]) == 2
+    assert_close(level.CrossEntropyLoss()([[0.0, 0.0]], [1]), np.array(np.log(2)), what="loss")
+    model = level.Linear(2, 2, rng(0))
+    for module in (model, level.ReLU()):
+        module(ones((4, 2), np.float32))
+        for dout in (ones((2, 4), np.float32), ones((1, 2), np.float32), ones((4, 2), int)):
+            expect_value_error("dout", module.backward, dout)
 
 
 @classes
