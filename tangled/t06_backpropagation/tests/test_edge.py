@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:98694e3d4d2fc5a2
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2c051fdb4bcd6c1b
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -124,6 +124,8 @@ def test_gradients_have_the_shape_of_their_parameter(level):
         p.data = data
         p.zero_grad()
         assert (p.grad.shape, p.grad.dtype) == (data.shape, data.dtype) and not p.grad.any()
+    p.grad[1:] = 3
+    assert p.grad.tolist() == [0, 3, 3, 3]
     assert "(4,)" in repr(p) and "float32" in repr(p)
 
 
@@ -169,6 +171,8 @@ def test_modules_take_lists_and_check_gradients(level):
         module(ones((4, 2), np.float32))
         for dout in (ones((2, 4), np.float32), ones((1, 2), np.float32), ones((4, 2), int)):
             expect_value_error("dout", module.backward, dout)
+    model.input_grad = False
+    assert model.backward(ones((4, 2), np.float32)) is None
 
 
 @classes

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:6bc5a8dfa424916c
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:fa286baf45dc4662
 """Chapter 06: growth of time and memory, as exponents and ratios, never seconds."""
 
 from itertools import pairwise
@@ -65,6 +65,19 @@ def test_a_step_makes_no_arrays(level):
         trainer.step(x, y)
         peaks.append(peak_memory(lambda trainer=trainer, x=x, y=y: trainer.step(x, y)[0]))
     assert peaks[0] < 0.1 * peaks[1]
+
+
+@pytest.mark.levels(3)
+def test_losses_make_no_arrays(level):
+    """After the first call a loss of level 3 works in the array that it has."""
+    pred = rng(5).standard_normal((256, 200), dtype=np.float32)
+    for loss, target in ((level.MSELoss(), np.zeros_like(pred)),
+                         (level.CrossEntropyLoss(), np.zeros(256, int))):
+        def call(loss=loss, target=target):
+            loss(pred, target)
+            loss.backward()
+        call()
+        assert peak_memory(call) < 0.2 * pred.nbytes
 
 
 @pytest.mark.levels(2, 3)
