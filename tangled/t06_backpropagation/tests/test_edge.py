@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2c051fdb4bcd6c1b
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:962dc2edcf52889f
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -158,6 +158,16 @@ def test_backward_needs_a_forward(level):
                               (level.MSELoss(), []), (level.CrossEntropyLoss(), [])):
         with pytest.raises(RuntimeError, match=r"backward\(\) came before forward\(\)"):
             module.backward(*arguments)
+
+
+@pytest.mark.levels(3)
+def test_losses_go_back_once(level):
+    """The gradient stands where its ingredients stood: a second backward is refused."""
+    for loss, target in ((level.MSELoss(), ones((2, 3))), (level.CrossEntropyLoss(), [0, 1])):
+        loss(0.5 * ones((2, 3)), target)
+        loss.backward()
+        with pytest.raises(RuntimeError, match="came before forward"):
+            loss.backward()
 
 
 @classes
