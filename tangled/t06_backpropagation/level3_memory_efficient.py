@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:98ec3abf386e107e
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2787447587b0ae8d
 """Backpropagation, level 3: into arrays that exist. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result. What a module returns is an array
@@ -200,7 +200,7 @@ class GradientDescent(level2.GradientDescent):
         self.spare = np.empty(0, np.uint8)
 
     def step(self):
-        """Subtract lr times its gradient from each parameter, in place."""
+        """Subtract lr times its gradient, unless it is None, from each parameter, in place."""
         largest = max(parameter.data.nbytes for parameter in self.parameters)
         if self.spare.size < largest:
             self.spare = np.empty(largest, np.uint8)

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:a5243a1c712d06b6
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:431e8e3c32614ff9
 # Pitfall 6.2: gate on the gradient
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
@@ -142,7 +142,7 @@ class Parameter:
         self.grad = np.zeros_like(self.data)
 
     def accumulate(self, grad):
-        """Add a gradient of the shape of `data` to `grad`, in place."""
+        """Add to `grad`, in place; a ValueError for another shape than that of `data`."""
         check.same_shape("grad", grad, self.data.shape)
         if self.grad is None:
             self.zero_grad()
@@ -157,6 +157,7 @@ class Parameter:
             self.grad.fill(0)
 
     def __repr__(self):
+        """Such as "Parameter(shape=(3,), dtype=float32)"."""
         return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
 
 
@@ -418,7 +419,7 @@ class GradientDescent:
         self.parameters, self.lr = check.parameters(parameters), lr
 
     def step(self):
-        """Subtract lr times its gradient from each parameter, in place."""
+        """Subtract lr times its gradient, unless it is None, from each parameter, in place."""
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.data -= self.lr * parameter.grad          # eq. 6.12
@@ -475,6 +476,10 @@ class Engine:
         -------
         history : dict of lists with a number for each epoch: "loss", "accuracy" if the
             targets are classes, and "validation_loss" etc. if there is such a loader
+
+        Raises
+        ------
+        ValueError : if the loader gives no samples
         """
         check.size("epochs", epochs)
         history, bar = {}, Progress(epochs * len(loader), progress)
@@ -503,7 +508,7 @@ class Engine:
             history.setdefault(name, []).append(value)
 
     def evaluate(self, loader):
-        """Means over all samples, in evaluation mode: {"loss": ..., "accuracy": ...}."""
+        """Means over all samples, at least one, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         training, totals = self.model.training, _Totals()
         self.model.eval()
         for *inputs, target in loader:
@@ -581,7 +586,8 @@ def gradient_check(module, x, rng, step=6e-6):
 
     Returns
     -------
-    errors : dict from "x" and the names of the parameters to their largest relative error
+    errors : dict from "x" and the names of the parameters to their largest error, relative to
+        the entry, a hundredth of the largest entry, or 1e-3, whichever is largest
     """
     check.generator(rng)
     module, x = copy.deepcopy(module), np.array(x, np.float64)
