@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:962dc2edcf52889f
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:a9d0f61541e39d18
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -124,6 +124,7 @@ def test_gradients_have_the_shape_of_their_parameter(level):
         p.data = data
         p.zero_grad()
         assert (p.grad.shape, p.grad.dtype) == (data.shape, data.dtype) and not p.grad.any()
+    p.zero_grad()
     p.grad[1:] = 3
     assert p.grad.tolist() == [0, 3, 3, 3]
     assert "(4,)" in repr(p) and "float32" in repr(p)
