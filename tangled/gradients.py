@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:5b2ee6df45f03ec9
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:c6340d26d14691f8
 """Checking a backward pass against central differences."""
 from __future__ import annotations
 
@@ -175,7 +175,8 @@ def check_module_gradients(module, inputs, rtol: float = 1e-6, call=None) -> Non
     Parameters
     ----------
     module : object
-        `forward(*inputs) -> out`; `backward(dout)` -> the gradients of the inputs, in order (or None);
+        `forward(*inputs) -> out`; `backward(dout)` -> the gradients of the inputs, in order; None is
+        accepted from a module whose `input_grad` is False;
         `parameters()` gives objects with `.data` and `.grad`: a list, a dict, or (name, parameter) pairs.
     inputs : sequence
     rtol : float
@@ -201,6 +202,9 @@ def check_module_gradients(module, inputs, rtol: float = 1e-6, call=None) -> Non
             raise Mismatch(name, f"parameter {name} received no gradient", None, parameter.data)
         compare_gradient(run, parameter.data, dout, grad, f"the gradient of {name}", rtol)
     wrt = [i for i, value in enumerate(inputs) if is_floats(value)]
+    if grads is None and wrt and getattr(module, "input_grad", True):
+        first = inputs[wrt[0]]
+        raise Mismatch(f"d{names[wrt[0]]}", "backward returned None", None, first)
     for place, grad in zip(wrt, () if grads is None else as_tuple(grads, len(wrt))):
         compare_gradient(run, inputs[place], dout, grad, f"d{names[place]}", rtol)
 

@@ -264,3 +264,15 @@ def test_tries(level):
         path.unlink()
     assert graded.status == status
     assert max(int(n) for n in re.findall(r"run (\d)\.", graded.text)) == runs
+
+
+def test_a_measurement_that_fails_equals_no_pitfall(repo):
+    """Growth that fails on the learner's file and on a pitfall as well says nothing about why."""
+    path = repo / "tangled" / PACKAGE / "tests" / "test_growth.py"
+    path.write_text("import pytest\n\n@pytest.mark.performance\n@pytest.mark.levels(2)\n"
+                    "def test_growth(level):\n    assert False, 'grows as n^2.1'\n")
+    try:
+        graded = run(repo, "-k", "test_growth")
+    finally:
+        path.unlink()
+    assert graded.status == 1 and "grows as n^2.1" in graded.text and "equal" not in graded.text

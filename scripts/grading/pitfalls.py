@@ -47,7 +47,7 @@ def place_of(pitfall: dict) -> str:
     return f"tangled/{package}/pitfalls/{stem}.py"
 
 
-def matching(error: BaseException, item, package: str, category: str) -> list[dict]:
+def matching(error: BaseException, item, package: str) -> list[dict]:
     """The pitfalls on which the test fails in the same way, in the order of the chapter."""
     error, start, found = innermost(error), time.monotonic(), []
     for pitfall in pitfalls_of(package):
@@ -55,7 +55,7 @@ def matching(error: BaseException, item, package: str, category: str) -> list[di
         if left <= 0:
             break
         theirs = failure_on(pitfall["module"], item, left)
-        if theirs is not None and same_failure(error, theirs, category):
+        if theirs is not None and same_failure(error, theirs):
             found.append(pitfall)
     return found
 
@@ -81,7 +81,7 @@ def failure_on(module: str, item, seconds: float) -> BaseException | None:
         return innermost(error)
 
 
-def same_failure(mine: BaseException, theirs: BaseException, category: str) -> bool:
+def same_failure(mine: BaseException, theirs: BaseException) -> bool:
     """Do two failures of one test come from the same mistake?"""
     if type(mine) is not type(theirs):
         return False
@@ -91,7 +91,7 @@ def same_failure(mine: BaseException, theirs: BaseException, category: str) -> b
         if mine.got is None or theirs.got is None:
             return mine.got is theirs.got and mine.text == theirs.text
         return same_values(mine.got, theirs.got, mine.expected)
-    return neutral(mine, category) == neutral(theirs, category)
+    return neutral(mine) == neutral(theirs)
 
 
 def same_values(a, b, expected) -> bool:
@@ -116,8 +116,6 @@ def same_values(a, b, expected) -> bool:
     return bool(apart.max(initial=0.0) <= 0.01 * off.max(initial=0.0))
 
 
-def neutral(error: BaseException, category: str) -> str:
-    """An error's text without what differs between two modules; of a measurement, without its numbers."""
-    text = shorten(str(error))
-    text = re.sub(r"\b(workspace_\w+|(tangled\.)?t\d\d_\w+(\.\w+)*)", "MODULE", text)
-    return re.sub(r"[-\d.e+]*\d", "#", text) if category == "performance" else text
+def neutral(error: BaseException) -> str:
+    """An error's text without what differs between two modules."""
+    return re.sub(r"\b(workspace_\w+|(tangled\.)?t\d\d_\w+(\.\w+)*)", "MODULE", shorten(str(error)))

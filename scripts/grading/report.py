@@ -89,14 +89,15 @@ class Report:
             result.when = "call"               # the level could not be loaded: a failure like any other
         found = accidents.describe(call.excinfo.value, item, package, self.impl_path(package))
         self.timeouts += found.kind == "time"
-        if call.when == "call" and "level" in item.fixturenames and found.kind in WRONG:
+        measured = category_of(item) == "performance"     # two measurements may fail alike for different reasons
+        if call.when == "call" and "level" in item.fixturenames and found.kind in WRONG and not measured:
             found.pitfalls = self.pitfalls(call.excinfo.value, item, package)
         item.stash[RESULT] = found
         return result
 
     def pitfalls(self, error, item, package: str) -> list[dict]:
         """The pitfalls that a failure equals, ready for the report."""
-        found = pitfalls.matching(error, item, package, category_of(item))
+        found = pitfalls.matching(error, item, package)
         return [{"number": p["number"], "name": p["name"], "place": pitfalls.place_of(p)} for p in found]
 
     def impl_path(self, package: str) -> str:

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:2b27d468c95f03e9
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:2f10b561404b62bc
 """The harness, tested on mistakes planted for it."""
 import numpy as np
 import pytest
@@ -273,6 +273,12 @@ def test_modules():
         check_module_gradients(Dense(frozen=True), INPUTS[:1])
     with pytest.raises(Mismatch, match="the gradient of weight: 12 of 12"):
         check_module_gradients(Dense(scale=1.0001), INPUTS[:1])
+    silent = Dense()
+    silent.backward = lambda dout: Dense.backward(silent, dout) is None or None
+    with pytest.raises(Mismatch, match="backward returned None"):
+        check_module_gradients(silent, INPUTS[:1])
+    silent.input_grad = False
+    check_module_gradients(silent, INPUTS[:1])
 
 
 def test_upstream_like():
