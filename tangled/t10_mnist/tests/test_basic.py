@@ -1,0 +1,443 @@
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:604da5723da973bf
+"""Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tangled
+from tangled.data import DATA, load_mnist
+from tangled.gradients import check_module_gradients
+from tangled.t02_autograd import Tensor
+from tangled.t10_mnist import base
+from tangled.testing import assert_close, rng
+
+classes = pytest.mark.levels(1, 2, 3)
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3)
+def test_reads_mnist(level):
+    """The four files as they ship: equal to Appendix B's reader, first digit a 7."""
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        images, labels = load_mnist(split)
+        for name, expected in (("images-idx3", images), ("labels-idx1", labels)):
+            got = level.read_idx(DATA / "mnist" / f"{prefix}-{name}-ubyte.gz")
+            assert got.dtype == np.uint8 and np.array_equal(got, expected)
+
+
+@pytest.mark.value
+def test_golden_prepare(level, golden):
+    """PyTorch's mean, deviation (of all, not of all but one) and rows."""
+    case = golden("prepare")
+    found = level.pixel_statistics(case.inputs["images"])
+    assert_close(np.array(found), case.outputs["statistics"], tol=1e-9, what="mean and std")
+    assert_close(level.prepare(**case.inputs), case.outputs["x"], what="x", dtype=np.float32)
+
+
+@pytest.mark.value
+def test_prepare_uses_what_it_is_given(level):
+    """0 and 255 with mean 100 and deviation 50 are -2 and 3.1, whatever else is there."""
+    images = np.array([[[0, 255]], [[100, 50]]], np.uint8)
+    expected = np.array([[-2.0, 3.1], [0.0, -1.0]], np.float32)
+    assert_close(level.prepare(images, 100.0, 50.0), expected, what="x")
+    assert_close(level.prepare(images[:1], 100.0, 50.0), expected[:1], what="x")
+    assert images[0, 0].tolist() == [0, 255]
+
+
+@pytest.mark.value
+@classes
+def test_loader(level):
+    """Pictures keep their labels, in every order; all come once an epoch; rows are prepared."""
+    labels = np.arange(11, dtype=np.uint8)
+    images = np.repeat(labels, 6).reshape(11, 2, 3) * np.uint8(20)
+    for generator in (None, rng(0)):
+        loader = level.make_loader(images, labels, 4, 50.0, 10.0, generator)
+        assert len(loader) == 3
+        for _ in range(2):
+            batches = [(x.copy(), y.copy()) for x, y in loader]
+            assert [x.shape for x, _ in batches] == [(4, 6), (4, 6), (3, 6)]
+            x, y = (np.concatenate(parts) for parts in zip(*batches))
+            expected = np.repeat((20.0 * y - 50) / 10, 6).reshape(11, 6).astype(np.float32)
+            assert_close(x, expected, what="x", dtype=np.float32)
+            assert sorted(y) == labels.tolist()
+            assert (y.tolist() == labels.tolist()) == (generator is None)
+
+
+@pytest.mark.value
+@classes
+def test_order_belongs_to_the_generator(level):
+    """Every level draws the order as Chapter 6's loader does: one permutation an epoch."""
+    labels = np.arange(9)
+    loader = level.make_loader(np.zeros((9, 1, 1), np.uint8), labels, 4, 0.0, 1.0, rng(3))
+    found = [np.concatenate([y for _, y in loader]).tolist() for _ in range(2)]
+    dice = rng(3)
+    assert found == [dice.permutation(9).tolist() for _ in range(2)]
+
+
+@pytest.mark.shape
+@classes
+def test_model(level):
+    """Layers in their places, float32, and the number of parameters of the real network."""
+    model = level.build_model(rng(0), (6, 5, 4, 3), dropout=0.5, noise=rng(1))
+    kinds = [type(module).__name__ for module in model.modules]
+    assert kinds == ["Linear", "ReLU", "Dropout"] * 2 + ["Linear"]
+    logits = model(np.zeros((2, 6), np.float32))
+    assert logits.shape == (2, 3) and logits.dtype == np.float32
+    kinds = [type(m).__name__ for m in level.build_model(rng(0), (6, 5, 3)).modules]
+    assert kinds == ["Linear", "ReLU", "Linear"]
+    parameters = level.build_model(rng(0)).parameters()
+    assert sum(p.data.size for p in parameters) == 235_146
+
+
+@pytest.mark.value
+def test_golden_counting(level, golden):
+    """Confusion, precision, recall, accuracy and the worst mistakes of 40 random answers."""
+    case = golden("counting")
+    logits, target = case.inputs["logits"], case.inputs["target"]
+    predicted, expected = logits.argmax(1), case.outputs
+    assert_close(level.confusion_matrix(target, predicted, 5), expected["counts"], what="counts")
+    found = level.precision_recall(expected["counts"])
+    assert_close(found[0], expected["precision"], what="precision")
+    assert_close(found[1], expected["recall"], what="recall")
+    assert abs(level.accuracy(target, predicted) - expected["accuracy"]) < 1e-12
+    assert_close(level.worst_mistakes(logits, target, 6), expected["worst"], what="worst")
+
+
+@pytest.mark.value
+def test_worked_trace(level):
+    """The ten samples of the chapter's table."""
+    target, predicted = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2]), np.array([0, 0, 0, 1, 1, 1, 2, 2, 0, 2])
+    counts = level.confusion_matrix(target, predicted, 3)
+    assert_close(counts, np.array([[3, 1, 0], [0, 2, 1], [1, 0, 2]]), what="counts")
+    precision, recall = level.precision_recall(counts)
+    assert_close(recall, np.array([3 / 4, 2 / 3, 2 / 3]), what="recall")
+    assert_close(precision, np.array([3 / 4, 2 / 3, 2 / 3]), what="precision")
+    assert abs(level.accuracy(target, predicted) - 0.7) < 1e-12
+
+
+@pytest.mark.value
+def test_counts_of_small_types(level):
+    """Labels of one byte: 9 times 10 plus 9 is 99, but 200 classes do not fit a byte."""
+    target, predicted = np.array([199, 199, 3], np.uint8), np.array([150, 150, 3], np.uint8)
+    counts = level.confusion_matrix(target, predicted, 200)
+    assert counts[199, 150] == 2 and counts[3, 3] == 1 and counts.sum() == 3
+
+
+@pytest.mark.value
+@classes
+def test_mcnemar(level):
+    """b = 1 and c = 5: p is 2 (1 + 6) / 64; equals give 1."""
+    target = np.zeros(10, int)
+    first = np.array([0, 1, 1, 1, 1, 1, 0, 0, 1, 1])
+    second = np.array([1, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+    b, c, p = level.mcnemar(target, first, second)
+    assert (b, c) == (1, 5) and abs(p - 14 / 64) < 1e-12
+    assert level.mcnemar(target, first, first) == (0, 0, 1.0)
+
+
+@pytest.mark.value
+@classes
+def test_predict(level):
+    """Evaluation mode: the same twice, as by hand; the mode is put back; nothing is drawn."""
+    noise = rng(5)
+    model = level.build_model(rng(0), (6, 8, 3), dropout=0.5, noise=noise)
+    images = rng(1).integers(0, 256, (7, 2, 3), dtype=np.uint8)
+    labels, state = np.arange(7), noise.bit_generator.state
+    loader = level.make_loader(images, labels, 3, 100.0, 50.0)
+    logits, target = level.predict(model, loader)
+    assert_close(level.predict(model, loader)[0], logits, tol=0, what="logits again")
+    assert model.training and noise.bit_generator.state == state
+    x, layers = level.prepare(images, 100.0, 50.0), model.parameters()
+    hidden = np.maximum(x @ layers[0].data + layers[1].data, 0)
+    assert_close(logits, hidden @ layers[2].data + layers[3].data, what="logits")
+    assert target.tolist() == labels.tolist()
+    model.eval()
+    level.predict(model, loader)
+    assert not model.training
+
+
+@pytest.mark.gradient
+@classes
+def test_gradients_of_the_network(level):
+    """Every parameter of three layers, by central differences."""
+    model = level.build_model(rng(2), (5, 4, 4, 3))
+    check_module_gradients(model, [rng(3).standard_normal((3, 5))])
+
+
+@pytest.mark.gradient
+@classes
+def test_gradients_equal_the_engines(level):
+    """The same network in Chapter 02's engine, which knows nothing of layers."""
+    model = level.build_model(rng(4), (5, 4, 4, 3))
+    x, y = rng(5).standard_normal((6, 5)), np.array([0, 1, 2, 2, 1, 0])
+    for p in model.parameters():
+        p.data, p.grad = p.data.astype(np.float64), None
+    model.zero_grad()
+    engine = level.build_engine(model, 1)
+    engine.loss(model(x), y)
+    model.backward(engine.loss.backward())
+    leaves = [Tensor(p.data.copy()) for p in model.parameters()]
+    h = Tensor(x)
+    for k in range(0, 6, 2):
+        h = (h.relu() if k else h) @ leaves[k] + leaves[k + 1]
+    top = h.data.max(axis=1, keepdims=True)
+    loss = ((h - top).exp().sum(axis=1).log() + top[:, 0] - h[np.arange(6), y]).mean()
+    loss.backward()
+    for (name, p), leaf in zip(model.named_parameters(), leaves, strict=True):
+        assert_close(p.grad, leaf.grad, tol=1e-9, what=name)
+
+
+def losses(level, case, dtype=np.float64):
+    """The losses (steps,) of a recipe on a level."""
+    made = {key: case.inputs[key] for key in ("seed", "widths", "batch", "steps", "side")}
+    images, labels, layers = base.recipe(**made)
+    model = level.build_model(rng(0), case.inputs["widths"])
+    arrays = [array for layer in layers for array in layer]
+    for p, array in zip(model.parameters(), arrays, strict=True):
+        p.data, p.grad = array.astype(dtype), None
+    model.zero_grad()
+    engine = level.build_engine(model, case.inputs["steps"], case.inputs["lr"],
+                                case.inputs["weight_decay"])
+    scale = level.pixel_statistics(images)
+    loader = level.make_loader(images, labels, case.inputs["batch"], *scale)
+    return np.array([engine.step(x.astype(dtype), y)[0] for x, y in loader])
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3)
+def test_a_hundred_steps_of_pytorch(level, golden):
+    """784-256-128-10, AdamW, cosine: each of 100 losses, to 1e-6, in float64."""
+    case = golden("trajectory")
+    assert_close(losses(level, case), case.outputs["losses"], tol=1e-6, what="losses")
+
+
+@pytest.mark.value
+@classes
+def test_a_small_trajectory(level, golden):
+    """Every fourth pixel, 49-8-10, twelve steps: level 1 can walk these too."""
+    case = golden("trajectory-small")
+    assert_close(losses(level, case), case.outputs["losses"], tol=1e-6, what="losses")
+
+
+EPOCHS, STEPS = 4, 3
+
+
+def small_run(level, path, on_step=None, **changes):
+    """Four epochs of three steps on random pictures, with dropout: engine and history."""
+    source = rng(1)
+    images = source.integers(0, 256, (12, 3, 3), dtype=np.uint8)
+    labels = source.integers(0, 3, 12)
+    dice = {"shuffle": rng(2), "noise": rng(3)}
+    model = level.build_model(rng(4), (9, 8, 3), 0.3, dice["noise"])
+    engine = level.build_engine(model, EPOCHS * STEPS, lr=0.02)
+    if on_step is not None:
+        update = engine.optimizer.step
+        engine.optimizer.step = lambda: (update(), on_step())
+    loader = level.make_loader(images, labels, 4, 127.0, 74.0, dice["shuffle"])
+    options = {"epochs": EPOCHS, "settings": {"lr": 0.02, "widths": (9, 8, 3)}} | changes
+    history = level.train(engine, loader, path=path, generators=dice,
+                          validation=level.make_loader(images, labels, 12, 127.0, 74.0),
+                          progress=False, **options)
+    return engine, history
+
+
+class Killed(Exception):
+    """Raised where a run is to end."""
+
+
+def dying_after(updates, end):
+    """A function that calls `end` when it is called for the `updates`-th time."""
+    calls = []
+
+    def count():
+        calls.append(1)
+        if len(calls) == updates:
+            end()
+    return count
+
+
+def die():
+    raise Killed
+
+
+@pytest.mark.value
+@classes
+@pytest.mark.parametrize("updates", [1, 7, 9, 10])
+def test_resumed_equals_uninterrupted(level, tmp_path, updates):
+    """Stopped in epoch 1, in 3, between 3 and 4, in 4: the same bits at the end."""
+    whole, expected = small_run(level, tmp_path / "whole.npz")
+    path = tmp_path / "parts.npz"
+    with pytest.raises(Killed):
+        small_run(level, path, dying_after(updates, die))
+    done = (updates - 1) // STEPS
+    if done:
+        kept = level.load_checkpoint(path).record["history"]
+        assert kept == {name: values[:done] for name, values in expected.items()}
+    resumed, history = small_run(level, path)
+    assert history == expected and len(history["loss"]) == EPOCHS
+    for name, array in whole.model.state_dict().items():
+        assert np.array_equal(resumed.model.state_dict()[name], array), f"{name} differs"
+    for name, value in whole.optimizer.state_dict().items():
+        assert np.array_equal(resumed.optimizer.state_dict()[name], value), f"{name} differs"
+    assert path.read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+PROGRAM = """
+import importlib, importlib.util, os, signal, sys
+name, file, path, updates = sys.argv[1:]
+if name.startswith("tangled."):
+    level = importlib.import_module(name)
+else:
+    spec = importlib.util.spec_from_file_location(name, file)
+    level = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(level)
+from tangled.t10_mnist.tests.test_basic import dying_after, small_run
+kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
+small_run(level, path, dying_after(int(updates), kill) if int(updates) else None)
+"""
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3)
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_killed_process(level, tmp_path):
+    """SIGKILL in mid-epoch; a new process goes on: file and history equal, bit for bit."""
+    root = str(Path(tangled.__file__).resolve().parent.parent)
+    environment = dict(os.environ, PYTHONPATH=root)
+
+    def run(path, updates):
+        command = [sys.executable, "-c", PROGRAM, level.__name__, str(level.__file__),
+                   str(path), str(updates)]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True,
+                              text=True, timeout=60)
+    killed = run(tmp_path / "parts.npz", 8)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-300:]
+    assert len(level.load_checkpoint(tmp_path / "parts.npz").record["history"]["loss"]) == 2
+    for name in ("parts.npz", "whole.npz"):
+        finished = run(tmp_path / name, 0)
+        assert finished.returncode == 0, finished.stderr[-300:]
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert [entry.name for entry in tmp_path.iterdir() if "partial" in entry.name] == []
+
+
+@pytest.mark.value
+@classes
+def test_a_finished_run_is_not_repeated(level, tmp_path):
+    """The history comes from the file; nothing is trained, nothing written."""
+    path = tmp_path / "run.npz"
+    _, expected = small_run(level, path)
+    stamp = path.stat().st_mtime_ns
+    engine, history = small_run(level, path, die)
+    assert history == expected and path.stat().st_mtime_ns == stamp
+    kept = level.load_checkpoint(path)
+    for name, array in engine.model.state_dict().items():
+        assert np.array_equal(kept.parts["model"][name], array)
+
+
+@pytest.mark.value
+@classes
+def test_a_resume_of_something_else(level, tmp_path):
+    """Other settings are refused by name, and the checkpoint is left alone."""
+    path = tmp_path / "run.npz"
+    small_run(level, path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"settings: lr = 0\.5; expected 0\.02.*run\.npz"):
+        small_run(level, path, settings={"lr": 0.5, "widths": (9, 8, 3)})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.value
+@classes
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_is_no_number(level, tmp_path):
+    """Training ends in one line that names the epoch; the checkpoint before it survives."""
+    path = tmp_path / "run.npz"
+
+    def spoil():
+        engine_of[0].model.parameters()[0].data[...] = np.nan
+    engine_of = []
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(level, name)
+
+        def build_engine(self, *args, **kwargs):
+            engine_of.append(level.build_engine(*args, **kwargs))
+            return engine_of[0]
+    with pytest.raises(FloatingPointError, match="epoch 3 is nan; expected a finite number"):
+        small_run(Spy(), path, dying_after(7, spoil))
+    kept = level.load_checkpoint(path)
+    assert len(kept.record["history"]["loss"]) == 2
+    assert np.isfinite(kept.parts["model"]["0.weight"]).all()
+
+
+@pytest.mark.value
+@classes
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_generators_travel(level, tmp_path, kind):
+    """Every generator of NumPy goes on with the numbers that would have come."""
+    dice = np.random.Generator(getattr(np.random, kind)(5))
+    dice.random(7), dice.integers(0, 10, 3, dtype=np.uint8)
+    level.save_checkpoint(tmp_path / "dice.npz", {}, {"dice": dice})
+    expected = dice.random(5)
+    other = np.random.Generator(getattr(np.random, kind)(9))
+    level.load_checkpoint(tmp_path / "dice.npz").restore({}, {"dice": other})
+    assert np.array_equal(other.random(5), expected)
+
+
+@pytest.mark.value
+@classes
+def test_records_travel(level, tmp_path):
+    """Floats to the last bit, nested values; a new folder is made; the file is an .npz."""
+    path = tmp_path / "new" / "run.npz"
+    history = {"loss": [0.1 + 0.2, 1e-310, 1 / 3], "accuracy": [float(np.float64(0.7))]}
+    engine = level.build_engine(level.build_model(rng(0), (4, 3, 2)), 5)
+    level.save_checkpoint(path, {"optimizer": engine.optimizer}, history=history, tag=[1, "x"])
+    checkpoint = level.load_checkpoint(path)
+    assert checkpoint.record == {"history": history, "tag": [1, "x"]}
+    state = engine.optimizer.state_dict()
+    assert checkpoint.parts["optimizer"].keys() == state.keys()
+    assert "schedule.t" in state
+    with np.load(path, allow_pickle=False) as file:
+        for name, value in state.items():
+            found = checkpoint.parts["optimizer"][name]
+            assert np.array_equal(found, value) and found.dtype == np.asarray(value).dtype
+            assert np.array_equal(file[f"optimizer/{name}"], value)
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3)
+def test_milestone(level):
+    """3,000 real digits, six epochs: over 91 % of 2,000 others; every parameter took part."""
+    folder = DATA / "mnist"
+    images = level.read_idx(folder / "train-images-idx3-ubyte.gz")
+    labels = level.read_idx(folder / "train-labels-idx1-ubyte.gz")
+    learn, other = slice(3000), slice(50_000, 52_000)
+    scale = level.pixel_statistics(images[learn])
+    model = level.build_model(rng(0), dropout=0.1, noise=rng(1))
+    loader = level.make_loader(images[learn], labels[learn], 50, *scale, rng(2))
+    engine = level.build_engine(model, 6 * len(loader))
+    before, received = model.state_dict(), dict.fromkeys(model.state_dict(), 0.0)
+    update = engine.optimizer.step
+
+    def watch():
+        for name, p in model.named_parameters():
+            received[name] = max(received[name], float(np.abs(p.grad).max()))
+        update()
+    engine.optimizer.step = watch
+    history = level.train(engine, loader, 6, progress=False)
+    for name, p in model.named_parameters():
+        assert received[name] > 1e-4, f"{name} received no gradient"
+        assert np.abs(p.data - before[name]).max() > 1e-3, f"{name} did not move"
+        assert p.data.dtype == np.float32
+    logits, target = level.predict(model, level.make_loader(images[other], labels[other], 500, *scale))
+    assert np.array_equal(target, labels[other])
+    assert level.accuracy(target, logits.argmax(1)) > 0.91
+    assert 0.5 < history["loss"][0] < 1.5 and history["loss"][-1] < 0.15

@@ -1,0 +1,263 @@
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:fc20ba835c500b65
+"""Chapter 10: broken files, what is empty, extreme or refused."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from tangled.data import IDX_TYPES, read_idx
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+reading = pytest.mark.levels(1, 2, 3)
+
+
+def idx(array, code=8, magic=None, sizes=None):
+    """The bytes of an IDX file."""
+    head = bytes([0, 0, code, array.ndim]) if magic is None else magic
+    sizes = array.shape if sizes is None else sizes
+    return head + struct.pack(f">{len(sizes)}I", *sizes) + array.tobytes()
+
+
+def refused(level, path, data, *words):
+    """The file is refused in a line that has all these words, and its name."""
+    path.write_bytes(data)
+    with pytest.raises(ValueError) as caught:
+        level.read_idx(path)
+    for word in (path.name, "expected", *words):
+        assert word in str(caught.value), f"no {word!r} in {caught.value}"
+
+
+@reading
+def test_wrong_files(level, tmp_path):
+    """Each in one way: magic, header, data, what trails; plain and zipped."""
+    array = rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
+    good = idx(array)
+    cases = {"empty": (b"", "(none)"), "short": (good[:3], "00 00 08"),
+             "first": (b"\1" + good[1:], "01 00 08 03"), "kind": (idx(array, 7), "00 00 07 03"),
+             "axes": (idx(array, magic=b"\0\0\x08\0"), "00 00 08 00"),
+             "header": (good[:13], "13 bytes", "16"), "cut": (good[:-7], "53 bytes", "60"),
+             "longer": (good + b"\0\0", "60"), "claim": (idx(array, sizes=(9, 4, 5)), "180")}
+    for name, (data, *words) in cases.items():
+        refused(level, tmp_path / f"{name}-idx", data, *words)
+        refused(level, tmp_path / f"{name}-idx.gz", gzip.compress(data), *words)
+
+
+@reading
+def test_claims_beyond_reason(level, tmp_path):
+    """Sizes whose product overflows 64 bits, or fits no memory, are refused and not tried."""
+    for sizes in ((2**31, 2**31, 4), (2**32 - 1, 2**16, 2**16), (60_000, 28, 28)):
+        array = np.zeros((1, 1, 1), np.uint8)
+        for name, pack in (("plain-idx", bytes), ("zipped-idx", gzip.compress)):
+            refused(level, tmp_path / name, pack(idx(array, sizes=sizes)))
+
+
+@reading
+def test_broken_gzip(level, tmp_path):
+    """Cut anywhere, or a bit changed anywhere: refused; or it was a bit of padding."""
+    array, same = rng(1).integers(0, 256, (4, 25), dtype=np.uint8), 0
+    path = tmp_path / "changed-idx.gz"
+    for compression in (0, 9):                      # 0: stored, only the checksum can tell
+        zipped = gzip.compress(idx(array), compression, mtime=0)
+        for end in range(2, len(zipped) - 1, 9):
+            refused(level, tmp_path / "cut-idx.gz", zipped[:end], "whole")
+        for place in range(10, len(zipped), 7):
+            path.write_bytes(zipped[:place] + bytes([zipped[place] ^ 0x10]) + zipped[place + 1:])
+            try:
+                assert np.array_equal(level.read_idx(path), array)
+                same += 1
+            except ValueError as error:
+                assert path.name in str(error) and "expected" in str(error)
+    assert same <= 2, f"{same} changed files were read without a complaint"
+
+
+@reading
+def test_missing_file(level, tmp_path):
+    """A FileNotFoundError that names it."""
+    with pytest.raises(FileNotFoundError, match="absent-idx"):
+        level.read_idx(tmp_path / "absent-idx")
+
+
+@reading
+@pytest.mark.parametrize("shape", [(7,), (0,), (2, 0, 3), (3, 4), (1, 2, 3, 2)])
+def test_agrees_with_the_shipped_reader(level, tmp_path, shape):
+    """Every type, plain and zipped: equal values, native byte order, writable."""
+    for code, kind in IDX_TYPES.items():
+        array = (100 * rng(code).standard_normal(shape)).astype(kind[-2:] if kind == "u1" else kind)
+        for name, pack in (("plain-idx", bytes), ("zipped-idx", gzip.compress)):
+            path = tmp_path / name
+            path.write_bytes(pack(idx(array, code)))
+            got, expected = level.read_idx(path), read_idx(path)
+            assert got.dtype == expected.dtype and got.dtype.isnative and got.flags.writeable
+            assert got.shape == shape and np.array_equal(got, expected)
+            assert np.array_equal(got, array)
+
+
+def test_no_pictures(level):
+    """No pictures, no rows; no statistics of nothing, no accuracy of nothing."""
+    none = np.empty((0, 28, 28), np.uint8)
+    assert_close(level.prepare(none, 0.0, 1.0), np.empty((0, 784), np.float32), what="x")
+    expect_value_error("images", level.pixel_statistics, none)
+    expect_value_error("target", level.accuracy, np.empty(0, int), np.empty(0, int))
+    counts = level.confusion_matrix(np.empty(0, int), np.empty(0, int), 3)
+    assert_close(counts, np.zeros((3, 3), np.int64), what="counts")
+    logits = np.empty((0, 3))
+    assert level.worst_mistakes(logits, np.empty(0, int), 5).shape == (0,)
+
+
+@reading
+def test_no_batches(level):
+    """predict on nothing is refused by name; one sample is a batch like any other."""
+    model = level.build_model(rng(0), (4, 3, 2))
+    expect_value_error("loader", level.predict, model, [])
+    picture = np.zeros((1, 2, 2), np.uint8)
+    logits, target = level.predict(model, level.make_loader(picture, np.array([1]), 8, 0.0, 1.0))
+    assert logits.shape == (1, 2) and target.tolist() == [1]
+
+
+def test_a_class_that_never_occurs(level):
+    """0/0 is NaN and no warning; a class that occurs and is never found has a recall of 0."""
+    counts = np.array([[3, 1, 0], [2, 0, 0], [0, 0, 0]])
+    with np.errstate(all="raise"):
+        precision, recall = level.precision_recall(counts)
+    assert_close(precision, np.array([0.6, 0.0, np.nan]), what="precision")
+    assert_close(recall, np.array([0.75, 0.0, np.nan]), what="recall")
+
+
+def test_extreme_logits(level):
+    """Losses of thousands are ranked without overflow; a confident right answer is no mistake."""
+    logits = np.array([[0, 1e4, 0], [5, 0, 0], [0, 2e4, 0], [1e4, 0, 0]])
+    target = np.array([0, 2, 2, 0])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        assert level.worst_mistakes(logits, target, 9).tolist() == [2, 0, 1]
+        assert level.worst_mistakes(logits.astype(np.float32), target, 2).tolist() == [2, 0]
+    assert level.worst_mistakes(logits, target, 0).tolist() == []
+
+
+def test_ties_keep_their_order(level):
+    """Equal losses: the earlier sample first."""
+    logits = np.tile([[0.0, 1.0]], (6, 1))
+    assert level.worst_mistakes(logits, np.zeros(6, int), 4).tolist() == [0, 1, 2, 3]
+
+
+def test_refuses_pictures_that_are_none(level):
+    """Floats, negative numbers, flat arrays: not what a file of pictures holds."""
+    for images in (np.zeros((2, 4)), np.zeros((2, 4), np.int8), np.zeros(4, np.uint8)):
+        expect_value_error("images", level.prepare, images, 0.0, 1.0)
+        expect_value_error("images", level.pixel_statistics, images)
+    images = np.zeros((2, 4), np.uint8)
+    for mean in (np.nan, np.inf, "0", True):
+        expect_value_error("mean", level.prepare, images, mean, 1.0)
+    for std in (0, 0.0, -1.0, np.nan, None):
+        expect_value_error("std", level.prepare, images, 0.0, std)
+
+
+def test_refuses_labels_that_are_none(level):
+    """Out of range, of unequal length, floats: by name."""
+    good = np.array([0, 1, 2])
+    expect_value_error("predicted", level.confusion_matrix, good, good[:2], 3)
+    expect_value_error("target", level.confusion_matrix, good, 0 * good, 2)
+    expect_value_error("predicted", level.confusion_matrix, 0 * good, good - 1, 3)
+    expect_value_error("target", level.accuracy, good.astype(float), good)
+    expect_value_error("predicted", level.accuracy, good, good[:, None])
+    expect_value_error("classes", level.confusion_matrix, good, good, 0)
+    for confusion in (np.ones((2, 3), int), np.ones((2, 2)), -np.ones((2, 2), int)):
+        expect_value_error("confusion", level.precision_recall, confusion)
+    logits = np.zeros((3, 3))
+    expect_value_error("logits", level.worst_mistakes, logits[:2], good, 1)
+    expect_value_error("target", level.worst_mistakes, logits[:, :2], good, 1)
+    expect_value_error("k", level.worst_mistakes, logits, good, -1)
+
+
+@reading
+def test_refuses_invalid_parts(level):
+    """Widths, steps, pairs of unequal length."""
+    for widths in ((4,), 4, (4, 0), (4, 2.0)):
+        expect_value_error("widths", level.build_model, rng(0), widths)
+    model, images = level.build_model(rng(0), (4, 3, 2)), np.zeros((3, 2, 2), np.uint8)
+    for steps in (0, 1.0, None):
+        expect_value_error("steps", level.build_engine, model, steps)
+    expect_value_error("arrays", level.make_loader, images, np.zeros(2, int), 2, 0.0, 1.0)
+    expect_value_error("batch_size", level.make_loader, images, np.zeros(3, int), 0, 0.0, 1.0)
+    expect_value_error("epochs", level.train, level.build_engine(model, 3), [], 0)
+
+
+class Arrays:
+    """Something with a state."""
+
+    def __init__(self, **arrays):
+        self.arrays = arrays
+
+    def state_dict(self):
+        return self.arrays
+
+    def load_state_dict(self, state):
+        self.arrays = state
+
+
+class Interrupted:
+    """An array whose writing is interrupted."""
+
+    def __array__(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+
+@reading
+def test_broken_checkpoints(level, tmp_path):
+    """Missing, foreign, cut, or changed in any byte of its data: one line that names it."""
+    path, array = tmp_path / "some.npz", np.arange(50.0)
+    with pytest.raises(FileNotFoundError, match=r"some\.npz"):
+        level.load_checkpoint(path)
+    level.save_checkpoint(path, {"model": Arrays(w=array)}, note="x")
+    whole = path.read_bytes()
+    for data in (b"", b"no archive", whole[:200], whole[:-30]):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"some\.npz.*expected") as caught:
+            level.load_checkpoint(path)
+        assert "\n" not in str(caught.value)
+    start = whole.index(array.tobytes())
+    for place in range(start, start + array.nbytes, 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1:])
+        with pytest.raises(ValueError, match="expected"):
+            level.load_checkpoint(path)
+    np.savez(path, w=array)
+    with pytest.raises(ValueError, match=r"some\.npz.*record\.json.*expected"):
+        level.load_checkpoint(path)
+
+
+@reading
+def test_checkpoints_hold_no_objects(level, tmp_path):
+    """What only a pickle could hold is refused, and the old file stays."""
+    path = tmp_path / "some.npz"
+    level.save_checkpoint(path, {"a": Arrays(w=np.ones(2))})
+    with pytest.raises(ValueError):
+        level.save_checkpoint(path, {"a": Arrays(w=np.array([{}]))})
+    assert level.load_checkpoint(path).parts["a"]["w"].tolist() == [1, 1]
+
+
+@reading
+def test_interrupted_while_writing(level, tmp_path):
+    """In the middle of the second array: the old checkpoint is still there, and whole."""
+    path = tmp_path / "some.npz"
+    level.save_checkpoint(path, {"a": Arrays(v=np.ones(3), w=np.ones(2))}, epoch=1)
+    with pytest.raises(KeyboardInterrupt):
+        level.save_checkpoint(path, {"a": Arrays(v=np.zeros(3), w=Interrupted())}, epoch=2)
+    checkpoint = level.load_checkpoint(path)
+    assert checkpoint.record == {"epoch": 1}
+    assert checkpoint.parts["a"]["v"].tolist() == [1, 1, 1]
+
+
+@reading
+def test_other_parts(level, tmp_path):
+    """Names that are missing or too many, and generators of another kind, are refused."""
+    path, part, dice = tmp_path / "some.npz", Arrays(w=np.ones(2)), rng(0)
+    level.save_checkpoint(path, {"model": part}, {"shuffle": dice})
+    checkpoint = level.load_checkpoint(path)
+    expect_value_error("parts", checkpoint.restore, {}, {"shuffle": dice})
+    expect_value_error("parts", checkpoint.restore, {"net": part}, {"shuffle": dice})
+    expect_value_error("generators", checkpoint.restore, {"model": part})
+    other = np.random.Generator(np.random.MT19937(0))
+    with pytest.raises((ValueError, TypeError)):
+        checkpoint.restore({"model": part}, {"shuffle": other})

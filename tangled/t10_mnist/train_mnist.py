@@ -1,0 +1,149 @@
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:2ff88c219f01d2f7
+"""Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tangled.data import DATA
+from tangled.t10_mnist import level3_memory_efficient as level
+
+SETTINGS = {"samples": 60_000, "epochs": 10, "batch": 128, "lr": 0.002, "weight_decay": 0.1,
+            "dropout": 0.1, "widths": [784, 256, 128, 10], "seed": 0}
+
+
+def load(split):
+    """Images (N, 28, 28), bytes, and labels (N,) of "train" or "test", by our own reader."""
+    prefix = DATA / "mnist" / {"train": "train", "test": "t10k"}[split]
+    return (level.read_idx(f"{prefix}-images-idx3-ubyte.gz"),
+            level.read_idx(f"{prefix}-labels-idx1-ubyte.gz"))
+
+
+@dataclass
+class Run:
+    """A trained model, its history, its answers, logits (N, K) to labels (N,), and seconds."""
+
+    model: object
+    history: dict
+    logits: np.ndarray
+    target: np.ndarray
+    seconds: float
+
+    @property
+    def accuracy(self):
+        """The share of right answers."""
+        return level.accuracy(self.target, self.logits.argmax(axis=1))
+
+    @property
+    def error(self):
+        """The standard error of the accuracy; eq. 10.8."""
+        return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.target)))
+
+
+def experiment(training, test, path=None, progress=False, **changes):
+    """Train on the first samples of a pair (images, labels), answer another pair: a Run."""
+    settings, start = SETTINGS | changes, time.perf_counter()
+    images, labels = (array[:settings["samples"]] for array in training)
+    initial, shuffle, noise = (np.random.default_rng([settings["seed"], k]) for k in range(3))
+    scale = level.pixel_statistics(images)
+    loader = level.make_loader(images, labels, settings["batch"], *scale, shuffle)
+    validation = level.make_loader(*test, 1000, *scale)
+    model = level.build_model(initial, settings["widths"], settings["dropout"], noise)
+    engine = level.build_engine(model, settings["epochs"] * len(loader), settings["lr"],
+                                settings["weight_decay"])
+    history = level.train(engine, loader, settings["epochs"], path,
+                          {"shuffle": shuffle, "noise": noise}, validation, settings, progress)
+    seconds = time.perf_counter() - start
+    return Run(model, history, *level.predict(model, validation), seconds)
+
+
+def path_of(folder, settings):
+    """Where the checkpoint of these settings lives."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return Path(folder) / f"mnist-{settings['samples']}-{digest}.npz"
+
+
+def set_aside(path):
+    """Rename a checkpoint, so that a fresh start overwrites nothing."""
+    if path.exists():
+        free = next(name for k in range(1, 10_000)
+                    if not (name := path.with_name(f"{path.stem}.old-{k}.npz")).exists())
+        path.rename(free)
+        print(f"{path} set aside as {free.name}")
+
+
+def parse(argv):
+    """The options of the command."""
+    parser = argparse.ArgumentParser(description="Train a network on MNIST; resumes by itself.")
+    parser.add_argument("--samples", type=int, help="the first N pictures (default 1000, then 60000)")
+    for name in ("epochs", "batch", "lr", "weight_decay", "dropout", "seed"):
+        default = SETTINGS[name]
+        parser.add_argument("--" + name.replace("_", "-"), type=type(default), default=default,
+                            help=f"default {default}")
+    parser.add_argument("--validate", action="store_true", help="train on the first 50,000 at "
+                        "most, judge by the last 10,000 training pictures, leave the test alone")
+    parser.add_argument("--fresh", action="store_true", help="start anew; old checkpoints are "
+                        "set aside, not deleted")
+    parser.add_argument("--folder", default="checkpoints", help="of the checkpoints")
+    parser.add_argument("--out", default="build/train_mnist.png", help="the figure")
+    return parser.parse_args(argv)
+
+
+def run(given, samples, training, test):
+    """One experiment of the command, with what it prints: a Run."""
+    settings = SETTINGS | {"samples": samples, "held_out": 10_000 if given.validate else 0} | {
+        name: getattr(given, name) for name in SETTINGS if hasattr(given, name) and name != "samples"}
+    path = path_of(given.folder, settings)
+    if given.fresh:
+        set_aside(path)
+    done = 0
+    if path.exists():
+        done = len(level.load_checkpoint(path).record["history"].get("loss", []))
+        print(f"{path} has {done} of {settings['epochs']} epochs"
+              + (": finished (--fresh trains anew)" if done == settings["epochs"] else ": resuming"))
+    found = experiment(training, test, path, progress=True, **settings)
+    print(f"{samples:6,d} pictures, {settings['epochs'] - done} epochs in {found.seconds:.1f} s: "
+          f"{100 * found.accuracy:.2f} % right, +- {100 * found.error:.2f}, of "
+          f"{len(found.target):,} {'held out' if given.validate else 'test'} pictures")
+    return found
+
+
+def main(argv=None):
+    """The command: a small run, the large one, and a figure; the exit status."""
+    given = parse(argv)
+    try:
+        training = load("train")
+        test = tuple(a[50_000:] for a in training) if given.validate else load("test")
+        most = 50_000 if given.validate else len(training[0])
+        if given.samples is not None and not 1 <= given.samples <= most:
+            raise ValueError(f"samples = {given.samples}; expected 1 to {most}")
+        for samples in [given.samples] if given.samples else [1000, most]:
+            found = run(given, samples, training, test)
+        save(given.out, found, test[0])
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: whole epochs are in {given.folder}; the same command goes on from there")
+        return 130
+    except (ValueError, OSError, FloatingPointError) as wrong:
+        print(wrong, file=sys.stderr)
+        return 1
+    return 0
+
+
+def save(out, found, images):
+    """Draw a run and its mistakes among images (N, 28, 28), and save to the path `out`."""
+    import matplotlib
+    matplotlib.use("agg")
+    from tangled.t10_mnist import visualization
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    visualization.draw_report(found, images).savefig(out, dpi=150)
+    print(f"saved {out}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
