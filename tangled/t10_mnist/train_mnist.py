@@ -1,9 +1,10 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:2ff88c219f01d2f7
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:69579d879686a830
 """Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
 import hashlib
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -46,8 +47,11 @@ class Run:
         return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.target)))
 
 
-def experiment(training, test, path=None, progress=False, **changes):
-    """Train on the first samples of a pair (images, labels), answer another pair: a Run."""
+def experiment(training, test, path=None, progress=False, watch=False, **changes):
+    """Train on the first samples of a pair (images, labels), answer another pair: a Run.
+
+    `watch` adds the loss and accuracy on the other pair after each epoch to the history.
+    """
     settings, start = SETTINGS | changes, time.perf_counter()
     images, labels = (array[:settings["samples"]] for array in training)
     initial, shuffle, noise = (np.random.default_rng([settings["seed"], k]) for k in range(3))
@@ -58,7 +62,8 @@ def experiment(training, test, path=None, progress=False, **changes):
     engine = level.build_engine(model, settings["epochs"] * len(loader), settings["lr"],
                                 settings["weight_decay"])
     history = level.train(engine, loader, settings["epochs"], path,
-                          {"shuffle": shuffle, "noise": noise}, validation, settings, progress)
+                          {"shuffle": shuffle, "noise": noise},
+                          validation if watch else None, settings, progress)
     seconds = time.perf_counter() - start
     return Run(model, history, *level.predict(model, validation), seconds)
 
@@ -107,7 +112,7 @@ def run(given, samples, training, test):
         done = len(level.load_checkpoint(path).record["history"].get("loss", []))
         print(f"{path} has {done} of {settings['epochs']} epochs"
               + (": finished (--fresh trains anew)" if done == settings["epochs"] else ": resuming"))
-    found = experiment(training, test, path, progress=True, **settings)
+    found = experiment(training, test, path, progress=True, watch=True, **settings)
     print(f"{samples:6,d} pictures, {settings['epochs'] - done} epochs in {found.seconds:.1f} s: "
           f"{100 * found.accuracy:.2f} % right, +- {100 * found.error:.2f}, of "
           f"{len(found.target):,} {'held out' if given.validate else 'test'} pictures")
@@ -145,5 +150,14 @@ def save(out, found, images):
     print(f"saved {out}")
 
 
+def one_thread():
+    """Start anew with one thread for BLAS, which must know before NumPy is imported."""
+    names = [f"{library}_NUM_THREADS" for library in ("OPENBLAS", "OMP", "MKL")]
+    if os.name == "posix" and not any(name in os.environ for name in names):
+        os.environ.update(dict.fromkeys(names, "1"))
+        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]])
+
+
 if __name__ == "__main__":
+    one_thread()
     raise SystemExit(main())

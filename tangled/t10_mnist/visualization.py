@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:cc2ed89e81f37734
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:be4a929b893390f8
 """Figures of chapter 10."""
 
 import matplotlib.pyplot as plt
@@ -101,7 +101,7 @@ def plot_confusion(ax, found):
 
 def draw_confusion(found):
     """The table of confusions."""
-    figure, ax = plt.subplots(figsize=(3.6, 3.5))
+    figure, ax = plt.subplots(figsize=(3.2, 3.1))
     plot_confusion(ax, found)
     return figure
 
@@ -120,7 +120,7 @@ def plot_mistakes(axes, found, images):
 
 def draw_mistakes(found, images, count):
     """The gallery, in rows of ten."""
-    figure, axes = plt.subplots(count // 10, 10, figsize=(6.4, 0.95 * count // 10 + 0.2))
+    figure, axes = plt.subplots(count // 10, 10, figsize=(6.4, 0.105 * count))
     plot_mistakes(axes, found, images)
     return figure
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f70bc8d226db8045
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:a58e4384b4cbd03b
 # Pitfall 10.5: little end first
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -211,22 +211,6 @@ def predict(model, loader):
     return np.concatenate(logits), np.concatenate(targets)
 
 
-def accuracy(target, predicted):
-    """The share of predictions that are right; eq. 10.7.
-
-    Parameters
-    ----------
-    target, predicted : integer ndarrays of shape (N,), N at least 1
-
-    Returns
-    -------
-    float
-    """
-    target, predicted = check.labels(target, predicted)
-    check.some(target)
-    return float(np.mean(target == predicted))
-
-
 def confusion_matrix(target, predicted, classes):
     """How often each class was taken for each; eq. 10.6.
 
@@ -243,6 +227,22 @@ def confusion_matrix(target, predicted, classes):
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (target, predicted), 1)       # unbuffered: a pair may come twice
     return counts
+
+
+def accuracy(target, predicted):
+    """The share of predictions that are right; eq. 10.7.
+
+    Parameters
+    ----------
+    target, predicted : integer ndarrays of shape (N,), N at least 1
+
+    Returns
+    -------
+    float
+    """
+    target, predicted = check.labels(target, predicted)
+    check.some(target)
+    return float(np.mean(target == predicted))
 
 
 def precision_recall(confusion):

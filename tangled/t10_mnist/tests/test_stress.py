@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:4a07f57deea7ea07
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:02f7fc6c80e46038
 """Chapter 10: growth of time and memory, as exponents and ratios, never seconds."""
 
 import gzip
@@ -31,7 +31,7 @@ def packed(path, images):
 @pytest.mark.levels(3)
 def test_reading_needs_the_array_alone(level, tmp_path):
     """The peak is the array and a piece or two; level 2's is more than twice that."""
-    images, _ = pictures(12_000)
+    images, _ = pictures(8000)
     path = packed(tmp_path / "images-idx.gz", images)
     peaks = [peak_memory(lambda module=module: module.read_idx(path))
              for module in (level, level2_vectorized)]
@@ -67,7 +67,7 @@ def test_an_epoch_of_batches_needs_one(level):
 @pytest.mark.levels(3)
 def test_statistics_make_no_copy(level):
     """A histogram in pieces, where level 2 makes differences of float64."""
-    images, _ = pictures(20_000)
+    images, _ = pictures(6000)
     peaks = [peak_memory(lambda module=module: module.pixel_statistics(images))
              for module in (level, level2_vectorized)]
     assert peaks[0] < 0.2 * peaks[1]
@@ -89,7 +89,7 @@ def test_reading_is_linear(level, tmp_path):
     def problem(count):
         path = packed(tmp_path / f"{count}-idx.gz", pictures(count)[0])
         return lambda: level.read_idx(path)
-    sizes = [1500, 3000, 6000]
+    sizes = [800, 1600, 3200]
     assert growth_exponent(problem, sizes) < 1.4
     assert 0.5 < growth_exponent(problem, sizes, measure="memory") < 1.3
 
