@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:a860f7f34c417edb
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:02ec893989ba7de0
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
 import io
@@ -305,6 +305,9 @@ def mcnemar(target, first, second):
 
 def save_checkpoint(path, parts, generators=None, **record):
     """Write all that a continuation needs into one file; at no moment is it half there.
+
+    An .npz, not compressed: an array "part/key" for each entry of a state, and a member
+    record.json. The same state gives the same bytes.
 
     Parameters
     ----------

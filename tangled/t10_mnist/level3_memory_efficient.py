@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:515849440522563a
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:034a3b3554186cf7
 """MNIST, level 3: one array for a file, one batch of floats. Shapes and errors as in level 2."""
 
 import gzip
@@ -30,7 +30,8 @@ from tangled.t10_mnist.level2_vectorized import (  # noqa: F401, used as they ar
     train,
 )
 
-PIECE = 1 << 20         # bytes read, or pixels converted, at a time
+PIECE = 1 << 20         # bytes read at a time
+BLOCK = 1 << 16         # numbers counted at a time: bincount makes int64 of them
 EXPANSION = 1032        # bytes that a byte of deflate can become, at most
 
 
@@ -71,8 +72,8 @@ def pixel_statistics(images):
     """Mean and deviation of images (N, ...), floats, from a histogram of 256 counts."""
     pixels = check.pictures(images, least=1).reshape(-1)
     counts = np.zeros(256, np.int64)
-    for start in range(0, len(pixels), PIECE):
-        counts += np.bincount(pixels[start:start + PIECE], minlength=256)
+    for start in range(0, len(pixels), BLOCK):
+        counts += np.bincount(pixels[start:start + BLOCK], minlength=256)
     values = np.arange(256)
     mean = float(values @ counts) / len(pixels)
     return mean, math.sqrt(float((values - mean) ** 2 @ counts) / len(pixels))
@@ -82,8 +83,8 @@ def confusion_matrix(target, predicted, classes, out=None):
     """Counts (K, K), int64, of integers (N,); added to `out` if that is given."""
     target, predicted = check.labels(target, predicted, classes)
     out = np.zeros((classes, classes), np.int64) if out is None else out
-    for start in range(0, len(target), PIECE):
-        piece = slice(start, start + PIECE)
+    for start in range(0, len(target), BLOCK):
+        piece = slice(start, start + BLOCK)
         pairs = target[piece] * np.int64(classes)               # eq. 10.6
         pairs += predicted[piece].astype(np.int64)
         out += np.bincount(pairs, minlength=classes * classes).reshape(out.shape)

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:69579d879686a830
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:796c10fb28478c7d
 """Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
@@ -83,6 +83,16 @@ def set_aside(path):
         print(f"{path} set aside as {free.name}")
 
 
+def epochs_in(path):
+    """How many epochs a checkpoint has done; 0 if there is none."""
+    if not path.exists():
+        return 0
+    try:
+        return len(level.load_checkpoint(path).record["history"]["loss"])
+    except (ValueError, KeyError) as broken:
+        raise ValueError(f"{broken} (--fresh sets it aside)") from None
+
+
 def parse(argv):
     """The options of the command."""
     parser = argparse.ArgumentParser(description="Train a network on MNIST; resumes by itself.")
@@ -107,9 +117,8 @@ def run(given, samples, training, test):
     path = path_of(given.folder, settings)
     if given.fresh:
         set_aside(path)
-    done = 0
-    if path.exists():
-        done = len(level.load_checkpoint(path).record["history"].get("loss", []))
+    done = epochs_in(path)
+    if done:
         print(f"{path} has {done} of {settings['epochs']} epochs"
               + (": finished (--fresh trains anew)" if done == settings["epochs"] else ": resuming"))
     found = experiment(training, test, path, progress=True, watch=True, **settings)

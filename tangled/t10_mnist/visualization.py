@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:be4a929b893390f8
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:955e9b15ea212a1b
 """Figures of chapter 10."""
 
 import matplotlib.pyplot as plt
@@ -172,6 +172,23 @@ def torch_trajectory(dtype):
     images, labels, layers = recipe(**TRAJECTORY)
     layers = [tuple(array.astype(dtype) for array in layer) for layer in layers]
     return level4.trajectory(images, labels, layers, TRAJECTORY["steps"], 0.002, 0.1)
+
+
+def part_ways(training, test, epochs, samples=10_000):
+    """After each epoch of levels 2 and 3: the largest difference of logits, other answers."""
+    images, labels = (array[:samples] for array in training)
+    scale, answers = level3_memory_efficient.pixel_statistics(images), []
+    for level in (level2_vectorized, level3_memory_efficient):
+        model = level.build_model(np.random.default_rng(0))
+        loader = level.make_loader(images, labels, 128, *scale, np.random.default_rng(1))
+        engine, found = level.build_engine(model, epochs * len(loader)), []
+        for _ in range(epochs):
+            engine.fit(loader, 1, progress=False)
+            others = level3_memory_efficient.make_loader(*test, 1000, *scale)
+            found.append(level.predict(model, others)[0])
+        answers.append(found)
+    return [(np.abs(a - b).max(), int(np.sum(a.argmax(1) != b.argmax(1))))
+            for a, b in zip(*answers)]
 
 
 def measure_drift():

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:9ac749d12da18a14
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:943adc2738716f33
 # Pitfall 10.8: written over
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -306,6 +306,9 @@ def mcnemar(target, first, second):
 
 def save_checkpoint(path, parts, generators=None, **record):
     """Write all that a continuation needs into one file; at no moment is it half there.
+
+    An .npz, not compressed: an array "part/key" for each entry of a state, and a member
+    record.json. The same state gives the same bytes.
 
     Parameters
     ----------

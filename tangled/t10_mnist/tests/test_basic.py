@@ -1,7 +1,6 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:604da5723da973bf
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:fe3007ee417efccd
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
-import importlib
 import os
 import signal
 import subprocess
@@ -337,6 +336,8 @@ def test_a_finished_run_is_not_repeated(level, tmp_path):
     engine, history = small_run(level, path, die)
     assert history == expected and path.stat().st_mtime_ns == stamp
     kept = level.load_checkpoint(path)
+    assert kept.parts.keys() == {"model", "optimizer"}
+    assert kept.generators.keys() == {"shuffle", "noise"}
     for name, array in engine.model.state_dict().items():
         assert np.array_equal(kept.parts["model"][name], array)
 
