@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:02ec893989ba7de0
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:47d0f777253b1cd9
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
 import io
@@ -382,7 +382,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------

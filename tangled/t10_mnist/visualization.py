@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:955e9b15ea212a1b
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:22a3759261ea4377
 """Figures of chapter 10."""
 
 import matplotlib.pyplot as plt
@@ -47,8 +47,9 @@ def codings(images, labels):
         loss = np.mean(np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
                        - logits[np.arange(len(x)), labels])
         spread = logits.var(axis=1).mean()
-        rows.append((name, *(f"{v:,.2f}" for v in (np.mean(x**2, dtype=np.float64), values[-1],
-                     values[-1] / values.sum(), spread, np.log(10) + spread / 2, loss))))
+        found = (np.mean(x**2, dtype=np.float64), values[-1], values[-1] / values.sum(), spread,
+                 np.log(10) + spread / 2, loss)
+        rows.append((name, *(f"{v:,.0f}" if v > 1000 else f"{v:.2f}" for v in found)))
     return Table(*rows)
 
 
@@ -125,7 +126,7 @@ def draw_mistakes(found, images, count):
     return figure
 
 
-def draw_filters(model, count=40):
+def draw_filters(model, count=20):
     """The longest weight vectors (784,) of the first layer, as pictures."""
     weights = model[0].weight.data                                        # (784, 256)
     longest = np.argsort(-np.linalg.norm(weights, axis=0))[:count]
@@ -174,7 +175,7 @@ def torch_trajectory(dtype):
     return level4.trajectory(images, labels, layers, TRAJECTORY["steps"], 0.002, 0.1)
 
 
-def part_ways(training, test, epochs, samples=10_000):
+def part_ways(training, test, epochs, samples=5000):
     """After each epoch of levels 2 and 3: the largest difference of logits, other answers."""
     images, labels = (array[:samples] for array in training)
     scale, answers = level3_memory_efficient.pixel_statistics(images), []
@@ -185,7 +186,7 @@ def part_ways(training, test, epochs, samples=10_000):
         for _ in range(epochs):
             engine.fit(loader, 1, progress=False)
             others = level3_memory_efficient.make_loader(*test, 1000, *scale)
-            found.append(level.predict(model, others)[0])
+            found.append(level.predict(model, others)[0])       # (10000, K)
         answers.append(found)
     return [(np.abs(a - b).max(), int(np.sum(a.argmax(1) != b.argmax(1))))
             for a, b in zip(*answers)]

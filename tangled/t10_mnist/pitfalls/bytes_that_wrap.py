@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:5edcbbbe7d0001fd
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:12b7ba9dbb74df55
 # Pitfall 10.1: bytes that wrap
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -382,7 +382,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------

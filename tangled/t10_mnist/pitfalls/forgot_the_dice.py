@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:746a18eaae84f823
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:e4f3feffd8746b8e
 # Pitfall 10.7: forgot the dice
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -383,7 +383,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------

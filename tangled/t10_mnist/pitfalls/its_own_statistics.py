@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:dccc995b246b3cd9
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:4f19f4afe42602c4
 # Pitfall 10.2: its own statistics
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -383,7 +383,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:26b0fe40475e626c
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:20638c1b43c1fae9
 # Pitfall 10.3: labels left behind
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -383,7 +383,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:6c4b35b2cb9f88de
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:db0a2d88cbe26586
 # Pitfall 10.5: little end first
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -383,7 +383,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:4915615bbbb16d31
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:8810afdab897e8f2
 # Pitfall 10.4: still in training
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -383,7 +383,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:943adc2738716f33
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:ce781d80d6b28bda
 # Pitfall 10.8: written over
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -381,7 +381,7 @@ def load_checkpoint(path):
 
     Returns
     -------
-    Checkpoint, whose arrays have the shapes they had
+    Checkpoint, each array in the shape and type in which it was saved
 
     Raises
     ------
