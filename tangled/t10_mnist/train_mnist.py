@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:796c10fb28478c7d
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:b99f4104165b9205
 """Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
@@ -162,7 +162,7 @@ def save(out, found, images):
 def one_thread():
     """Start anew with one thread for BLAS, which must know before NumPy is imported."""
     names = [f"{library}_NUM_THREADS" for library in ("OPENBLAS", "OMP", "MKL")]
-    if os.name == "posix" and not any(name in os.environ for name in names):
+    if __spec__ and os.name == "posix" and not any(name in os.environ for name in names):
         os.environ.update(dict.fromkeys(names, "1"))
         os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]])
 

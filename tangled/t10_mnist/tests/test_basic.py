@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:fe3007ee417efccd
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:0f5acd447ae16939
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -107,6 +107,13 @@ def test_golden_counting(level, golden):
     assert_close(found[1], expected["recall"], what="recall")
     assert abs(level.accuracy(target, predicted) - expected["accuracy"]) < 1e-12
     assert_close(level.worst_mistakes(logits, target, 6), expected["worst"], what="worst")
+
+
+@pytest.mark.value
+def test_worst_is_the_largest_loss(level):
+    """Not the largest margin over the truth: three rivals cost more than a single clear one."""
+    logits = np.array([[0, 2.5, -9, -9], [0, 2, 1.9, 1.9], [0, -1, 3, -1], [9.0, 0, 0, 0]])
+    assert level.worst_mistakes(logits, np.zeros(4, int), 9).tolist() == [2, 1, 0]
 
 
 @pytest.mark.value
