@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:57c149104d310c0e
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:12b0520b57dc4040
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
@@ -216,7 +216,7 @@ def test_broken_checkpoints(level, tmp_path):
     whole = path.read_bytes()
     for data in (b"", b"no archive", whole[:200], whole[:-30]):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match=r"some\.npz.*expected") as caught:
+        with pytest.raises(ValueError, match=r"some\.npz: .*expected") as caught:
             level.load_checkpoint(path)
         assert "\n" not in str(caught.value)
     start = whole.index(array.tobytes())
@@ -225,7 +225,7 @@ def test_broken_checkpoints(level, tmp_path):
         with pytest.raises(ValueError, match="expected"):
             level.load_checkpoint(path)
     np.savez(path, w=array)
-    with pytest.raises(ValueError, match=r"some\.npz.*expected"):
+    with pytest.raises(ValueError, match=r"some\.npz: .*expected"):
         level.load_checkpoint(path)
 
 
