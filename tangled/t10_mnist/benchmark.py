@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:df69c17b8f82ce31
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:5b689a0bb4d467f2
 """Chapter 10: reading, preparing, counting, and an epoch, on each level."""
 
 import gzip
@@ -69,6 +69,7 @@ def epoch_of_torch(images, labels, batch=128):
         *[iter(level3_memory_efficient.build_model(np.random.default_rng(1)).parameters())] * 2)]
     model = level4.network(layers)
     optimizer = torch.optim.AdamW(model.parameters(), 0.002, weight_decay=0.1)
+    torch.set_num_threads(1)                                    # as everybody else here
 
     def call():
         rng, total, hits = np.random.default_rng(0), 0.0, 0

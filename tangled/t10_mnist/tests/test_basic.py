@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:0f5acd447ae16939
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:4f16dcfe982d4a78
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -312,6 +312,7 @@ small_run(level, path, dying_after(int(updates), kill) if int(updates) else None
 
 @pytest.mark.value
 @pytest.mark.levels(2, 3)
+@pytest.mark.limit(90)                  # three processes
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_killed_process(level, tmp_path):
     """SIGKILL in mid-epoch; a new process goes on: file and history equal, bit for bit."""

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:6dc698a6ce79cc8d
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:64d394cf15043aca
 """Chapter 10: growth of time and memory, as exponents and ratios, never seconds."""
 
 import gzip
@@ -108,6 +108,7 @@ def test_an_epoch_is_no_slower_than_level_2(level):
 
 
 @pytest.mark.levels(2, 3)
+@pytest.mark.limit(60)                  # to import PyTorch takes seconds, and more where it is busy
 @pytest.mark.skipif(not torch_available(), reason="PyTorch not installed")
 def test_an_epoch_against_pytorch(level):
     """At most 1.8 times PyTorch's time, on a loaded machine; the ladder says it better."""
