@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:4f16dcfe982d4a78
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:7e534d1ba0ee9705
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -405,7 +405,7 @@ def test_generators_travel(level, tmp_path, kind):
 @classes
 def test_records_travel(level, tmp_path):
     """Floats to the last bit, nested values; a new folder is made; the file is an .npz."""
-    path = tmp_path / "new" / "run.npz"
+    path = tmp_path / "new" / "and deep" / "run.npz"
     history = {"loss": [0.1 + 0.2, 1e-310, 1 / 3], "accuracy": [float(np.float64(0.7))]}
     engine = level.build_engine(level.build_model(rng(0), (4, 3, 2)), 5)
     level.save_checkpoint(path, {"optimizer": engine.optimizer}, history=history, tag=[1, "x"])

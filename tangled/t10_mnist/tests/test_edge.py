@@ -1,9 +1,11 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:12b0520b57dc4040
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f20e9581a427ed88
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
+import io
 import signal
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -237,6 +239,18 @@ def test_checkpoints_hold_no_objects(level, tmp_path):
     with pytest.raises(ValueError):
         level.save_checkpoint(path, {"a": Arrays(w=np.array([{}]))})
     assert level.load_checkpoint(path).parts["a"]["w"].tolist() == [1, 1]
+
+
+@reading
+def test_checkpoints_run_nothing(level, tmp_path):
+    """A pickle that somebody put into the archive is refused and not opened."""
+    path, evil = tmp_path / "some.npz", io.BytesIO()
+    level.save_checkpoint(path, {"a": Arrays(w=np.ones(2))})
+    np.lib.format.write_array(evil, np.array([{}, None]), allow_pickle=True)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("a/v.npy", evil.getvalue())
+    with pytest.raises(ValueError, match=r"some\.npz: .*expected"):
+        level.load_checkpoint(path)
 
 
 @reading
