@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f20e9581a427ed88
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f07a3d02724d0528
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
@@ -152,6 +152,7 @@ def test_refuses_pictures_that_are_none(level):
         expect_value_error("images", level.prepare, images, 0.0, 1.0)
         expect_value_error("images", level.pixel_statistics, images)
     images = np.zeros((2, 4), np.uint8)
+    assert_close(np.array(level.pixel_statistics(images[:1])), np.zeros(2), what="of one picture")
     for mean in (np.nan, np.inf, "0", True):
         expect_value_error("mean", level.prepare, images, mean, 1.0)
     for std in (0, 0.0, -1.0, np.nan, None):
@@ -186,6 +187,9 @@ def test_refuses_invalid_parts(level):
     expect_value_error("arrays", level.make_loader, images, np.zeros(2, int), 2, 0.0, 1.0)
     expect_value_error("batch_size", level.make_loader, images, np.zeros(3, int), 0, 0.0, 1.0)
     expect_value_error("epochs", level.train, level.build_engine(model, 3), [], 0)
+    good = np.array([0, 1, 1])
+    for first, second in ((good[:2], good), (good, good[:2]), (good, good[:1])):
+        expect_value_error("predicted", level.mcnemar, good, first, second)
 
 
 class Arrays:
