@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:b99f4104165b9205
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:cf0e7e521dffef71
 """Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
@@ -28,13 +28,15 @@ def load(split):
 
 @dataclass
 class Run:
-    """A trained model, its history, its answers, logits (N, K) to labels (N,), and seconds."""
+    """A trained model, its history, its answers, logits (N, K) to labels (N,), and the time:
+    seconds by the clock, and of processors."""
 
     model: object
     history: dict
     logits: np.ndarray
     target: np.ndarray
     seconds: float
+    processor: float
 
     @property
     def accuracy(self):
@@ -52,7 +54,7 @@ def experiment(training, test, path=None, progress=False, watch=False, **changes
 
     `watch` adds the loss and accuracy on the other pair after each epoch to the history.
     """
-    settings, start = SETTINGS | changes, time.perf_counter()
+    settings, start = SETTINGS | changes, (time.perf_counter(), time.process_time())
     images, labels = (array[:settings["samples"]] for array in training)
     initial, shuffle, noise = (np.random.default_rng([settings["seed"], k]) for k in range(3))
     scale = level.pixel_statistics(images)
@@ -64,8 +66,8 @@ def experiment(training, test, path=None, progress=False, watch=False, **changes
     history = level.train(engine, loader, settings["epochs"], path,
                           {"shuffle": shuffle, "noise": noise},
                           validation if watch else None, settings, progress)
-    seconds = time.perf_counter() - start
-    return Run(model, history, *level.predict(model, validation), seconds)
+    spent = time.perf_counter() - start[0], time.process_time() - start[1]
+    return Run(model, history, *level.predict(model, validation), *spent)
 
 
 def path_of(folder, settings):
