@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:7e534d1ba0ee9705
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:58855eb87e2a2a63
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -200,20 +200,19 @@ def test_gradients_equal_the_engines(level):
         assert_close(p.grad, leaf.grad, tol=1e-9, what=name)
 
 
-def losses(level, case, dtype=np.float64):
-    """The losses (steps,) of a recipe on a level."""
+def losses(level, case, *rates):
+    """The losses (steps,) of a recipe on a level, in float64."""
     made = {key: case.inputs[key] for key in ("seed", "widths", "batch", "steps", "side")}
     images, labels, layers = base.recipe(**made)
     model = level.build_model(rng(0), case.inputs["widths"])
     arrays = [array for layer in layers for array in layer]
     for p, array in zip(model.parameters(), arrays, strict=True):
-        p.data, p.grad = array.astype(dtype), None
+        p.data, p.grad = array.copy(), None
     model.zero_grad()
-    engine = level.build_engine(model, case.inputs["steps"], case.inputs["lr"],
-                                case.inputs["weight_decay"])
+    engine = level.build_engine(model, case.inputs["steps"], *rates)
     scale = level.pixel_statistics(images)
     loader = level.make_loader(images, labels, case.inputs["batch"], *scale)
-    return np.array([engine.step(x.astype(dtype), y)[0] for x, y in loader])
+    return np.array([engine.step(x.astype(np.float64), y)[0] for x, y in loader])
 
 
 @pytest.mark.value
@@ -221,13 +220,14 @@ def losses(level, case, dtype=np.float64):
 def test_a_hundred_steps_of_pytorch(level, golden):
     """784-256-128-10, AdamW, cosine: each of 100 losses, to 1e-6, in float64."""
     case = golden("trajectory")
-    assert_close(losses(level, case), case.outputs["losses"], tol=1e-6, what="losses")
+    rates = case.inputs["lr"], case.inputs["weight_decay"]
+    assert_close(losses(level, case, *rates), case.outputs["losses"], tol=1e-6, what="losses")
 
 
 @pytest.mark.value
 @classes
 def test_a_small_trajectory(level, golden):
-    """Every fourth pixel, 49-8-10, twelve steps: level 1 can walk these too."""
+    """Every fourth pixel, 49-8-10, twelve steps, and the defaults of build_engine."""
     case = golden("trajectory-small")
     assert_close(losses(level, case), case.outputs["losses"], tol=1e-6, what="losses")
 
