@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:22a3759261ea4377
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:790b839cc9c42aba
 """Figures of chapter 10."""
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ TRAJECTORY = {"seed": 10, "widths": (784, 256, 128, 10), "batch": 64, "steps": 1
 def draw_digits(images, labels, rows=5):
     """The first pictures (28, 28) of each class, one class a column."""
     columns = [np.concatenate(list(images[labels == k][:rows])) for k in range(10)]
-    figure, ax = plt.subplots(figsize=(4.7, 2.4))
+    figure, ax = plt.subplots(figsize=(4.1, 2.1))
     ax.imshow(np.concatenate(columns, axis=1), cmap="gray", interpolation="none")
     ax.set_axis_off()
     return figure
@@ -66,7 +66,7 @@ def plot_history(left, history):
 
 def draw_curves(full, training, test, sizes=(300, 1000, 3000, 10_000), seeds=3):
     """By epoch, and by the number of training pictures (N, 28, 28)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.7))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.4))
     plot_history(left, full.history)
     for size in sizes:
         runs = [train_mnist.experiment(training, test, samples=size, seed=seed)
@@ -102,7 +102,7 @@ def plot_confusion(ax, found):
 
 def draw_confusion(found):
     """The table of confusions."""
-    figure, ax = plt.subplots(figsize=(3.2, 3.1))
+    figure, ax = plt.subplots(figsize=(2.9, 2.8))
     plot_confusion(ax, found)
     return figure
 
@@ -204,7 +204,7 @@ def measure_drift():
 
 def draw_drift(drift):
     """The losses, and how far other arithmetic drifts from them."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.0))
     left.plot(drift["exact"], color=GREY)
     left.set(xlabel="step", ylabel="loss")
     for (name, values), colour in zip(drift["differences"].items(), (GREEN, BLUE, ORANGE)):
