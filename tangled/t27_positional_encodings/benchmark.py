@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:e84b01efa5be1a2f
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f48e9ecf7d7d9fe9
 """Chapter 27: what the levels cost."""
 
 import numpy as np
@@ -11,15 +11,7 @@ from tangled.t27_positional_encodings import (
 )
 
 SHAPE = (4, 4, 128, 64)                                         # B, H, T, D
-
-
-def _levels():
-    levels = {"level 1": level1_naive, "level 2": level2_vectorized,
-              "level 3": level3_memory_efficient}
-    if torch_available():
-        from tangled.t27_positional_encodings import level4_pytorch_reference
-        levels["level 4"] = level4_pytorch_reference
-    return levels
+LEVELS = level1_naive, level2_vectorized, level3_memory_efficient
 
 
 def _round_trip(level, layout, x, dout):
@@ -32,10 +24,33 @@ def _round_trip(level, layout, x, dout):
     return call
 
 
+def with_torch(layout, x, dout):
+    """The same in PyTorch alone: leaf, tables and upstream are tensors before the clock starts."""
+    import torch
+    x, dout = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dout)
+    cos, sin = map(torch.from_numpy, level2_vectorized.rope_tables(*SHAPE[2:], dtype=np.float32))
+    turn = torch.complex(cos, sin)                              # (T, D/2)
+    cos, sin = torch.cat((cos, cos), -1), torch.cat((sin, sin), -1)
+
+    def call():
+        if layout == "interleaved":
+            pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+            out = torch.view_as_real(pairs * turn).flatten(-2)
+        else:
+            a, b = x.chunk(2, dim=-1)
+            out = x * cos + torch.cat((-b, a), -1) * sin
+        return torch.autograd.grad(out, x, dout)[0]
+    return call
+
+
 def ladders():
     """RoPE forward and backward in both layouts; level 3 writes into an array that exists."""
     x, dout = np.random.default_rng(0).standard_normal((2, *SHAPE), dtype=np.float32)
     for layout in ("interleaved", "half"):
-        calls = {name: _round_trip(level, layout, x, dout) for name, level in _levels().items()}
+        calls = {f"level {k}": _round_trip(level, layout, x, dout)
+                 for k, level in enumerate(LEVELS, 1)}
+        if torch_available():
+            calls["level 4"] = with_torch(layout, x, dout)
+            np.testing.assert_allclose(calls["level 4"](), calls["level 2"](), atol=1e-5)
         yield Ladder(f"RoPE, {layout}, forward and backward", calls, operations="6 x B H T D",
                      note=f"(B, H, T, D) = {SHAPE}, float32")

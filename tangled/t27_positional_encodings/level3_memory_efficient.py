@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:0cae7ddf2e7582fe
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:3b6c4ad8d5c58c47
 """Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
@@ -104,31 +104,38 @@ def _rotate(x, cos, sin, layout, out):
     return out
 
 
+def _exchange(x, layout, out):
+    """Write x (h, T, D) with the members of each pair exchanged into out, one block of memory."""
+    half = x.shape[-1] // 2
+    split, axis = ((2, half), -2) if layout == "half" else ((half, 2), -1)
+    shape = (*x.shape[:-1], *split)
+    x.reshape(shape).take([1, 0], axis, out=out.reshape(shape), mode="clip")   # "raise" would copy
+
+
 def _rotate_blocks(x, cos, sin, layout, out):
     """The same for pairs that are not neighbours in memory: one buffer of a block of heads."""
     batch, heads, steps, dim = x.shape
-    wide = np.empty((*cos.shape[:-1], dim), x.dtype)            # each cosine for both members
-    for members in _pairs(wide, layout):
-        members[...] = cos
-    minus = -sin
-    at_once = max(1, BLOCK // max(1, steps * dim))              # heads a block
+    c, s = np.empty((2, *cos.shape[:-1], dim), x.dtype)         # tables for all D features
+    (c1, c2), (s1, s2) = _pairs(c, layout), _pairs(s, layout)
+    c1[...], c2[...], s1[...], s2[...] = cos, cos, -sin, sin
+    at_once = max(1, min(heads, BLOCK // max(1, steps * dim)))  # heads a block
+    buffer = np.empty((at_once, steps, dim), x.dtype)
     for b in range(batch):
         row = b if len(cos) > 1 else 0
         for h in range(0, heads, at_once):
             block, target = x[b, h:h + at_once], out[b, h:h + at_once]
-            buffer = np.empty_like(block)
-            (a, c), (p, q) = _pairs(block, layout), _pairs(buffer, layout)
-            np.multiply(c, minus[row], out=p)
-            np.multiply(a, sin[row], out=q)
-            np.multiply(block, wide[row], out=target)
-            target += buffer                                    # eq. 27.12
+            other = buffer[:len(block)]
+            _exchange(block, layout, other)
+            other *= s[row]
+            np.multiply(block, c[row], out=target)
+            target += other                                     # eq. 27.12
 
 
 def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
     """Turn each pair of `x` (B, H, T, D) by its position's angle, into `out`."""
     x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
     rows = positions if positions.ndim == 2 else positions[None]
-    cos, sin = cos[rows][:, None], sin[rows][:, None]           # (1 or B, 1, T, D/2)
+    cos, sin = (table.take(rows, axis=0)[:, None] for table in (cos, sin))  # (1 or B, 1, T, D/2)
     return _rotate(x, cos, sin, layout, _check_out(out, x)), (cos, sin, layout, x.shape)
 
 
