@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:197ff3a62feb1720
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:2b7d43aed39f6e49
 """The measured ladders of chapter 01."""
 
 import functools
@@ -10,15 +10,30 @@ from tangled.measuring import BYTES, SECONDS, Ladder, scaled, torch_available
 from tangled.t01_tensor_operations import level1_naive, level2_vectorized, level3_memory_efficient
 from tangled.testing import rng
 
+LEVELS = level1_naive, level2_vectorized, level3_memory_efficient
+
+
+def with_torch(function, *args):
+    """The same in PyTorch alone: tensors are made now, nothing is checked or converted later."""
+    import torch
+    args = [torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in args]
+    return functools.partial({
+        "matmul": torch.matmul, "einsum2": torch.einsum,
+        "unbroadcast": torch.Tensor.sum_to_size,         # what autograd calls for `expand`
+        "softmax": functools.partial(torch.softmax, dim=-1),
+        "logsumexp": functools.partial(torch.logsumexp, dim=-1),
+        "one_hot": lambda y, k: torch.nn.functional.one_hot(y, k).float(),
+    }[function], *args)
+
 
 def ladder(task, first, function, *args, operations=""):
-    """A Ladder of `function`, called with `args`, from level `first` on; level 4 if it is there."""
-    levels = [level1_naive, level2_vectorized, level3_memory_efficient]
+    """A Ladder of `function`, called with `args`, from level `first` on; PyTorch if it is there."""
+    calls = {f"level {k}": functools.partial(getattr(level, function), *args)
+             for k, level in enumerate(LEVELS, 1) if k >= first}
     if torch_available():
-        from tangled.t01_tensor_operations import level4_pytorch_reference
-        levels.append(level4_pytorch_reference)
-    calls = {f"level {k}": functools.partial(getattr(module, function), *args)
-             for k, module in enumerate(levels, 1) if k >= first}
+        calls["level 4"] = with_torch(function, *args)
+        expected = calls["level 2"]()
+        np.testing.assert_allclose(calls["level 4"](), expected, atol=1e-5 * np.abs(expected).max())
     return Ladder(f"{function}, {task}", calls, operations=operations)
 
 
