@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:f6e11511e25d3cb9
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:a9ab23221b85d997
 """Chapter 07: what the levels cost."""
 
 import numpy as np
@@ -13,15 +13,7 @@ from tangled.t07_activations import (
 SIZE = 1 << 16
 TASKS = (("leaky_relu", {}, "8 n"), ("gelu", {}, "75 n"),     # ufuncs of level 3, counted
          ("gelu", {"approximate": "tanh"}, "29 n"), ("mish", {}, "20 n"))
-
-
-def _levels():
-    levels = {"level 1": level1_naive, "level 2": level2_vectorized,
-              "level 3": level3_memory_efficient}
-    if torch_available():
-        from tangled.t07_activations import level4_pytorch_reference
-        levels["level 4"] = level4_pytorch_reference
-    return levels
+LEVELS = level1_naive, level2_vectorized, level3_memory_efficient
 
 
 def _round_trip(level, name, options, x, dout):
@@ -35,12 +27,23 @@ def _round_trip(level, name, options, x, dout):
     return call
 
 
+def with_torch(name, options, x, dout):
+    """The same in PyTorch alone, tensors in and out: level 4 also checks and converts."""
+    import torch
+    f = getattr(torch.nn.functional, name)
+    x, dout = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dout)
+    return lambda: torch.autograd.grad(f(x, **options), x, dout)[0]
+
+
 def ladders():
     """Forward and backward of four activations; level 3 writes into arrays that exist."""
     x, dout = np.random.default_rng(0).standard_normal((2, SIZE), dtype=np.float32)
     for name, options, operations in TASKS:
-        calls = {key: _round_trip(level, name, options, x, dout)
-                 for key, level in _levels().items()}
+        calls = {f"level {k}": _round_trip(level, name, options, x, dout)
+                 for k, level in enumerate(LEVELS, 1)}
+        if torch_available():
+            calls["level 4"] = with_torch(name, options, x, dout)
+            np.testing.assert_allclose(calls["level 4"](), calls["level 2"](), atol=1e-5)
         title = " ".join([name, *options.values()])
         yield Ladder(f"{title}, forward and backward", calls, {"level 3": operations},
                      note=f"{SIZE} float32 numbers")
