@@ -2,6 +2,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+import gc
 import os
 import time
 
@@ -22,6 +23,7 @@ MEANS = {"shape": "shapes and types", "value": "values", "gradient": "gradients"
          "performance": "growth and ratios of time and memory"}
 TRIES = 3                                       # of a test that measures: whatever else runs here can only fail it
 HANDED_OUT = pytest.StashKey[list]()
+SETTLED = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser) -> None:
@@ -164,8 +166,15 @@ def pytest_pyfunc_call(pyfuncitem):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item) -> None:
-    """Each test begins without the arrays of the last."""
+    """Each test begins without the arrays of the last, and each file with few objects for the collector.
+
+    `peak_memory` calls it, and what pytest has gathered by then (items, reports) is a hundred times what a test makes.
+    """
     CONTEXT.clear()
+    if item.config.stash.get(SETTLED, None) != item.path:
+        item.config.stash[SETTLED] = item.path
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
