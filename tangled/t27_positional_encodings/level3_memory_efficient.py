@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:3b6c4ad8d5c58c47
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fe9b0e96d0bc6e54
 """Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
@@ -94,8 +94,8 @@ def _pairs(x, layout):
 
 def _rotate(x, cos, sin, layout, out):
     """Turn x (B, H, T, D) into out, which may be x; cos, sin (1 or B, 1, T, D/2)."""
-    dense = x.itemsize >= 4 and x.strides[-1] == out.strides[-1] == x.itemsize
-    if layout == "interleaved" and dense:
+    dense = x.strides[-1] == out.strides[-1] == x.itemsize
+    if layout == "interleaved" and dense and x.itemsize >= 4 and x.dtype.isnative:
         turn = np.empty(cos.shape, np.result_type(x, np.complex64))
         turn.real, turn.imag = cos, sin
         np.multiply(x.view(turn.dtype), turn, out=out.view(turn.dtype))   # eq. 27.13

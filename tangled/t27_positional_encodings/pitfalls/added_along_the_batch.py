@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:c30b999b174a08d2
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:4f35943e8235a5f8
 # Pitfall 27.1: added along the batch
 """Positional encodings, level 2: expressions over whole arrays."""
 
@@ -44,7 +44,7 @@ def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     """Cosines and sines for `rope`, to be built once and used in every layer.
 
-    Su et al. (2021), section 3.2.2; eq. 27.3.
+    Su et al. (2024), section 3.2.2; eq. 27.3.
 
     Parameters
     ----------
@@ -142,7 +142,8 @@ def add_positions_backward(dout, cache):
     Returns
     -------
     dx : `dout` itself, (B, T, D), not a copy
-    dencoding : ndarray in the encoding's shape, (T, D) or (B, T, D); a constant table ignores it
+    dencoding : new ndarray in the encoding's shape, (T, D) or (B, T, D); a constant table
+        ignores it
     """
     shape, axes = cache
     dout = check.floats("dout", dout, shape)
@@ -171,7 +172,7 @@ def _rotate(x, cos, sin, layout):
 def rope(x, cos, sin, positions=None, layout="interleaved"):
     """Rotate queries or keys by their positions.
 
-    Su et al. (2021), eqs. 15 and 34; eq. 27.12.
+    Su et al. (2024), eqs. 15 and 34; eq. 27.12.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f52c62ed9b9c2296
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:4332bf3e3e394e12
 """Chapter 27: shapes, values and gradients."""
 
 import numpy as np
@@ -70,6 +70,15 @@ def test_add_gradient(level, shape):
     """Central differences of both inputs: a shared encoding sums over the batch."""
     inputs = [rng(3).standard_normal((4, 3, 2)), rng(4).standard_normal(shape)]
     check_gradients(level.add_positions, level.add_positions_backward, inputs)
+
+
+@pytest.mark.gradient
+@pytest.mark.levels(1, 2)                                       # the others may return dout twice
+def test_add_gradients_are_two_arrays(level):
+    """A change of one gradient in place leaves the other alone."""
+    x = rng(3).standard_normal((4, 3, 2))
+    dx, dencoding = level.add_positions_backward(x, level.add_positions(x, x)[1])
+    assert not np.shares_memory(dx, dencoding)
 
 
 @pytest.mark.gradient

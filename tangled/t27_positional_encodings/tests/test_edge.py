@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:71e74329b9046d35
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:ec456298ca0ca33c
 """Chapter 27: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -139,6 +139,16 @@ def test_strided_input(level, layout):
         expected = level.rope(np.ascontiguousarray(x), *tables, layout=layout)[0]
         out = level.rope(x, *tables, layout=layout)[0]
         assert_close(out, expected, tol=1e-12, what="strided")
+
+
+@pytest.mark.levels(1, 2, 3)                                    # PyTorch has one byte order
+@pytest.mark.parametrize("layout", ["interleaved", "half"])
+def test_other_byte_order(level, layout):
+    """Big-endian floats, as some files hold them: the same numbers, no view of swapped bytes."""
+    x, tables = rng(3).standard_normal((2, 1, 5, 4)), level.rope_tables(5, 4)
+    out, _ = level.rope(x.astype(x.dtype.newbyteorder()), *tables, layout=layout)
+    expected = level.rope(x, *tables, layout=layout)[0]
+    assert_close(out.astype(float), expected, tol=1e-12, what="swapped bytes")
 
 
 def test_large_values(level):
