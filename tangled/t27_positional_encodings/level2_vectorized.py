@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:adf2b52a1aa3deb5
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:8d172d47e91616da
 """Positional encodings, level 2: expressions over whole arrays."""
 
 import numpy as np
@@ -47,10 +47,7 @@ def rope_tables(length, dim, base=10000.0, dtype=np.float64):
 
     Parameters
     ----------
-    length : int, number of positions L, at least 0
-    dim : int, number of features D of one head, even, at least 2
-    base : float, positive
-    dtype : floating-point dtype of the tables; angles are formed in float64
+    length, dim, base, dtype : as for `sinusoidal_table`; dim is the width D of one head
 
     Returns
     -------
@@ -58,7 +55,7 @@ def rope_tables(length, dim, base=10000.0, dtype=np.float64):
 
     Raises
     ------
-    ValueError : if length, dim, base or dtype is not as above
+    ValueError : as `sinusoidal_table` does
     """
     check.tabulation(length, dim, base, dtype)
     angles = _angles(length, dim, base)

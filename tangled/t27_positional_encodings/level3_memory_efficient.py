@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fe9b0e96d0bc6e54
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:9ff299944a010c38
 """Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
@@ -38,13 +38,6 @@ def rope_tables(length, dim, base=10000.0, dtype=np.float64):
     return turns.real.astype(dtype, order="C"), turns.imag.astype(dtype, order="C")
 
 
-def learned_positions(table, positions):
-    """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    table = check.floats("table", table, ("L", "D"))
-    positions = check.rows(positions, len(table))
-    return table.take(positions, axis=0), (positions, table.shape)
-
-
 def learned_positions_backward(dout, cache):
     """Gradient (L, D) of the table, one sum for each run of equal positions."""
     positions, shape = cache
@@ -59,6 +52,13 @@ def learned_positions_backward(dout, cache):
     else:
         dtable[runs[starts]] = np.add.reduceat(rows[order], starts, axis=0)   # eq. 27.9
     return dtable
+
+
+def learned_positions(table, positions):
+    """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
+    table = check.floats("table", table, ("L", "D"))
+    positions = check.rows(positions, len(table))
+    return table.take(positions, axis=0), (positions, table.shape)
 
 
 def add_positions(x, encoding, out=None):
@@ -82,14 +82,6 @@ def _check_out(out, x):
         raise ValueError(f"out is {getattr(out, 'dtype', type(out))} of shape {np.shape(out)}; "
                          f"expected {x.dtype} of shape {x.shape}")
     return out
-
-
-def _pairs(x, layout):
-    """First and second members of the pairs: two views (..., D/2) of x (..., D)."""
-    if layout == "interleaved":
-        return x[..., 0::2], x[..., 1::2]
-    half = x.shape[-1] // 2
-    return x[..., :half], x[..., half:]
 
 
 def _rotate(x, cos, sin, layout, out):
@@ -131,6 +123,14 @@ def _rotate_blocks(x, cos, sin, layout, out):
             target += other                                     # eq. 27.12
 
 
+def _pairs(x, layout):
+    """First and second members of the pairs: two views (..., D/2) of x (..., D)."""
+    if layout == "interleaved":
+        return x[..., 0::2], x[..., 1::2]
+    half = x.shape[-1] // 2
+    return x[..., :half], x[..., half:]
+
+
 def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
     """Turn each pair of `x` (B, H, T, D) by its position's angle, into `out`."""
     x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
@@ -146,6 +146,19 @@ def rope_backward(dout, cache, out=None):
     return _rotate(dout, cos, -sin, layout, _check_out(out, dout))        # eq. 27.16
 
 
+def alibi_bias(slopes, length, past=0):
+    """Read-only view (H, T, S), S = past + T, of H (T + S - 1) numbers."""
+    slopes = check.ramp(slopes, length, past)
+    keys = past + length
+    if length == 0:
+        return np.empty((len(slopes), 0, keys), slopes.dtype)
+    ahead = np.arange(1 - keys, length).astype(slopes.dtype)    # j - i, from the farthest back
+    ramp = slopes[:, None] * ahead                              # (H, T + S - 1)
+    ramp[:, keys:] = -np.inf
+    windows = np.lib.stride_tricks.sliding_window_view(ramp, keys, axis=1)
+    return windows[:, ::-1]                                     # row 0 starts farthest right
+
+
 def interleaved_to_half(dim):
     """Permutation (D,) from the interleaved layout to the half-split one."""
     check.even(dim)
@@ -159,16 +172,3 @@ def alibi_slopes(heads):
     exponents = np.concatenate([np.arange(1, power + 1) / power,
                                 np.arange(1, 2 * power, 2)[:heads - power] / (2 * power)])
     return np.exp2(-8.0 * exponents)                            # eq. 27.20
-
-
-def alibi_bias(slopes, length, past=0):
-    """Read-only view (H, T, S), S = past + T, of H (T + S - 1) numbers."""
-    slopes = check.ramp(slopes, length, past)
-    keys = past + length
-    if length == 0:
-        return np.empty((len(slopes), 0, keys), slopes.dtype)
-    ahead = np.arange(1 - keys, length).astype(slopes.dtype)    # j - i, from the farthest back
-    ramp = slopes[:, None] * ahead                              # (H, T + S - 1)
-    ramp[:, keys:] = -np.inf
-    windows = np.lib.stride_tricks.sliding_window_view(ramp, keys, axis=1)
-    return windows[:, ::-1]                                     # row 0 starts farthest right

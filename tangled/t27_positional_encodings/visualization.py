@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:71d7dd387fdbe64d
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:7dcd346caecebe1a
 """Chapter 27: pictures of tables, rotations, scores, biases. Each returns a figure."""
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ def draw_clocks(dim=8, positions=6, base=10000.0):
 
 def draw_table(table):
     """Heat map of a table (L, D)."""
-    figure, ax = plt.subplots(figsize=(6.2, 3.0))
+    figure, ax = plt.subplots(figsize=(6.2, 2.3))
     image = ax.imshow(table, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     ax.set(xlabel="feature", ylabel="position")
     figure.colorbar(image, ax=ax, shrink=0.9)
@@ -32,7 +32,7 @@ def draw_table(table):
 
 def draw_permutation(dim=8):
     """The permutation (D,) between the two layouts, as lines from one row of boxes to another."""
-    figure, ax = plt.subplots(figsize=(6.2, 1.9))
+    figure, ax = plt.subplots(figsize=(6.2, 1.5))
     perm, half = interleaved_to_half(dim), dim // 2
     for j, c in enumerate(perm):
         colour = f"C{j % half}"
