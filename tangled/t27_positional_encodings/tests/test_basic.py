@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:4332bf3e3e394e12
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:acf437051d3d1d99
 """Chapter 27: shapes, values and gradients."""
 
 import numpy as np
@@ -70,6 +70,17 @@ def test_add_gradient(level, shape):
     """Central differences of both inputs: a shared encoding sums over the batch."""
     inputs = [rng(3).standard_normal((4, 3, 2)), rng(4).standard_normal(shape)]
     check_gradients(level.add_positions, level.add_positions_backward, inputs)
+
+
+@pytest.mark.gradient
+def test_cache_keeps_its_own_positions(level):
+    """The array of positions may be refilled for the next batch before backward is called."""
+    positions = np.array([2, 0, 2])
+    out, cache = level.learned_positions(np.ones((4, 2)), positions)
+    turned, rotation = level.rope(np.ones((1, 1, 3, 2)), *level.rope_tables(4, 2), positions)
+    positions[:] = 1
+    assert level.learned_positions_backward(out, cache)[:, 0].tolist() == [1, 0, 2, 0]
+    assert_close(level.rope_backward(turned, rotation), np.ones((1, 1, 3, 2)), tol=1e-12, what="dx")
 
 
 @pytest.mark.gradient
