@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:b0086135fcc6a8e1
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:31eb0d28dacf07f9
 """Figures of chapter 02."""
 
 import timeit
@@ -93,7 +93,7 @@ def cost_per_number():
 
 def plot_cost(costs):
     """Seconds for one number against the size of the arrays."""
-    figure, axis = plt.subplots(figsize=(4.9, 2.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(4.9, 2.1), layout="constrained")
     for (name, seconds), style in zip(costs.items(), ("o-", "s-", "^-")):
         axis.loglog(SIZES, np.array(seconds) * 1e9, style, label=name)
     axis.set(xlabel="numbers in each array", ylabel="nanoseconds for one number")
@@ -129,7 +129,7 @@ def memory_profile(module, depth=12, size=1 << 15):
 
 def plot_memory():
     """The profile of levels 2 and 3, side by side in one panel."""
-    figure, axis = plt.subplots(figsize=(4.9, 2.5), layout="constrained")
+    figure, axis = plt.subplots(figsize=(4.9, 2.1), layout="constrained")
     for name, module in (("level 2", level2_vectorized), ("level 3", level3_memory_efficient)):
         held, forward = memory_profile(module)
         axis.plot(held, label=f"{name}, peak {held.max():.0f}")
@@ -141,7 +141,7 @@ def plot_memory():
 
 def plot_line(data, history):
     """Samples with the line after 1, 5 and all epochs, and the loss."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(5.6, 2.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(5.6, 2.1), layout="constrained")
     x, y = np.array(data).T
     left.plot(x, y, ".", color=GREY)
     ends = np.array([-1.0, 1.0])
@@ -158,7 +158,7 @@ def plot_line(data, history):
 def plot_table(table, models):
     """Errors by epoch, predictions by age; `models` maps a name to what train_table.train gives."""
     from tangled.t02_autograd.train_table import errors, least_squares
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.2, 2.7), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.2, 2.3), layout="constrained")
     for function in (lambda x: table.y.mean(), least_squares(table)):
         left.axhline(errors(table, function)[0], color=GREY, lw=0.8, ls=":")
     age, share = table.rows[:, 1], np.linspace(0, 1, 60)
