@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:2b0374ba5b680b90
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:0d59536f12ba27bf
 """Chapter 27: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -69,6 +69,15 @@ def test_level3_needs_less_memory(level, layout, share):
     lean = peak_memory(rotation(level, shape, layout, in_place=True))
     full = peak_memory(rotation(plain, shape, layout))
     assert lean < share * full, f"{lean / full:.2f} of level 2's memory"
+
+
+@pytest.mark.levels(3)
+def test_level3_sees_complex_numbers(level):
+    """Neighbours in float32, in place: no buffer of the size of x, only a turn for each angle."""
+    shape = (1, 256, 4, 64)
+    size = peak_memory(lambda: np.ones(shape, np.float32))
+    peak = peak_memory(rotation(level, shape, "interleaved", in_place=True))
+    assert peak < 0.5 * size, f"{peak} bytes for an x of {size}"
 
 
 @pytest.mark.levels(3)
