@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:5b689a0bb4d467f2
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:c804728038162b10
 """Chapter 10: reading, preparing, counting, and an epoch, on each level."""
 
 import gzip
@@ -105,7 +105,7 @@ def ladders():
     yield preparing(20, LEVELS)
     yield preparing(128, FAST)
     yield counting(10_000, LEVELS)
-    yield epoch(10_000)
+    yield epoch(5_000)
 
 
 def unzipped():

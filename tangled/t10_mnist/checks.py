@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:4d40d0501ca8b7ae
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:56fd489211711a64
 """Chapter 10: files and arguments checked, for all levels and for yours."""
 
 import math
@@ -48,7 +48,8 @@ def pictures(images, least=0):
     if images.dtype != np.uint8:
         raise ValueError(f"images has dtype {images.dtype}; expected uint8, as in the file")
     if images.ndim < 2 or len(images) < least or math.prod(images.shape[1:]) == 0:
-        raise ValueError(f"images has shape {images.shape}; expected (N, ...), N at least {least}")
+        raise ValueError(f"images has shape {images.shape}; "
+                         f"expected (N, D, ...), N at least {least}, pixels in each")
     return images
 
 
@@ -134,6 +135,13 @@ def names(what, kept, given):
     if kept.keys() != given.keys():
         raise ValueError(f"{what} has {sorted(given)}; expected {sorted(kept)}, "
                          "as in the checkpoint")
+
+
+def record(path, found):
+    """Refuse a checkpoint that `train` did not write."""
+    if not {"history", "settings"} <= found.keys():
+        raise wrong(path, f"a record of {sorted(found)}", "history and settings, as train keeps")
+    return found
 
 
 def same_settings(path, kept, given):

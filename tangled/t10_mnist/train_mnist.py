@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:cf0e7e521dffef71
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:8969968961333744
 """Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tangled.data import DATA
+from tangled.data import DATA, wrong
 from tangled.t10_mnist import level3_memory_efficient as level
 
 SETTINGS = {"samples": 60_000, "epochs": 10, "batch": 128, "lr": 0.002, "weight_decay": 0.1,
@@ -22,8 +22,12 @@ SETTINGS = {"samples": 60_000, "epochs": 10, "batch": 128, "lr": 0.002, "weight_
 def load(split):
     """Images (N, 28, 28), bytes, and labels (N,) of "train" or "test", by our own reader."""
     prefix = DATA / "mnist" / {"train": "train", "test": "t10k"}[split]
-    return (level.read_idx(f"{prefix}-images-idx3-ubyte.gz"),
-            level.read_idx(f"{prefix}-labels-idx1-ubyte.gz"))
+    paths = [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
+    images, labels = map(level.read_idx, paths)
+    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
+        raise wrong(" with ".join(paths), f"shapes {images.shape} and {labels.shape}",
+                    "(N, 28, 28) and (N,)")
+    return images, labels
 
 
 @dataclass
@@ -109,7 +113,12 @@ def parse(argv):
                         "set aside, not deleted")
     parser.add_argument("--folder", default="checkpoints", help="of the checkpoints")
     parser.add_argument("--out", default="build/train_mnist.png", help="the figure")
-    return parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    for name, good, what in (("epochs", given.epochs > 0, "at least 1"), ("seed", given.seed >= 0,
+                             "at least 0"), ("dropout", 0 <= given.dropout < 1, "from 0 to below 1")):
+        if not good:
+            raise ValueError(f"{name} = {getattr(given, name)}; expected {what}")
+    return given
 
 
 def run(given, samples, training, test):
@@ -123,7 +132,8 @@ def run(given, samples, training, test):
     if done:
         print(f"{path} has {done} of {settings['epochs']} epochs"
               + (": finished (--fresh trains anew)" if done == settings["epochs"] else ": resuming"))
-    found = experiment(training, test, path, progress=True, watch=True, **settings)
+    with np.errstate(over="ignore", invalid="ignore"):          # `train` says it, in one line
+        found = experiment(training, test, path, progress=True, watch=True, **settings)
     print(f"{samples:6,d} pictures, {settings['epochs'] - done} epochs in {found.seconds:.1f} s: "
           f"{100 * found.accuracy:.2f} % right, +- {100 * found.error:.2f}, of "
           f"{len(found.target):,} {'held out' if given.validate else 'test'} pictures")
@@ -132,8 +142,8 @@ def run(given, samples, training, test):
 
 def main(argv=None):
     """The command: a small run, the large one, and a figure; the exit status."""
-    given = parse(argv)
     try:
+        given = parse(argv)
         training = load("train")
         test = tuple(a[50_000:] for a in training) if given.validate else load("test")
         most = 50_000 if given.validate else len(training[0])
@@ -145,8 +155,8 @@ def main(argv=None):
     except KeyboardInterrupt:
         print(f"\ninterrupted: whole epochs are in {given.folder}; the same command goes on from there")
         return 130
-    except (ValueError, OSError, FloatingPointError) as wrong:
-        print(wrong, file=sys.stderr)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 

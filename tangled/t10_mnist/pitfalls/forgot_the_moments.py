@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:bfeaec8173c90f3a
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:213c3be4ae650d3f
 # Pitfall 10.6: forgot the moments
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
@@ -96,7 +96,7 @@ def prepare(images, mean, std):
 
 
 def make_loader(images, labels, batch_size, mean, std, rng=None):
-    """Batches for `Engine`; a new order every epoch if there is a generator.
+    """Batches for `Engine`, as Chapter 6's `DataLoader` draws them: one permutation an epoch.
 
     Parameters
     ----------
@@ -188,12 +188,12 @@ def build_engine(model, steps, lr=0.002, weight_decay=0.1):
 
 
 def predict(model, loader):
-    """Logits for everything that a loader has, in evaluation mode.
+    """Logits for everything that a loader has, in evaluation mode; the mode is put back.
 
     Parameters
     ----------
     model : Module
-    loader : iterable of tuples (x, ..., target), at least one
+    loader : iterable of tuples (x, ..., target), at least one; x may share its memory
 
     Returns
     -------
@@ -422,6 +422,9 @@ def train(engine, loader, epochs, path=None, generators=None, validation=None, s
           progress=True):
     """`engine.fit` with a checkpoint after each epoch; goes on where a file leaves off.
 
+    It keeps the parts "model" and "optimizer", the generators, and a record of "history" and
+    "settings". Where no epoch is left, nothing is trained and nothing written.
+
     Parameters
     ----------
     engine : Engine whose optimiser has a state
@@ -435,7 +438,7 @@ def train(engine, loader, epochs, path=None, generators=None, validation=None, s
 
     Returns
     -------
-    history : dict of lists of float, a number for each epoch
+    history : dict of lists of float, a number for each epoch, named as by `engine.fit`
 
     Raises
     ------
@@ -449,9 +452,10 @@ def train(engine, loader, epochs, path=None, generators=None, validation=None, s
     generators = dict(generators or {})
     if path is not None and Path(path).exists():
         checkpoint = load_checkpoint(path)
-        check.same_settings(path, checkpoint.record["settings"], settings)
+        record = check.record(path, checkpoint.record)
+        check.same_settings(path, record["settings"], settings)
         checkpoint.restore(parts, generators)
-        history = checkpoint.record["history"]
+        history = record["history"]
 
     def after_epoch(new):
         for name, values in new.items():

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f07a3d02724d0528
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f6e0b9e65bdd41eb
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
@@ -29,7 +29,8 @@ def refused(level, path, data, *words):
     path.write_bytes(data)
     with pytest.raises(ValueError) as caught:
         level.read_idx(path)
-    for word in (path.name, "expected", *words):
+    assert str(caught.value).startswith(str(path)), f"{caught.value} names no file first"
+    for word in ("expected", *words):
         assert word in str(caught.value), f"no {word!r} in {caught.value}"
 
 
@@ -236,6 +237,16 @@ def test_broken_checkpoints(level, tmp_path):
 
 
 @reading
+def test_a_checkpoint_of_somebody_else(level, tmp_path):
+    """A whole file that `train` did not write has no history: one line that says so."""
+    path = tmp_path / "some.npz"
+    engine = level.build_engine(level.build_model(rng(0), (4, 3, 2)), 3)
+    level.save_checkpoint(path, {"model": engine.model, "optimizer": engine.optimizer}, note="x")
+    with pytest.raises(ValueError, match=r"some\.npz: .*note.*expected history"):
+        level.train(engine, [], 2, path, progress=False)
+
+
+@reading
 def test_checkpoints_hold_no_objects(level, tmp_path):
     """What only a pickle could hold is refused, and the old file stays."""
     path = tmp_path / "some.npz"
@@ -287,7 +298,7 @@ def test_program(tmp_path, monkeypatch, capsys):
     """Trains, does not repeat itself, sets aside what it is told to, and is brief when wrong."""
     from tangled.t10_mnist import train_mnist
     pictures = rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8), rng(1).integers(0, 10, 40)
-    monkeypatch.setattr(train_mnist, "load", lambda split: pictures)
+    monkeypatch.setattr(train_mnist.level, "read_idx", lambda path: pictures["labels" in path])
     monkeypatch.setattr(train_mnist, "save", lambda *arguments: None)
     command = ["--samples", "30", "--epochs", "2", "--folder", str(tmp_path)]
 
@@ -304,7 +315,16 @@ def test_program(tmp_path, monkeypatch, capsys):
     assert status == 1 and err.count("\n") == 1 and path.name in err and "--fresh" in err
     status, out, _ = run("--fresh")
     assert status == 0 and "set aside" in out and len(list(tmp_path.glob("*.npz"))) == 2
-    assert run("--samples", "50")[2] == "samples = 50; expected 1 to 40\n"
+    for option, value, what in (("samples", 50, "1 to 40"), ("epochs", 0, "at least 1"),
+                                ("seed", -1, "at least 0"), ("dropout", 1.5, "from 0 to below 1")):
+        assert run(f"--{option}", str(value)) == (1, "", f"{option} = {value}; expected {what}\n")
+    with np.errstate(all="warn"):
+        _, _, err = run("--lr", "1e30")
+    assert err.startswith("the loss of epoch") and err.count("\n") == 1
+    monkeypatch.setattr(train_mnist.level, "read_idx", lambda path: pictures[1])
+    status, _, err = run()
+    assert status == 1 and err.count("\n") == 1 and "train-images" in err and "expected" in err
+    monkeypatch.setattr(train_mnist.level, "read_idx", lambda path: pictures["labels" in path])
     monkeypatch.setattr(train_mnist.level, "train", lambda *a, **k: signal.raise_signal(signal.SIGINT))
     status, out, _ = run("--seed", "1")
     assert status == 130 and "the same command goes on" in out
