@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def failure_on(module: str, item, seconds: float) -> BaseException | None:
     try:
         arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
         arguments["level"] = importlib.import_module(module)
+        emptied(arguments.get("tmp_path"))
         with contextlib.redirect_stdout(io.StringIO()), guarded(seconds, learner=False):
             item.obj(**arguments)
         said = changed_inputs(item)
@@ -79,6 +81,15 @@ def failure_on(module: str, item, seconds: float) -> BaseException | None:
         return None
     except BaseException as error:
         return innermost(error)
+
+
+def emptied(folder: Path | None) -> None:
+    """Remove what the first run left in the test's folder: the next one must find it as that did."""
+    for entry in folder.iterdir() if folder else ():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
 
 
 def same_failure(mine: BaseException, theirs: BaseException) -> bool:

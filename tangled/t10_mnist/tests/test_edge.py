@@ -1,8 +1,9 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f6e0b9e65bdd41eb
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:5a8101ed62504e6c
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
 import io
+import os
 import signal
 import struct
 import zipfile
@@ -266,6 +267,20 @@ def test_checkpoints_run_nothing(level, tmp_path):
         archive.writestr("a/v.npy", evil.getvalue())
     with pytest.raises(ValueError, match=r"some\.npz: .*expected"):
         level.load_checkpoint(path)
+
+
+@reading
+def test_the_new_file_replaces_the_old_one(level, tmp_path):
+    """It is moved into place, not written over: who has the old one open, still reads all of it."""
+    path, other = tmp_path / "some.npz", tmp_path / "second name.npz"
+    level.save_checkpoint(path, {"a": Arrays(w=np.ones(2))}, epoch=1)
+    os.link(path, other)                        # a second name for the same bytes on the disk
+    before = path.read_bytes()
+    level.save_checkpoint(path, {"a": Arrays(w=np.zeros(2))}, epoch=2)
+    assert level.load_checkpoint(path).record == {"epoch": 2}
+    untouched = other.read_bytes() == before
+    assert untouched, "the old checkpoint was written over; expected os.replace"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["second name.npz", "some.npz"]
 
 
 @reading
