@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:8969968961333744
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f6229d608de8bff4
 """Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
@@ -156,7 +156,8 @@ def main(argv=None):
         print(f"\ninterrupted: whole epochs are in {given.folder}; the same command goes on from there")
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
-        print(error, file=sys.stderr)
+        unnamed = isinstance(error, OSError) and error.errno and not error.filename
+        print(f"{error}: {given.folder}" if unnamed else error, file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:0600d7144b1ce239
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:e8dd0e7b7526c6bb
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
@@ -340,6 +340,11 @@ def test_program(tmp_path, monkeypatch, capsys):
     status, _, err = run()
     assert status == 1 and err.count("\n") == 1 and "train-images" in err and "expected" in err
     monkeypatch.setattr(train_mnist.level, "read_idx", lambda path: pictures["labels" in path])
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(train_mnist.level, "train", full)
+    assert run("--seed", "2")[2] == f"[Errno 28] No space left on device: {tmp_path}\n"
     monkeypatch.setattr(train_mnist.level, "train", lambda *a, **k: signal.raise_signal(signal.SIGINT))
     status, out, _ = run("--seed", "1")
     assert status == 130 and "the same command goes on" in out
