@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:034a3b3554186cf7
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:98a958bf60ef32dd
 """MNIST, level 3: one array for a file, one batch of floats. Shapes and errors as in level 2."""
 
 import gzip
@@ -85,7 +85,8 @@ def confusion_matrix(target, predicted, classes, out=None):
     out = np.zeros((classes, classes), np.int64) if out is None else out
     for start in range(0, len(target), BLOCK):
         piece = slice(start, start + BLOCK)
-        pairs = target[piece] * np.int64(classes)               # eq. 10.6
+        pairs = target[piece].astype(np.int64)                  # eq. 10.6
+        pairs *= classes
         pairs += predicted[piece].astype(np.int64)
         out += np.bincount(pairs, minlength=classes * classes).reshape(out.shape)
     return out

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:90b803852887bf25
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:6a4b8f2d142568c0
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -135,6 +135,21 @@ def test_counts_of_small_types(level):
     counts = level.confusion_matrix(target, predicted, 200)
     assert_close(counts[[199, 3], [150, 3]], np.array([2, 1]), what="counts of (199, 150) and (3, 3)")
     assert counts.sum() == 3
+    for kind in (np.uint64, np.int8, np.uint16):
+        small = np.array([1, 0, 1], kind)
+        counts = level.confusion_matrix(small, small[::-1], 2)
+        assert counts.tolist() == [[1, 0], [0, 2]] and counts.dtype == np.int64, kind
+
+
+@pytest.mark.value
+@pytest.mark.levels(3)
+def test_counts_are_added_to_what_is_given(level):
+    """Batch after batch into one matrix, as an evaluation does that never holds all answers."""
+    target, predicted = rng(1).integers(0, 4, (2, 30))
+    whole, out = level.confusion_matrix(target, predicted, 4), np.zeros((4, 4), np.int64)
+    for rows in (slice(0, 11), slice(11, 30)):
+        assert level.confusion_matrix(target[rows], predicted[rows], 4, out=out) is out
+    assert out.tolist() == whole.tolist()
 
 
 @pytest.mark.value

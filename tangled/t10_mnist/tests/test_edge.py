@@ -1,8 +1,9 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:e8dd0e7b7526c6bb
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:a20c85fc429d4863
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
 import io
+import json
 import os
 import signal
 import struct
@@ -234,6 +235,22 @@ def test_broken_checkpoints(level, tmp_path):
             level.load_checkpoint(path)
     np.savez(path, w=array)
     with pytest.raises(ValueError, match=r"some\.npz: .*expected"):
+        level.load_checkpoint(path)
+
+
+@reading
+def test_a_checkpoint_of_another_format(level, tmp_path):
+    """What a later version writes is not read as though it were this one's."""
+    path = tmp_path / "some.npz"
+    level.save_checkpoint(path, {"a": Arrays(w=np.ones(2))})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    record = json.loads(members["record.json"])
+    record["format"] += "0"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (members | {"record.json": json.dumps(record)}).items():
+            archive.writestr(name, data)
+    with pytest.raises(ValueError, match=r"some\.npz: .*format.*expected"):
         level.load_checkpoint(path)
 
 
