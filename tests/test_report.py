@@ -266,13 +266,14 @@ def test_tries(level):
     assert max(int(n) for n in re.findall(r"run (\d)\.", graded.text)) == runs
 
 
-def test_a_measurement_that_fails_equals_no_pitfall(repo):
-    """Growth that fails on the learner's file and on a pitfall as well says nothing about why."""
-    path = repo / "tangled" / PACKAGE / "tests" / "test_growth.py"
-    path.write_text("import pytest\n\n@pytest.mark.performance\n@pytest.mark.levels(2)\n"
-                    "def test_growth(level):\n    assert False, 'grows as n^2.1'\n")
+@pytest.mark.parametrize("marker, grading", [("performance", ()), ("value", ("--level", "3"))])
+def test_a_failure_that_says_nothing_equals_no_pitfall(repo, marker, grading):
+    """A measurement, and a test that is wrong itself, fail on the pitfalls too: that explains nothing."""
+    path = repo / "tangled" / PACKAGE / "tests" / "test_wrong.py"
+    path.write_text(f"import pytest\n\n@pytest.mark.{marker}\n@pytest.mark.levels(2, 3)\n"
+                    "def test_wrong(level):\n    assert False, 'grows as n^2.1'\n")
     try:
-        graded = run(repo, "-k", "test_growth")
+        graded = run(repo, "-k", "test_wrong", *grading)
     finally:
         path.unlink()
     assert graded.status == 1 and "grows as n^2.1" in graded.text and "equal" not in graded.text

@@ -51,6 +51,10 @@ def place_of(pitfall: dict) -> str:
 def matching(error: BaseException, item, package: str) -> list[dict]:
     """The pitfalls on which the test fails in the same way, in the order of the chapter."""
     error, start, found = innermost(error), time.monotonic(), []
+    if item.callspec.params["level"] != "level2":
+        right = failure_on(f"tangled.{package}.level2_vectorized", item, SECONDS)
+        if right is not None and same_failure(error, right):
+            return []                           # the test fails on the solution as well: no mistake of this code
     for pitfall in pitfalls_of(package):
         left = SECONDS - (time.monotonic() - start)
         if left <= 0:
