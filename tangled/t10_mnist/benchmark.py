@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:c804728038162b10
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:89d29ab291e63ccc
 """Chapter 10: reading, preparing, counting, and an epoch, on each level."""
 
 import gzip
@@ -21,10 +21,10 @@ FAST = {name: LEVELS[name] for name in ("level 2", "level 3")}
 
 
 def with_torch(calls, make):
-    """The calls, and PyTorch's where it is installed."""
+    """The calls, and PyTorch's where it is installed: tensors in and out, and no checks."""
     if torch_available():
-        from tangled.t10_mnist import level4_pytorch_reference
-        calls["level 4"] = make(level4_pytorch_reference)
+        import torch
+        calls["level 4"] = make(torch)
     return calls
 
 
@@ -37,17 +37,27 @@ def reading(name, path, levels):
 def preparing(count, levels):
     """Standardise `count` pictures."""
     images = load_mnist("test")[0][:count]
-    call = lambda level: lambda: level.prepare(images, 33.3, 78.6)
-    return Ladder(f"prepare {count:,} pictures",
-                  with_torch({key: call(level) for key, level in levels.items()}, call))
+
+    def of_torch(torch):
+        pixels = torch.from_numpy(images)
+        return lambda: pixels.flatten(1).float().sub_(33.3).div_(78.6)
+
+    calls = {key: lambda level=level: level.prepare(images, 33.3, 78.6)
+             for key, level in levels.items()}
+    return Ladder(f"prepare {count:,} pictures", with_torch(calls, of_torch))
 
 
 def counting(count, levels):
     """A confusion matrix of `count` answers."""
     target, predicted = np.random.default_rng(0).integers(0, 10, (2, count), dtype=np.uint8)
-    call = lambda level: lambda: level.confusion_matrix(target, predicted, 10)
-    return Ladder(f"confusion matrix of {count:,} answers",
-                  with_torch({key: call(level) for key, level in levels.items()}, call))
+
+    def of_torch(torch):
+        true, said = torch.from_numpy(target), torch.from_numpy(predicted)
+        return lambda: (true.long() * 10 + said).bincount(minlength=100).reshape(10, 10)
+
+    calls = {key: lambda level=level: level.confusion_matrix(target, predicted, 10)
+             for key, level in levels.items()}
+    return Ladder(f"confusion matrix of {count:,} answers", with_torch(calls, of_torch))
 
 
 def epoch_of_level(level, images, labels, batch=128):
