@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:0f9f64ee90b84fa2
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:245d53dda895ad60
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -68,7 +68,7 @@ def unbroadcast(grad, shape):
     first, last = axes[0], axes[-1] + 1
     if last - first > len(axes) or grad.dtype.char not in "fd" or not grad.flags.c_contiguous:
         total = grad.sum(axis=axes, dtype=check.wide(grad).dtype)
-        return total.astype(grad.dtype, copy=False).reshape(shape)
+        return np.asarray(total, grad.dtype).reshape(shape)
     after = math.prod(grad.shape[last:])
     before, count = math.prod(grad.shape[:first]), math.prod(grad.shape[first:last])
     run, ones = grad.reshape(before, count, after), np.ones(count, grad.dtype)

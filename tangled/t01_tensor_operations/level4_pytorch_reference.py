@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:612ca15733ee9bc8
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:589cbde16a0315a6
 """Level 4: the same operations in PyTorch; makes the golden outputs."""
 
 import numpy as np
@@ -34,6 +34,7 @@ def contiguous_strides(shape, itemsize=8, order="C"):
 
 def broadcast_shapes(*shapes):
     """torch.broadcast_shapes as a tuple of int."""
+    shapes = [check.lengths("shapes", shape) for shape in shapes]
     return tuple(checked("shapes", torch.broadcast_shapes, *shapes))
 
 
@@ -46,7 +47,7 @@ def broadcast_to(x, shape):
 def unbroadcast(grad, shape):
     """torch's own sum_to_size: the adjoint of expand; an array of `shape`."""
     grad, shape = check.stretched(grad, shape)
-    return tensor(grad).sum_to_size(shape).numpy()
+    return tensor(grad).sum_to_size(shape).to(tensor(grad).dtype).numpy()
 
 
 def sliding_windows(x, window, step=1):
@@ -89,7 +90,11 @@ SPECS = {"matrix": ("ij,jk->ik", (3, 4), (4, 5)), "batch": ("bik,bkj->bij", (2, 
          "lonely": ("ijk,kl->il", (2, 3, 4), (4, 5)), "full": ("ij,ij->", (3, 4), (3, 4)),
          "two_inner": ("ikl,lkj->ji", (2, 3, 4), (4, 3, 5)),
          "hadamard": ("bi,ib->ib", (3, 4), (4, 3)),
-         "diagonals": ("iik,jkj->ijk", (3, 3, 2), (4, 2, 4))}
+         "diagonals": ("iik,jkj->ijk", (3, 3, 2), (4, 2, 4)),
+         "batch_order": ("hbik,bkhj->bihj", (2, 3, 4, 5), (3, 5, 2, 6)),
+         "names": ("zyx,xzw->wyz", (2, 3, 4), (4, 2, 5)),
+         "capitals": ("Bka,akB->Ba", (2, 3, 4), (4, 3, 2)),
+         "scattered": ("aibj,bkca->jkib", (2, 3, 4, 5), (4, 6, 3, 2))}
 STRETCHED = [((4,), (3, 4)), ((3, 1), (3, 4)), ((2, 1, 4), (2, 3, 4)), ((), (2, 3)),
              ((1, 3, 1), (5, 2, 3, 4))]
 
@@ -104,9 +109,11 @@ def golden_cases(rng):
         out = einsum2(spec, a, b)
         yield Case(f"einsum_{name}", {"spec": spec, "a": a, "b": b}, {"out": out})
     x = rng.standard_normal((3, 4, 5)) * 4
-    for axis in (0, 1, -1):
-        yield Case(f"softmax_{axis}", {"x": x, "axis": axis}, {"out": softmax(x, axis)})
-        yield Case(f"logsumexp_{axis}", {"x": x, "axis": axis}, {"out": logsumexp(x, axis)})
+    for name, x in (("", x), ("_square", rng.standard_normal((4, 4, 4)) * 4)):
+        for axis in (0, 1, 2, -1, -2, -3):
+            case = {"x": x, "axis": axis}
+            yield Case(f"softmax{name}_{axis}", case, {"out": softmax(x, axis)})
+            yield Case(f"logsumexp{name}_{axis}", case, {"out": logsumexp(x, axis)})
     for k, (small, large) in enumerate(STRETCHED):       # the gradient of expand, by autograd
         x, g = tensor(rng.standard_normal(small)).requires_grad_(), rng.standard_normal(large)
         x.expand(large).backward(tensor(g))

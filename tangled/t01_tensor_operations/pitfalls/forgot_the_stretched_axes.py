@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:956dcd0b454d9fda
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:d63cd53a0704d47e
 # Pitfall 1.1: forgot the stretched axes
 """Level 2: tensor operations over whole arrays; broadcasts and windows are views."""
 
@@ -91,7 +91,7 @@ def unbroadcast(grad, shape):
     if not axes:
         return grad
     total = grad.sum(axis=axes, dtype=check.wide(grad).dtype)        # eq. 1.4
-    return total.astype(grad.dtype, copy=False).reshape(shape)
+    return np.asarray(total, grad.dtype).reshape(shape)
 
 
 def sliding_windows(x, window, step=1):

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:e60729febb2b15bb
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:8d5d8b84bf013237
 # Pitfall 1.5: mean instead of sum
 """Level 2: tensor operations over whole arrays; broadcasts and windows are views."""
 
@@ -92,7 +92,7 @@ def unbroadcast(grad, shape):
     if not axes:
         return grad
     total = grad.mean(axis=axes, dtype=check.wide(grad).dtype)
-    return total.astype(grad.dtype, copy=False).reshape(shape)
+    return np.asarray(total, grad.dtype).reshape(shape)
 
 
 def sliding_windows(x, window, step=1):

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:3a8a20acdf55407c
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:7e58534f090990b8
 # Pitfall 1.4: strides from the wrong end
 """Level 2: tensor operations over whole arrays; broadcasts and windows are views."""
 
@@ -92,7 +92,7 @@ def unbroadcast(grad, shape):
     if not axes:
         return grad
     total = grad.sum(axis=axes, dtype=check.wide(grad).dtype)        # eq. 1.4
-    return total.astype(grad.dtype, copy=False).reshape(shape)
+    return np.asarray(total, grad.dtype).reshape(shape)
 
 
 def sliding_windows(x, window, step=1):
