@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:589cbde16a0315a6
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:361c4d1d3521ae36
 """Level 4: the same operations in PyTorch; makes the golden outputs."""
 
 import numpy as np
@@ -94,7 +94,8 @@ SPECS = {"matrix": ("ij,jk->ik", (3, 4), (4, 5)), "batch": ("bik,bkj->bij", (2, 
          "batch_order": ("hbik,bkhj->bihj", (2, 3, 4, 5), (3, 5, 2, 6)),
          "names": ("zyx,xzw->wyz", (2, 3, 4), (4, 2, 5)),
          "capitals": ("Bka,akB->Ba", (2, 3, 4), (4, 3, 2)),
-         "scattered": ("aibj,bkca->jkib", (2, 3, 4, 5), (4, 6, 3, 2))}
+         "scattered": ("aibj,bkca->jkib", (2, 3, 4, 5), (4, 6, 3, 2)),
+         "unsorted": ("wkvc,kczx->cxwzv", (2, 3, 4, 5), (3, 5, 6, 7))}
 STRETCHED = [((4,), (3, 4)), ((3, 1), (3, 4)), ((2, 1, 4), (2, 3, 4)), ((), (2, 3)),
              ((1, 3, 1), (5, 2, 3, 4))]
 

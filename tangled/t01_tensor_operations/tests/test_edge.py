@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:f60651efb23ee241
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:70cc4f5166b9f336
 """Empty axes, infinities, extreme values, and arguments that make no sense."""
 
 import numpy as np
@@ -50,11 +50,13 @@ def test_layouts_of_labels(level):
 
 LARGE = 65504.0
 EXTREMES = {
-    "softmax": [(np.full((2, 70), LARGE), -1), (np.array([[LARGE, -LARGE], [0.0, -LARGE]]), 0)],
-    "logsumexp": [(np.full((2, 70), LARGE), -1), (np.array([[60000.0, -LARGE], [0.0, -LARGE]]), 0)],
+    "softmax": [(np.full((2, 70), LARGE), -1), (np.array([[LARGE, -LARGE], [0.0, -LARGE]]), 0),
+                (np.zeros((5000, 2)), 0)],
+    "logsumexp": [(np.full((2, 70), LARGE), -1), (np.array([[60000.0, -LARGE], [0.0, -LARGE]]), 0),
+                  (np.zeros((5000, 2)), 0)],
     "matmul": [(np.full((2, 3000), 0.5), np.full((3000, 2), 1.0))],
     "einsum2": [("ik,k->i", np.full((2, 3000), 0.5), np.full(3000, 1.0)),
-                ("ik,j->ij", np.full((2, 3000), 1.0), np.full(3, 0.5))],
+                ("ki,j->ij", np.full((3000, 2), 1.0), np.full(3, 0.5))],
     "unbroadcast": [(np.ones((3000, 2)), (2,)), (np.ones((2, 3000)), (2, 1))],
 }
 
