@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:d180f8834e110bcc
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:8566ea53f9f6d9f0
 """Shapes, values and adjoints of the tensor operations."""
 
 import itertools
@@ -240,7 +240,7 @@ def test_softmax_with_rows_apart(level):
         with np.errstate(invalid="ignore"):
             e = np.exp(part.astype(float) - part.max(-1, keepdims=True))
             expected = e / e.sum(-1, keepdims=True)
-        assert_close(level.softmax(part), expected, tol=1e-6, what="softmax", dtype=np.float32)
+        assert_close(level.softmax(part), expected, tol=5e-7, what="softmax", dtype=np.float32)
 
 
 @pytest.mark.value
