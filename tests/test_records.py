@@ -64,7 +64,8 @@ def test_the_best_call_is_a_column(book):
 def test_merging_keeps_the_rest(book):
     store("a", "b")
     before = json.loads(recording.path_of(90).read_text())
-    recording.store_run(90, "train_x", values={"accuracy": np.float64(0.123456789)}, curves={"loss": [1, 0.5]}, seconds=3)
+    recording.store_run(90, "train_x", values={"accuracy": np.float64(0.123456789)},
+                        curves={"loss": [1, 0.5]}, seconds=3)
     recording.store_ladders(90, [ladder("b", 5.0, 1.0)])
     after = json.loads(recording.path_of(90).read_text())
     assert after["ladders"]["a"] == before["ladders"]["a"] and after["ladders"]["b"] != before["ladders"]["b"]
@@ -104,7 +105,8 @@ def test_arrays(book):
     recording.store_run(90, "train_x", arrays={"weights": arrays})
     assert path.read_bytes() == first
     found = records.record(90).run("train_x").arrays("weights")
-    assert found["W"].dtype == np.float32 and found["W"].shape == (5, 7) and found["steps"].dtype == arrays["steps"].dtype
+    assert found["W"].dtype == np.float32 and found["W"].shape == (5, 7)
+    assert found["steps"].dtype == arrays["steps"].dtype
     np.testing.assert_allclose(found["W"], arrays["W"], rtol=1e-3)
     np.testing.assert_array_equal(found["t"], arrays["t"])
     path.write_bytes(first[:-1] + b"x")
@@ -124,7 +126,7 @@ def test_what_is_missing_is_named(book):
     with pytest.raises(FileNotFoundError, match="TOPIC=90 ARGS=--record"):
         records.record(90)
     store("a")
-    with pytest.raises(KeyError, match="no ladder 'b' in t90.json; there are: a"):
+    with pytest.raises(KeyError, match=r"no ladder 'b' in t90.json; there are: a"):
         records.record(90).ladder("b")
     with pytest.raises(KeyError, match="make train TOPIC=90"):
         records.record(90).run("train_x")
@@ -149,7 +151,7 @@ def test_nothing_is_compared_with_itself(book):
     store("a", "b")
     r = records.record(90)
     a = r.ladder("a")
-    with pytest.raises(ValueError, match="itself .90/a/level 3/seconds."):
+    with pytest.raises(ValueError, match=r"itself .90/a/level 3/seconds."):
         records.says("as fast", a.seconds("level 3"), r.ladder("a").seconds("level 3"))
     assert records.says("as fast", a.seconds("level 3"), r.ladder("b").seconds("level 3"))
     for level, to in (("level 3", "level 3"), ("level 4", "level 4"), ("level 4", "best PyTorch")):

@@ -67,7 +67,8 @@ def markdown(root: Path) -> str:
 def machine(by: dict) -> str:
     """`AMD EPYC with AVX-512, one thread, Python 3.11.7, NumPy 2.4.6, PyTorch 2.13.0.`"""
     torch = f", PyTorch {by['torch']}" if by.get("torch") else ""
-    return f"{by['machine']} with {by['instructions']}, {by['threads']}, Python {by['python']}, NumPy {by['numpy']}{torch}."
+    return (f"{by['machine']} with {by['instructions']}, {by['threads']}, Python {by['python']}, "
+            f"NumPy {by['numpy']}{torch}.")
 
 
 def row_of(topic: int, name: str, rows: dict) -> str:
