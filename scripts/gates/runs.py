@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts.gates.structure import place, topics
+from scripts.tangling.pitfalls import build, stem
 
 LIMIT = 900  # seconds for the tests of one topic
 
@@ -124,7 +125,7 @@ def pitfalls(book) -> list[str]:
 
 
 def pitfall_of(chapter, name: str) -> list[str]:
-    file = Path("tangled", chapter.package, "pitfalls", name.replace("-", "_") + ".py")
+    file = build(Path("."), chapter.package)[stem(name)].path
     line = next(chunk.line for chunk in chapter.chunks if chunk.pitfall == name)
     if why := unusable(file, chapter):
         return [f"{chapter.path}:{line}: pitfall {name!r} cannot be loaded: {why}"]
