@@ -1,9 +1,9 @@
 """Several files in the place of level 2, one after another in one process: `python -m scripts.gates.trial`.
 
-Read from stdin, as JSON: `[{"name": …, "file": …, "tests": ["tangled/t27_x/tests/test_basic.py::test_y", …],
-"first": true}, …]`; a line of JSON is written for each, `{"name": …, "outcomes": {test: "passed" | "failed" |
-"skipped"}, "tail": …}`. `first`: stop at the first failure. Importing NumPy, PyTorch and pytest takes longer than
-most of the tests, so it is done once.
+Read from stdin, as JSON: `[{"name": …, "package": …, "file": …, "tests": [pytest's ids], "first": true}, …]`. A line
+of JSON is written for each: `{"name": …, "unusable": "" or why, "outcomes": {test: "passed" | "failed" | "skipped"},
+"tail": …}`. `first`: stop at the first failure. Importing NumPy, PyTorch and pytest takes longer than most of the
+tests, so it is done once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
+
+from scripts.grading.levels import Unusable, load_file
 
 
 class Outcomes:
@@ -36,11 +39,15 @@ class Outcomes:
 def tried(job: dict) -> dict:
     """One file, tested."""
     plugin, said = Outcomes(), io.StringIO()
+    try:
+        load_file(Path(job["file"]), job["package"])
+    except Unusable as error:                        # each test would fail, and that would prove nothing
+        return {"name": job["name"], "unusable": str(error), "outcomes": {}, "tail": ""}
     arguments = [*job["tests"], "--impl", job["file"], "-q", "--tb=line", "-p", "no:cacheprovider",
                  *(["-x"] if job.get("first") else [])]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         pytest.main(arguments, plugins=[plugin])
-    return {"name": job["name"], "outcomes": plugin.found,
+    return {"name": job["name"], "unusable": "", "outcomes": plugin.found,
             "tail": " ".join(said.getvalue().strip().split("\n")[-3:])}
 
 
