@@ -1,4 +1,4 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:7dfd1e51971784e5
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:a2eee663563ccf33
 """Shapes, values and gradients of the five challenges."""
 
 import numpy as np
@@ -26,7 +26,8 @@ def test_matmul_golden(level, golden, name):
 def test_matmul_keeps_the_type(level):
     """float32 and integers come back as they went in, also from transposed operands."""
     a = rng(1).standard_normal((3, 4)).astype(np.float32)
-    for x in (a, (9 * a).astype(np.int32), (9 * a).astype(np.int64) + 2**28):
+    assert level.matmul([[2**60 + 1]], [[1]]).tolist() == [[2**60 + 1]]      # no float64
+    for x in (a, (9 * a).astype(np.int32)):
         assert_close(level.matmul(x, x.T), x @ x.T, what="matmul", dtype=x.dtype)
     assert_close(level.matmul([[1, 2]], [[3.0], [4.0]]), np.array([[11.0]]), what="matmul of lists")
 

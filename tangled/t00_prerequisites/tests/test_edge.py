@@ -1,4 +1,4 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:f25622e549c23155
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:c2a80e878a61d7f7
 """What happens at the borders: empty axes, huge numbers, arguments that make no sense."""
 
 import numpy as np
@@ -54,7 +54,7 @@ def test_refuses_what_has_no_result(level):
     expect_value_error("x", level.softmax, 1.0)
     expect_value_error("x", level.sine_of_square, np.arange(3))
     _, cache = level.sine_of_square(np.ones((3, 2)))
-    for dout in (np.ones(2), np.ones((1, 2)), 1.0, np.ones((3, 2), int)):
+    for dout in (np.ones(2), np.ones((1, 2)), np.ones((2, 3)), 1.0, np.ones((3, 2), int)):
         expect_value_error("dout", level.sine_of_square_backward, dout, cache)
 
 
