@@ -1,5 +1,14 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:4f973830d3c15ada
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:7ae9860100053350
 """Backpropagation."""
+
+from tangled.t06_backpropagation.modules import (
+    Module,
+    Parameter,
+)
+
+from tangled.t06_backpropagation.gradient_checking import (
+    gradient_check,
+)
 
 from tangled.t06_backpropagation.level2_vectorized import (
     CrossEntropyLoss,
@@ -8,12 +17,8 @@ from tangled.t06_backpropagation.level2_vectorized import (
     GradientDescent,
     Linear,
     MSELoss,
-    Module,
-    Parameter,
-    Progress,
     ReLU,
     Sequential,
-    gradient_check,
     linear_backward,
     mlp_backward,
     mse_backward,
@@ -30,7 +35,6 @@ __all__ = [
     "MSELoss",
     "Module",
     "Parameter",
-    "Progress",
     "ReLU",
     "Sequential",
     "gradient_check",
