@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:7ae9860100053350
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:785715ea8d51d826
 """Backpropagation."""
 
 from tangled.t06_backpropagation.modules import (
@@ -8,6 +8,10 @@ from tangled.t06_backpropagation.modules import (
 
 from tangled.t06_backpropagation.gradient_checking import (
     gradient_check,
+)
+
+from tangled.t06_backpropagation.progress import (
+    Progress,
 )
 
 from tangled.t06_backpropagation.level2_vectorized import (
@@ -35,6 +39,7 @@ __all__ = [
     "MSELoss",
     "Module",
     "Parameter",
+    "Progress",
     "ReLU",
     "Sequential",
     "gradient_check",

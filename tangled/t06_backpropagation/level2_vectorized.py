@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:3095cc0fbc638750
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:fe8d6ca0d038ef7f
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
 import numpy as np
@@ -176,38 +176,38 @@ class Sequential(Module):
     """
 
     def __init__(self, *modules):
-        self.modules = check.modules(modules, Module)
+        self.layers = check.modules(modules, Module)
 
     def members(self):
         """[("0", first), ("1", second), ...]."""
-        return [(str(k), module) for k, module in enumerate(self.modules)]
+        return [(str(k), module) for k, module in enumerate(self.layers)]
 
     def __len__(self):
-        return len(self.modules)
+        return len(self.layers)
 
     def __getitem__(self, k):
-        return self.modules[k]
+        return self.layers[k]
 
     @property
     def input_grad(self):
         """That of the first module."""
-        return not self.modules or self.modules[0].input_grad
+        return not self.layers or self.layers[0].input_grad
 
     @input_grad.setter
     def input_grad(self, wanted):
         """Hand it on to the first module."""
-        if self.modules:
-            self.modules[0].input_grad = wanted
+        if self.layers:
+            self.layers[0].input_grad = wanted
 
     def forward(self, x):
         """x through all modules; the shape is the last one's."""
-        for module in self.modules:
+        for module in self.layers:
             x = module(x)
         return x
 
     def backward(self, dout):
         """dout back through all modules, the last one first."""
-        for module in reversed(self.modules):
+        for module in reversed(self.layers):
             dout = module.backward(dout)
         return dout
 
