@@ -1,17 +1,11 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:785715ea8d51d826
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:edc3eb345922c006
 """Backpropagation."""
 
-from tangled.t06_backpropagation.modules import (
+from tangled.t06_backpropagation.base import (
     Module,
     Parameter,
-)
-
-from tangled.t06_backpropagation.gradient_checking import (
-    gradient_check,
-)
-
-from tangled.t06_backpropagation.progress import (
     Progress,
+    gradient_check,
 )
 
 from tangled.t06_backpropagation.level2_vectorized import (

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:fe8d6ca0d038ef7f
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:66f188e79fc6ad3e
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
 import numpy as np
@@ -12,9 +12,12 @@ from tangled.t05_mlp_forward import (
     relu,
     softmax_cross_entropy,
 )
-from tangled.t06_backpropagation.gradient_checking import gradient_check  # noqa: F401
-from tangled.t06_backpropagation.modules import Module, Parameter
-from tangled.t06_backpropagation.progress import Progress
+from tangled.t06_backpropagation.base import (
+    Module,
+    Parameter,
+    Progress,
+    gradient_check,  # noqa: F401, stands beside its module
+)
 
 
 def linear_backward(dout, cache, input_grad=True):

@@ -1,5 +1,10 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:00affbd366f3b6b5
-"""Parameters and modules: what every layer, cell and block of the book is made of."""
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:213294ae33cb4d0b
+"""Parameters, modules, their check: what every layer, cell and block of the book is made of."""
+
+import copy
+import math
+import sys
+import time
 
 import numpy as np
 
@@ -191,3 +196,96 @@ def _members_in(name, value):
     elif isinstance(value, dict):
         items = value.items()
     return [pair for k, item in items for pair in _members_in(f"{name}.{k}", item)]
+
+
+class Progress:
+    """A bar on one line of stderr: [######----] 12/50  loss 0.0123.
+
+    Parameters
+    ----------
+    total : int, steps until the bar is full
+    show : True to show it if stderr is a terminal, "always", or False
+    """
+
+    WIDTH, PAUSE = 30, 0.1              # characters; seconds between two prints
+
+    def __init__(self, total, show=True):
+        self.total, self.done, self.last, self.longest = total, 0, -math.inf, 0
+        self.shown = show == "always" or (bool(show) and sys.stderr.isatty())
+
+    def advance(self, text):
+        """One step further; `text` stands behind the bar."""
+        self.done += 1
+        now = time.monotonic()
+        if self.shown and (now - self.last >= self.PAUSE or self.done == self.total):
+            self.last = now
+            bar = "#" * (self.WIDTH * self.done // self.total)
+            line = f"[{bar:-<{self.WIDTH}}] {self.done}/{self.total}  {text}"
+            self.longest = max(self.longest, len(line))
+            print(f"\r{line:<{self.longest}}", end="", file=sys.stderr, flush=True)
+
+    def close(self):
+        """End the line."""
+        if self.shown and self.done:
+            print(file=sys.stderr)
+
+
+def gradient_check(module, x, rng, step=6e-6):
+    """Compare the gradients of a module with central differences, in float64, every entry.
+
+    Parameters
+    ----------
+    module : Module without randomness; it is copied and stays as it is
+    x : ndarray, an input; or a tuple of inputs, of which arrays of floats are differentiated
+    rng : numpy.random.Generator, for the weights of the outputs
+    step : float, half the distance of the two points (eq. 6.14), relative to entries
+        larger than 1
+
+    Returns
+    -------
+    errors : dict from "x" (or "x0", "x1", ... for a tuple) and the names of the parameters to
+        their largest error, relative to the entry, a hundredth of the largest entry, or 1e-3,
+        whichever is largest
+    """
+    check.generator(rng)
+    module = copy.deepcopy(module).astype(np.float64)
+    several = isinstance(x, tuple)
+    inputs = [_float64(value) for value in (x if several else (x,))]
+    shapes = [out.shape for out in _outputs(module(*inputs))]
+    weights = [rng.standard_normal(shape) for shape in shapes]
+    douts = tuple(w.copy() for w in weights)
+    dxs = module.backward(douts if len(douts) > 1 else douts[0])
+    pairs = zip(inputs, dxs if isinstance(dxs, tuple) else (dxs,), strict=True)
+    grads = {f"x{k}" if several else "x": (value, 0.0 if dx is None else dx.copy())
+             for k, (value, dx) in enumerate(pairs)
+             if value.dtype == np.float64 and (module.input_grad or dx is not None)}
+    grads |= {name: (p.data, p.grad.copy()) for name, p in module.named_parameters()}
+
+    def f():
+        return sum(np.sum(w * out) for w, out in zip(weights, _outputs(module(*inputs))))
+    return {name: _largest_error(f, array, grad, step) for name, (array, grad) in grads.items()}
+
+
+def _float64(value):
+    """A copy of a value as an array: numbers with a fraction in float64, others as they are."""
+    value = np.array(value)
+    return value.astype(np.float64) if value.dtype.kind == "f" else value
+
+
+def _outputs(out):
+    """What a module returned, as a tuple of arrays."""
+    return tuple(map(np.asarray, out if isinstance(out, tuple) else (out,)))
+
+
+def _largest_error(f, array, grad, step):
+    """Largest relative error of `grad` against central differences of f() in each entry."""
+    numeric = np.zeros_like(array)
+    for index in np.ndindex(array.shape):
+        kept, h = array[index], step * max(1.0, abs(array[index]))
+        array[index] = kept + h
+        above = f()
+        array[index] = kept - h
+        numeric[index] = (above - f()) / (2 * h)                # eq. 6.13
+        array[index] = kept
+    scale = np.maximum(np.abs(numeric), 0.01 * np.abs(numeric).max(initial=0.1))
+    return float(np.max(np.abs(grad - numeric) / scale, initial=0.0))
