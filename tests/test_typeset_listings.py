@@ -85,7 +85,8 @@ def test_listings_below_twelve_lines_stay_whole_and_longer_ones_keep_three(tmp_p
     """Whatever is left of the page: no short listing is divided, and no foot stands alone."""
     filler = lambda n: f"#v({n}cm)\n\n"
     body = "".join(filler(18 + n / 3) + listing(11, f"s{n}x", f"Foot s{n}x.")
-                   + "#pagebreak()\n" + filler(18 + n / 3) + listing(30, f"m{n}x", f"Foot m{n}x.") + "#pagebreak()\n" for n in range(9))
+                   + "#pagebreak()\n" + filler(18 + n / 3) + listing(30, f"m{n}x", f"Foot m{n}x.")
+                   + "#pagebreak()\n" for n in range(9))
     found = pages(tmp_path, body)
     on = lambda text: next(k for k, page in enumerate(found) if text in page)
     for n in range(9):
