@@ -21,6 +21,7 @@ from scripts.weaving.kernel import PRELUDE, Unit
 
 MODULE = re.compile(r"\btangled(?:\.\w+)+")
 FILE = re.compile(r"^[\w./-]+\.\w+$")
+RECORD = re.compile(r"\brecord\((\d*)")
 PARTS = ("numpy", "matplotlib", "matplotlib-inline", "ipython", "torch")
 
 
@@ -68,9 +69,20 @@ def closure(sources: list[str], root: Path) -> tuple[set[Path], set[str], bool]:
                 files |= strings
                 whole = whole or "getsource" in body
     found = {name for name in files if (root / name).is_file()}
+    if any(p.stem == "records" for p in modules):
+        found |= recorded(text + "".join(p.read_text(encoding="utf-8") for p in modules if p.parent.name[:1] == "t"
+                                         and p.parent.name[1:3].isdigit()), root)
     if any("data" in p.stem for p in modules) and (root / "data").is_dir():
         found |= {p.relative_to(root).as_posix() for p in (root / "data").glob("MANIFEST*")}
     return modules, found, whole
+
+
+def recorded(text: str, root: Path) -> set[str]:
+    """The files of golden/records/ that `record(9)` in the sources reads; all where a topic is not a plain number."""
+    topics = set(RECORD.findall(text)) - {""}
+    plain = topics and all(re.match(r"record\(\d+\)", m[0]) for m in re.finditer(r"\brecord\([^)]*\)?", text))
+    marks = [f"t{int(topic):02d}[._]*" for topic in topics] if plain else ["t*"]
+    return {path.relative_to(root).as_posix() for mark in marks for path in (root / "golden/records").glob(mark)}
 
 
 def _scan(source: str, path: Path | None) -> tuple[list[str], set[str]]:
