@@ -167,7 +167,7 @@ def test_stubs_sees_a_test_that_cannot_fail(small):
 
 def test_pitfalls_sees_one_that_no_test_catches(small):
     edit("terms = np.exp(x)\n", "terms = np.exp(x - x.max(axis=-1, keepdims=True) + 0)\n")
-    assert any("no test catches pitfall 'forgot-the-shift'" in line for line in offenders(runs.pitfalls))
+    assert any("no test catches pitfall 'forgot the shift'" in line for line in offenders(runs.pitfalls))
 
 
 def test_pitfalls_refuses_one_that_cannot_be_loaded(small):
@@ -177,8 +177,16 @@ def test_pitfalls_refuses_one_that_cannot_be_loaded(small):
 
 
 def test_pitfalls_wants_a_name(small):
-    edit("`test_broadcast_shape` has pairs", "A test has pairs")
-    assert any("the prose names none" in line and "aligned-at-the-left" in line for line in offenders(runs.pitfalls))
+    edit(' caught="test_broadcast_shape"', "")
+    assert any("says of no test that it catches it" in line and "aligned at the left" in line
+               for line in offenders(runs.pitfalls))
+
+
+def test_pitfalls_that_end_the_process(small):
+    """It is named, and the others are still tried."""
+    edit("terms = np.exp(x)\n", "terms = np.exp(x)\nimport os\nos.kill(os.getpid(), 9)\n")
+    found = offenders(runs.pitfalls)
+    assert len(found) == 1 and "ends the process" in found[0] and "forgot the shift" in found[0]
 
 
 def test_retangled(small):

@@ -17,6 +17,9 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from scripts.errors import Problem, Problems
+from scripts.tangling.pitfalls import MODULE as MODULE_OF_PITFALL
+from scripts.tangling.pitfalls import build
 from scripts.weaving.kernel import PRELUDE, Unit
 
 MODULE = re.compile(r"\btangled(?:\.\w+)+")
@@ -116,6 +119,8 @@ def _base(node: ast.ImportFrom, path: Path | None) -> str:
 def _module_files(name: str, root: Path) -> list[Path]:
     """Every file that importing this name runs: the packages on the way, then the module."""
     files, here = [], root
+    if match := MODULE_OF_PITFALL.fullmatch(name):
+        files, name = _pitfall(match, root), f"tangled.{match[1]}"
     for part in name.split("."):
         here = here / part
         if (here / "__init__.py").is_file():
@@ -126,6 +131,14 @@ def _module_files(name: str, root: Path) -> list[Path]:
         elif not here.is_dir():
             break
     return files
+
+
+def _pitfall(match, root: Path) -> list[Path]:
+    """The file of a pitfall, built if need be; none where it cannot be had, which the cell will say."""
+    with contextlib.suppress(Problem, Problems, OSError):
+        found = build(root, match[1])
+        return [p.path for p in found.values() if match[2] in (None, p.stem)]
+    return []
 
 
 _HASHES: dict[tuple, str] = {}

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:c28580ba81c0be82
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:5449c9eef2fba007
 """Batch normalisation, level 3: affine forms, blocks in cache, x_hat never formed."""
 
 import functools
@@ -75,7 +75,7 @@ def _moments(x):
         first += _sum(t)
         second += _dot(t, t)
     first /= count                                              # mu - K
-    return K + first, np.maximum(second / count - first * first, 0)     # eq. 9.25
+    return K + first, np.maximum(second / count - first * first, 0)     # eq. 9.26
 
 
 def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5,
@@ -141,7 +141,7 @@ def _parameter_gradients(x, dout, mean, inv_std):
 
 
 def _affine_pair(g, x, a, k, c, out):
-    """out = a g + k x + c, block by block; out may be g.   eq. 9.24"""
+    """out = a g + k x + c, block by block; out may be g.   eq. 9.25"""
     buffer = _buffer(x)
     a, k, c = _column(buffer.dtype, a, k, c)
     for block, y in _written(out, buffer.dtype):

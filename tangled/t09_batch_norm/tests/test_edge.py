@@ -1,10 +1,10 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:0d245145bb10867c
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:1d1961e96144ecc9
 """Chapter 09: what is empty, single, constant, far from zero, or invalid."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import assert_close, assert_dtypes, assert_layouts, expect_value_error, rng
 
 pytestmark = pytest.mark.edge
 
@@ -180,6 +180,35 @@ def test_momentum_at_its_ends(level, momentum):
     assert_close(level.batch_norm(x, ones(2), ones(2), None, None, True)[0], out, what="untracked")
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2, 6)])
+@pytest.mark.parametrize("training", [True, False])
+def test_any_layout(level, training, shape):
+    """Each input and the upstream gradient in ten layouts: transposed, with gaps, read-only, ..."""
+    layer = rng(20).uniform(0.5, 2, (4, 3))
+    past = (None, None) if training else layer[2:]
+    f = lambda x, gamma, beta: level.batch_norm(x, gamma, beta, *past, training, eps=0.2)
+    assert_layouts(f, (rng(21).standard_normal(shape), *layer[:2]), level.batch_norm_backward,
+                   names=("x", "gamma", "beta"), tol=1e-9)
+    if not training:
+        fold = lambda *arrays: level.fold_batch_norm(*arrays, 0.2)
+        assert_layouts(fold, (rng(22).standard_normal((4, 3)), layer[3], *layer))
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (6, 3, 5, 7)])
+@pytest.mark.parametrize("training", [True, False])
+def test_any_dtype(level, training, shape):
+    """float16, float32, float64, small and large, against plain float64; integers are refused."""
+    past = (None, None) if training else (np.full(3, 0.5), np.array([0.3, 2, 9]))
+
+    def plain(x, gamma, beta):
+        return (exactly(x, x, gamma, beta, *past)[0], (x, gamma, beta))
+    back = lambda dout, cache: exactly(cache[0], dout, *cache[1:], *past)[1:]
+    f = lambda x, gamma, beta: level.batch_norm(x, gamma, beta, *past, training)
+    layer = rng(23).uniform(0.5, 2, (2, 3))
+    assert_dtypes(f, (rng(24).standard_normal(shape), *layer), f_backward=level.batch_norm_backward,
+                  reference=(plain, back), refuses=(np.int64,), tol={2: 4e-3, 4: 1e-4, 8: 1e-9})
+
+
 def test_strided_input_of_any_order(level):
     """Channels-last pictures seen as (N, C, H, W), and rows taken backwards: as copies."""
     x = rng(8).standard_normal((2, 4, 5, 3)).transpose(0, 3, 1, 2)
@@ -195,14 +224,18 @@ def test_strided_input_of_any_order(level):
         assert_close(view, kept, tol=0, what="x afterwards")
 
 
-def exactly(x, dout, gamma, beta):
+def exactly(x, dout, gamma, beta, mean=None, var=None):
     """out, dx, dgamma, dbeta in float64, for any x (N, C) or (N, C, H, W), eps 1e-5."""
     x, dout, gamma, beta = (np.asarray(a, np.float64) for a in (x, dout, gamma, beta))
     axes, wide = (0, 2, 3)[:x.ndim - 1], (-1, 1, 1)[:x.ndim - 1]
-    s = 1 / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
-    x_hat = (x - x.mean(axes, keepdims=True)) * s
+    training = mean is None
+    mean, var = (x.mean(axes), x.var(axes)) if training else (mean, var)
+    s = (1 / np.sqrt(var + 1e-5)).reshape(wide)
+    x_hat = (x - mean.reshape(wide)) * s
     dgamma, dbeta = (dout * x_hat).sum(axes), dout.sum(axes)
-    projected = dout - dout.mean(axes, keepdims=True) - x_hat * (dout * x_hat).mean(axes, keepdims=True)
+    projected = dout
+    if training:
+        projected = dout - dout.mean(axes, keepdims=True) - x_hat * (dout * x_hat).mean(axes, keepdims=True)
     return (x_hat * gamma.reshape(wide) + beta.reshape(wide), gamma.reshape(wide) * s * projected,
             dgamma, dbeta)
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:80e6bf37933c6f45
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:447c28af57626465
 """Chapter 09: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -122,6 +122,19 @@ def test_level3_first_block_is_an_outlier(level):
     level.batch_norm(x, *np.ones((2, 4), np.float32), *past, True, momentum=1.0)
     exact = x.astype(np.float64).var(axis=0, ddof=1)
     assert_close(past[1] / exact, np.ones(4), tol=1e-4, what="running_var, relative")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2, 6)])
+@pytest.mark.parametrize("training", [True, False])
+def test_level3_out_of_any_layout(level, training, shape):
+    """out= shifted, unaligned, read-only, over an input: right, or a ValueError."""
+    past = (None, None) if training else rng(9).uniform(0.5, 2, (2, 3))
+    f = lambda x, gamma, beta, out=None: level.batch_norm(x, gamma, beta, *past, training, out=out)
+    refused = [f"out={name}" for name in ("Fortran order", "transposed", "negative strides",
+                                          "every second entry", "offset")]
+    assert_layouts(f, (rng(10).standard_normal(shape), *rng(11).uniform(0.5, 2, (2, 3))),
+                   level.batch_norm_backward, out=True, backward_out=True, leave_out=refused, tol=1e-9)
 
 
 @pytest.mark.levels(3)
