@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:1d1961e96144ecc9
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:657c8b54b42e7697
 """Chapter 09: what is empty, single, constant, far from zero, or invalid."""
 
 import numpy as np
@@ -180,6 +180,7 @@ def test_momentum_at_its_ends(level, momentum):
     assert_close(level.batch_norm(x, ones(2), ones(2), None, None, True)[0], out, what="untracked")
 
 
+@pytest.mark.levels(1, 2, 3)
 @pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2, 6)])
 @pytest.mark.parametrize("training", [True, False])
 def test_any_layout(level, training, shape):

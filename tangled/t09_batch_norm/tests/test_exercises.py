@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:144aef9787c7a550
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a90e5d2de12aee2a
 """Chapter 09: the graded exercises."""
 
 import numpy as np
@@ -46,14 +46,14 @@ def test_merge_with_nothing(exercises):
         assert_close(mean, known[1], tol=1e-12, what="mean")
         assert_close(var, known[2], tol=1e-12, what="var")
     a, b = rng(2).standard_normal((2, 3))
-    count, mean, var = exercises.merge_moments((1, a, np.zeros(3)), (1, b, np.zeros(3)))
+    _, _, var = exercises.merge_moments((1, a, np.zeros(3)), (1, b, np.zeros(3)))
     assert_close(var, (a - b) ** 2 / 4, tol=1e-12, what="var of two samples")
 
 
 def test_merge_cancels_nothing(exercises):
     """Means of 1e8: E[x^2] - m^2 would leave no digit of a variance of 1."""
     x = 1e8 + rng(3).standard_normal((40, 3))
-    count, mean, var = exercises.merge_moments(moments(x[:13]), moments(x[13:]))
+    _, _, var = exercises.merge_moments(moments(x[:13]), moments(x[13:]))
     assert_close(var, x.var(0), tol=1e-6, what="var")
 
 

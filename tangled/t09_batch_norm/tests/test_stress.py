@@ -1,11 +1,11 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:447c28af57626465
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a59267b869603b05
 """Chapter 09: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
 import pytest
 
 from tangled.measuring import growth_exponent, peak_memory, time_ratio
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import assert_close, assert_layouts, expect_value_error, rng
 
 pytestmark = pytest.mark.performance
 
