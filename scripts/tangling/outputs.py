@@ -20,6 +20,7 @@ ROOT_INIT = '''\
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
 import sys
+from pathlib import Path
 
 
 def _show(kind, error, trace, plain=sys.excepthook):
@@ -48,7 +49,8 @@ class _Pitfalls:
         return find_spec(name, __path__[0])
 
 
-if getattr(sys.excepthook, "__name__", "") != "_show":
+_IN_THE_BOOK = (Path(__file__).parent.parent / "scripts" / "tangling").is_dir()     # else it is installed
+if _IN_THE_BOOK and getattr(sys.excepthook, "__name__", "") != "_show":
     sys.meta_path.insert(0, _Pitfalls)
     sys.excepthook = _show
     if "IPython" in sys.modules:
