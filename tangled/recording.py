@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:4ff2a6c3dd37c306
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:57b1f8923caf81a3
 """Writing records: golden/records/t09.json, atomically, merged with what is there."""
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent                       # tangled/
-FOLDER = HERE.parent / "golden" / "records"
+FOLDER = Path(os.environ.get("TANGLED_HOME") or HERE.parent) / "golden" / "records"
 WIDTH = 110
 
 
@@ -310,7 +310,8 @@ def checked_arrays(entry: dict) -> dict:
     """The arrays that an entry of the record names, float16 as float32; their hash is compared first."""
     path = FOLDER / entry["file"]
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; it comes with the repository of the book")
+        raise FileNotFoundError(f"{path}: not found; it is in the repository of dl-from-scratch, set TANGLED_HOME "
+                                "to a copy of it")
     data = path.read_bytes()
     if digest(data) != entry["sha256"]:
         raise ValueError(f"{path} is not the file that was recorded: sha256 {digest(data)[:12]}; "

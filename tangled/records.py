@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:bdcb66ff5bf4e689
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:0d244badc4e2aac9
 """Records: what was measured or trained, read back and quoted. A rendering measures nothing."""
 from __future__ import annotations
 
@@ -219,8 +219,8 @@ def record(topic: int | str) -> Record:
     """
     path = path_of(topic)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; it comes with the repository of the book "
-                                f"(make bench TOPIC={topic} ARGS=--record makes it)")
+        raise FileNotFoundError(f"{path}: not found; records are in the repository of dl-from-scratch, set "
+                                f"TANGLED_HOME to a copy of it (make bench TOPIC={topic} ARGS=--record makes one)")
     return Record(topic, read(topic))
 
 

@@ -113,7 +113,7 @@ def test_arrays(book):
     with pytest.raises(ValueError, match="not the file that was recorded"):
         records.record(90).run("train_x").arrays("weights")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="comes with the repository"):
+    with pytest.raises(FileNotFoundError, match="set TANGLED_HOME"):
         records.record(90).run("train_x").arrays("weights")
     with pytest.raises(KeyError, match=r"no arrays 'w'; there are \['weights'\]"):
         records.record(90).run("train_x").arrays("w")

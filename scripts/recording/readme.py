@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.errors import Problem
 
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
-HEAD = ("topic", "task", "level 1", "level 2", "level 3", "best PyTorch", "level 4", "peak memory 2 / 3 / 4")
+HEAD = ("topic", "task", "level 1", "level 2", "level 3", "level 4", "best PyTorch", "peak memory 2 / 3 / 4")
 
 
 def draw(root: Path) -> int:
