@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:92802d044752f623
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:842aa86c78dcaf26
 """Chapter 09: pictures of results. Each function draws what it is given and returns a figure."""
 
 import matplotlib.pyplot as plt
@@ -8,6 +8,8 @@ PLACES = {"x": (0, 1), "mean": (1, 0), "d": (2, 1), "var": (3, 0), "s": (4.1, 0)
           "gamma": (5.6, 0), "y": (7, 1), "beta": (6.7, 0)}
 ARROWS = (("x", "mean"), ("x", "d"), ("mean", "d"), ("d", "var"), ("var", "s"), ("d", "x_hat"),
           ("s", "x_hat"), ("x_hat", "y"), ("gamma", "y"), ("beta", "y"))
+STEPS = {("x", "mean"): "mean", ("mean", "d"): "minus", ("d", "var"): "mean square", ("var", "s"): "root, inverse",
+         ("s", "x_hat"): "times", ("gamma", "y"): "times", ("beta", "y"): "plus"}
 SYMBOLS = {"x": "x_8", "mean": r"\mu", "d": "d_8", "var": r"\sigma^2", "s": "s", "x_hat": r"\hat x_8",
            "y": "y_8", "gamma": r"\gamma", "beta": r"\beta"}
 
@@ -18,6 +20,11 @@ def draw_graph(values):
     for start, end in ARROWS:
         ax.annotate("", PLACES[end], PLACES[start], zorder=1,
                     arrowprops={"arrowstyle": "-|>", "color": "0.35", "shrinkA": 17, "shrinkB": 19})
+    for (start, end), step in STEPS.items():
+        (a, b), (c, d) = PLACES[start], PLACES[end]
+        flat = b == d
+        ax.text((a + c) / 2 + (0 if flat else 0.08), (b + d) / 2 + (0.17 if flat else 0), step, fontsize=6,
+                color="0.35", ha="center" if flat else "left", va="center")
     for name, (x, y) in PLACES.items():
         value, gradient = (np.atleast_1d(a) for a in values[name])
         each = len(value) > 1                                   # one number for each sample
