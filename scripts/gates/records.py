@@ -12,8 +12,9 @@ from scripts.reading.prose import classify, inline_cells
 TIMERS = {"measure": "measures a ladder", "time_ratio": "measures time", "growth_exponent": "measures time",
           "rounds_of": "measures time", "seconds_a_call": "measures time", "perf_counter": "reads the clock",
           "process_time": "reads the clock", "timeit": "reads the clock"}
-FALLBACKS = re.compile(r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))|not recorded here"
-                       r"|not run in this rendering)|(?<![\w.*])[+-]?nan(?![\w*])|(?<![\w])None of PyTorch")
+FALLBACKS = re.compile(r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))"
+                       r"|by (?:at most )?0(?:\.0*)?e\+00|not run in this rendering)"
+                       r"|(?<![\w.*])[+-]?nan(?![\w*])|(?<![\w])None of PyTorch")
 SILENT = ("script", "style", "math", "annotation", "svg", "code")
 
 
@@ -29,17 +30,19 @@ def judge(chapter):
     line, found = benchmark_line(chapter), read(topic)
     if line and not found["ladders"]:
         yield line, f"golden/records/{path_of(topic).name} has no ladders; run: make bench TOPIC={topic} ARGS=--record"
+    stale: dict[tuple, list[str]] = {}
     for kind in ("ladders", "runs"):
         for name, entry in found[kind].items():
             files = changed(topic, found["by"][entry["by"]])
             if files:
-                yield line or 1, (f"the {kind[:-1]} {name!r} was recorded before {', '.join(files)} changed; "
-                                  f"run: {command(kind, topic, name)}")
+                stale.setdefault((", ".join(files), command(kind, topic, name)), []).append(name)
+    for (files, again), names in stale.items():
+        yield line or 1, f"recorded before {files} changed: {'; '.join(names)}; run: {again}"
 
 
 def command(kind: str, topic, name: str) -> str:
     """What renews a ladder or a run."""
-    if kind == "ladders":
+    if kind == "ladders" or name == "asides":
         return f"make bench TOPIC={topic} ARGS=--record"
     if isinstance(topic, int):
         return f"make train TOPIC={topic} ONLY={name} ARGS=--record"
