@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import Book, Chapter
 from scripts.reading.front import near
-from scripts.tangling import pitfalls
 from scripts.tangling.expand import Program, Row
 
 HEADER = "# Tangled from {source}; edit the chapter, then run make tangle. sha256:{digest}"
@@ -64,6 +63,9 @@ if _IN_THE_BOOK and getattr(sys.excepthook, "__name__", "") != "_show":
 '''
 
 
+PITFALLS = "build/pitfalls"
+
+
 @dataclass
 class Output:
     """A generated file. `rows[i]` is the (chapter, line) of line i+1, line 0 where tangle made it itself."""
@@ -77,6 +79,11 @@ class Output:
     @property
     def body(self) -> str:
         return self.text.partition("\n")[2]
+
+
+def pitfall_file(package: str, slug: str) -> str:
+    """Where a pitfall is built, below the root: `build/pitfalls/t27_x/forgot_the_scale.py`."""
+    return f"{PITFALLS}/{package}/{slug.replace('-', '_')}.py"
 
 
 def digest(body: str) -> str:
@@ -185,7 +192,7 @@ def _pitfall(program: Program, book: Book, found: dict[str, Output], slug: str, 
         program.wrong(chunks[0].line, f"pitfall {slug!r} equals the original; expected a wrong version")
         return
     name = f"# Pitfall {chapter.number}.{k}: {slug.replace('-', ' ')}"
-    target = pitfalls.target(chapter.package, slug)
+    target = pitfall_file(chapter.package, slug)
     found[target] = make(chapter.path, [Row(name, chunks[0].line, "")] + rows, "pitfall")
     program.problems += _tabs(chapter, found[target])
 
