@@ -222,9 +222,12 @@ def test_inline_measurements_are_seen(small):
     ("<td>nan</td>", "nan"),
     ("<p>They differ by at most 0e+00.</p>", "by at most 0e+00"),
     ("<p>a</p>\n<p>It is not <em>x</em> not measured.</p>", "not measured"),
-    ("<p>(Not run in this rendering.)</p>", "Not run in this rendering"), ("<pre>loss nan</pre>", "nan"),
+    ("<p>(Not run in this rendering.)</p>", "not run in this rendering"),
+    ('<div class="code output"><pre><code>loss nan</code></pre></div>', None),
+    ('<div class="code output"><pre><code>PyTorch: not installed here</code></pre></div>', "not installed here"),
     ("<p>If PyTorch is not installed, level 4 is skipped; <code>nan</code>, finance.</p>", None),
     ("<p>NaN in, NaN out; not measured in seconds.</p><script>x = 'nan'</script>", None),
+    ('<div class="code"><pre><code>x == nan  # not measured</code></pre></div>', None),
     ("<span class='math'><annotation>nan</annotation></span>", None)])
 def test_pages(small, monkeypatch, html, said):
     (small / "_book" / "chapters").mkdir(parents=True)

@@ -12,10 +12,11 @@ from scripts.reading.prose import classify, inline_cells
 TIMERS = {"measure": "measures a ladder", "time_ratio": "measures time", "growth_exponent": "measures time",
           "rounds_of": "measures time", "seconds_a_call": "measures time", "perf_counter": "reads the clock",
           "process_time": "reads the clock", "timeit": "reads the clock"}
-FALLBACKS = re.compile(r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))"
-                       r"|by (?:at most )?0(?:\.0*)?e\+00|not run in this rendering)"
-                       r"|(?<![\w.*])[+-]?nan(?![\w*])|(?<![\w])None of PyTorch")
-SILENT = ("script", "style", "math", "annotation", "svg", "code")
+EXCUSES = (r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))"
+           r"|by (?:at most )?0(?:\.0*)?e\+00|not run in this rendering)|(?<!\w)None of PyTorch")
+NAN = r"(?<![\w.*])[+-]?nan(?![\w*])"                      # what a cell prints may be one, on purpose
+SILENT = re.compile(r"<(script|style|math|annotation|svg|code)\b.*?</\1>", re.S)
+PRINTED = re.compile(r'<div class="code output">.*?</div>', re.S)
 
 
 def fresh(book) -> list[str]:
@@ -109,12 +110,12 @@ def pages(book) -> list[str]:
 
 def excuses(html: str):
     """(line, phrase) of each fallback in the running text, tables and printed outputs of a page."""
-    for tag in SILENT:
-        html = re.sub(rf"<{tag}\b.*?</{tag}>", lambda match: "\n" * match[0].count("\n"), html, flags=re.S)
-    html = re.sub(r'<span class="katex.*?</span>', "", html)
-    for number, line in enumerate(html.split("\n"), 1):
-        for match in FALLBACKS.finditer(re.sub(r"<[^>]*>", " ", line)):
-            yield number, match[0]
+    printed = [(html.count("\n", 0, match.start()), match[0]) for match in PRINTED.finditer(html)]
+    text = SILENT.sub(lambda match: "\n" * match[0].count("\n"), html)
+    for start, part, pattern in [(0, text, f"{EXCUSES}|{NAN}"), *((n, part, EXCUSES) for n, part in printed)]:
+        for number, line in enumerate(part.split("\n"), start + 1):
+            for match in re.finditer(pattern, re.sub(r"<[^>]*>", " ", line)):
+                yield number, match[0]
 
 
 def readme(book) -> list[str]:
