@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:57b1f8923caf81a3
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:9c8870864e1bd468
 """Writing records: golden/records/t09.json, atomically, merged with what is there."""
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def by_of(found: dict, entry: dict) -> dict:
     return found["by"][entry["by"]]
 
 
-def store_run(topic, name: str, values=None, curves=None, seconds=None, modules=None, arrays=None) -> None:
+def store_run(topic, name, values=None, curves=None, seconds=None, modules=None, arrays=None):
     """Store the outcome of a long program.
 
     Parameters
@@ -58,15 +58,15 @@ def store_run(topic, name: str, values=None, curves=None, seconds=None, modules=
         What later chapters need; see `store_arrays`.
     """
     by = made_by(code_of(topic, modules or [name]))
+    curves = {key: rounded([float(y) for y in curve], 5) for key, curve in (curves or {}).items()}
+    kept = {key: store_arrays(topic, key, these) for key, these in (arrays or {}).items()}
     entry = {"by": key_of(by), "seconds": rounded(seconds, 4), "values": rounded(values or {}, 8),
-             "curves": {key: rounded(list(map(float, curve)), 5) for key, curve in (curves or {}).items()}}
-    if arrays:
-        entry["arrays"] = {key: store_arrays(topic, key, these) for key, these in arrays.items()}
-    store(topic, by, runs={name: {k: v for k, v in entry.items() if v not in (None, {})}})
+             "curves": curves, "arrays": kept}
+    store(topic, by, runs={name: {key: given for key, given in entry.items() if given not in (None, {})}})
 
 
-def store_ladders(topic, ladders, keep=None) -> None:
-    """Store measured ladders (see `measure`); with `keep`, the names that there are, drop all others."""
+def store_ladders(topic, ladders, keep=None):
+    """Store ladders as `measure` returns them; with `keep`, names in order, all others are dropped."""
     by = made_by(code_of(topic, ["benchmark"]), ladders[0].threads)
     entries = {}
     for ladder in ladders:
