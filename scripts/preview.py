@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from scripts import render
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import read_book
 
@@ -25,6 +26,15 @@ RELOAD = f"""<script>
     setTimeout(look, 700); }};
   look(); }})();
 </script></body>""".encode()
+
+
+def main(argv: list[str]) -> int:
+    """Serve `_book/` on this machine alone, and render a chapter again when it is saved."""
+    options = render.parser("preview")
+    options.add_argument("--port", type=int, default=4848)
+    options.set_defaults(formats="html")
+    args = options.parse_args(argv)
+    return serve(render.settings(args), args.port)
 
 
 class State:
@@ -120,12 +130,11 @@ def chapters_of(wanted, changed: list[str]) -> list | None:
 
 def once(wanted) -> None:
     """Render; a mistake is said and waits for the next save."""
-    from scripts.render import render
     start = time.perf_counter()
     try:
         if wanted.only:
             print(f"{', '.join(map(str, wanted.only))} ...", flush=True)
-        render(replace(wanted, quiet=True))
+        render.render(replace(wanted, quiet=True))
     except (Problem, Problems) as mistake:
         print(mistake, file=sys.stderr, flush=True)
         return

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scripts.execute import inline, units
 from scripts.reading.chapters import Book, Chapter
-from scripts.reading.prose import classify, replace_inline_cells
+from scripts.reading.prose import classify, replace_inline_cells, spans
 from scripts.weaving.identifiers import PAGE, Identifiers, link_paragraph
 from scripts.weaving.woven_apart import (
     ANSWER,
@@ -35,9 +35,10 @@ from scripts.weaving.woven_apart import (
 )
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.weaving.woven_front import facts, front_matter, invitation, project
+from scripts.weaving.woven_front import facts, front_matter, invitation, is_unnumbered, link_to, project
 from scripts.weaving.woven_pitfalls import weave_pitfall
 
+UNNUMBERED = re.compile(r"(?<![\w@\[])@(sec-[\w-]*\w)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 Row = tuple[str, int]
@@ -56,6 +57,7 @@ class ChapterWeaver:
 
     def __init__(self, chapter: Chapter, book: Book, chunks: Chunks, identifiers: Identifiers, outputs):
         self.chapter, self.book, self.identifiers, self.chunks = chapter, book, identifiers, chunks
+        self.unnumbered = {c.anchor: c for c in book.chapters if is_unnumbered(c)}
         self.pieces = {p.chunk.line: p for p in chunks.pieces[chapter.path]}
         self.cells = {c.line: (n, c) for n, c in enumerate(chapter.cells, 1)}
         self.kinds = classify(chapter)
@@ -130,7 +132,18 @@ class ChapterWeaver:
 
     def evaluated(self, text: str, n: int) -> str:
         values = iter(self.values.get(n, []))
-        return replace_inline_cells(text, lambda expression: next(values, "…"))
+        return self.linked(replace_inline_cells(text, lambda expression: next(values, "…")))
+
+    def linked(self, text: str) -> str:
+        """References to chapters without a number, of which Quarto knows none, as links."""
+        if "@sec-" not in text or not self.unnumbered:
+            return text
+        return "".join(UNNUMBERED.sub(self.to_unnumbered, part) if kind == "text" else part
+                       for kind, part in spans(text))
+
+    def to_unnumbered(self, found: re.Match) -> str:
+        chapter = self.unnumbered.get(found[1])
+        return link_to(chapter, self.chapter) if chapter else found[0]
 
     def cite(self, text: str) -> str:
         """`@eq-27-rotation` in code, as tangle writes it."""

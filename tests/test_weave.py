@@ -39,7 +39,8 @@ def woven(root, ran=None, **changes):
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     folder, _ = woven(tmp_path_factory.mktemp("woven"))
-    return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in folder.rglob("*.*")}
+    return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in folder.rglob("*.*")
+            if p.suffix != ".woff2"}
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +369,7 @@ def test_print_names_what_only_the_web_shows(tmp_path):
 
 
 def test_facts_from_the_front_matter(texts, sums):
-    assert sums.startswith("---\ntopic: 1\n---\n\n# Sums {#sec-sums}\n\n::: {.topic-facts}\n")
+    assert sums.startswith("---\ntopic: 1\nformat:\n") and "---\n\n# Sums {#sec-sums}\n\n::: {.topic-facts}\n" in sums
     assert "**Time** about 1½ hours" in sums
     assert r"| `total(x)` | $O(N\, \log\, N)$ | one \| number |" in sums
     assert "**Builds on** @sec-sums (Sums)" in texts["chapters/02-means.qmd"]
@@ -417,7 +418,11 @@ def test_the_project_runs_nothing(texts):
     config = yaml.safe_load(texts["_quarto.yml"])
     assert config["execute"] == {"enabled": False}
     html = config["format"]["html"]
-    assert (html["css"], html["theme"], html["html-math-method"]) == (["chunks.css"], "default", "mathml")
+    assert (html["css"], html["theme"]) == (["chunks.css"], "default")
+    assert html["html-math-method"] == {"method": "katex", "url": "katex/"}
+    assert config["filters"] == ["book.lua"] and config["project"]["resources"] == ["katex/**"]
+    assert {"book.lua", "chunks.css", "katex/katex.min.js", "katex/katex.min.css"} <= set(texts)
+    assert "url: ../katex/" in texts["chapters/01-sums.qmd"]
     assert "@article{knuth1984literate" in texts["references.bib"]
 
 
