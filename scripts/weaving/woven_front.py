@@ -9,6 +9,11 @@ from pathlib import Path
 from scripts.reading.chapters import Book, Chapter
 
 STARS = {1: "1 of 3 (easy)", 2: "2 of 3 (takes thought)", 3: "3 of 3 (hard)"}
+WORDS = ("no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+         "seventeen eighteen nineteen twenty")
+NUMBERS = {n: word for n, word in enumerate(re.split(" ", WORDS))}
+NUMBERS |= {tens + n: f"{word}-{NUMBERS[n]}" for tens, word in ((20, "twenty"), (30, "thirty")) for n in range(1, 10)}
+NUMBERS[30] = "thirty"
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
 TRY = re.compile(r"\{[^}]*#sec-[\w]+-try\b")
 CSS, FILTER, KATEX = "chunks.css", "book.lua", "katex"
@@ -55,6 +60,36 @@ def invitation(chapter: Chapter, heading: str) -> list[str]:
     return ["", f"`make start TOPIC={chapter.topic}` writes `{file}` with signatures, docstrings and empty "
                 f"bodies{checks}. `make test TOPIC={chapter.topic} IMPL=workspace` grades it, and "
                 f"`make hint TOPIC={chapter.topic}` gives the next hint.", ""]
+
+
+def contents(book: Book, here: Chapter) -> list[str]:
+    """What the book holds, by part: for the front page, from the front matter."""
+    topics = [c for c in book.chapters if c.topic]
+    hours = round(sum(int(c.meta.get("minutes") or 0) for c in topics) / 60)
+    number = NUMBERS.get(len(topics), str(len(topics)))
+    rows = [f"{number[:1].upper()}{number[1:]} {'topics' if len(topics) != 1 else 'topic'}, about {hours} hours "
+            "of reading and writing:", ""]
+    named = {c.path: f"{c.number + ' ' if c.number else ''}{link_to(c, here)}" for c in book.chapters
+             if c.path != here.path and c.anchor}
+    for part, paths in parts(book):
+        titles = " · ".join(named[path] for path in paths if path in named)
+        rows += [f"- **{part}**: {titles}" if part else f"- {titles}"] if titles else []
+    return ["", *rows, ""]
+
+
+def parts(book: Book) -> list[tuple[str, list[str]]]:
+    """The parts of `_quarto.yml` with their chapters; neighbours without a part are one without a name."""
+    import yaml
+    listed = yaml.safe_load((Path(book.root) / "_quarto.yml").read_text(encoding="utf-8"))["book"]
+    found: list[tuple[str, list[str]]] = []
+    for entry in listed.get("chapters") or []:
+        if isinstance(entry, dict):
+            found.append((str(entry.get("part", "")), list(entry.get("chapters") or [])))
+        elif found and not found[-1][0]:
+            found[-1][1].append(entry)
+        else:
+            found.append(("", [entry]))
+    return [*found, ("Appendices", list(listed.get("appendices") or []))]
 
 
 def reference(chapter: Chapter, here: Chapter) -> str:
@@ -108,7 +143,7 @@ def order(text: str) -> str:
     return ORDER.sub(tex, text)
 
 
-def project(book: Book, page: str) -> dict[str, bytes]:
+def project(book: Book, pages: list[str]) -> dict[str, bytes]:
     """The woven project's `_quarto.yml`, its style for chunks, the bibliography."""
     import yaml
     root = Path(book.root)
@@ -119,7 +154,7 @@ def project(book: Book, page: str) -> dict[str, bytes]:
     contents = config["book"]
     known = {c.path for c in book.chapters}
     contents["chapters"] = present(contents.get("chapters") or [], known)
-    contents["appendices"] = [*present(contents.get("appendices") or [], known), page]
+    contents["appendices"] = [*present(contents.get("appendices") or [], known), *pages]
     html = config.setdefault("format", {}).setdefault("html", {}) or {}
     config["format"]["html"] = {**html, "theme": html.get("theme", "default"), "css": [CSS],
                                 "grid": {"body-width": "900px"},
