@@ -11,7 +11,7 @@ from scripts.reading.chapters import Book, Chapter
 STARS = {1: "1 of 3 (easy)", 2: "2 of 3 (takes thought)", 3: "3 of 3 (hard)"}
 WORDS = ("no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
          "seventeen eighteen nineteen twenty")
-NUMBERS = {n: word for n, word in enumerate(re.split(" ", WORDS))}
+NUMBERS = dict(enumerate(re.split(" ", WORDS)))
 NUMBERS |= {tens + n: f"{word}-{NUMBERS[n]}" for tens, word in ((20, "twenty"), (30, "thirty")) for n in range(1, 10)}
 NUMBERS[30] = "thirty"
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
