@@ -12,6 +12,7 @@ from scripts.reading.chapters import read_book
 GATES = {  # name: (function, what it promises)
     "retangled": ("scripts.gates.results:retangled", "re-tangling changes nothing"),
     "complete": ("scripts.gates.structure:complete", "every topic has its files, hints, pitfalls and levels"),
+    "shown": ("scripts.gates.shown:shown", "what the page shows as chunks is what was tangled"),
     "graded": ("scripts.gates.structure:graded", "two graded exercises a chapter, one of them hard"),
     "listed": ("scripts.gates.structure:listed", "_quarto.yml names the chapters there are"),
     "targets": ("scripts.gates.structure:targets", "the front matter's API is the code's API"),

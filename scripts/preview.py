@@ -10,9 +10,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from scripts import render
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import read_book
+from scripts.render import parser, render, settings
 
 VERSION = "/__version"
 RELOAD = f"""<script>
@@ -30,11 +30,11 @@ RELOAD = f"""<script>
 
 def main(argv: list[str]) -> int:
     """Serve `_book/` on this machine alone, and render a chapter again when it is saved."""
-    options = render.parser("preview")
+    options = parser("preview")
     options.add_argument("--port", type=int, default=4848)
     options.set_defaults(formats="html")
     args = options.parse_args(argv)
-    return serve(render.settings(args), args.port)
+    return serve(settings(args), args.port)
 
 
 class State:
@@ -134,7 +134,7 @@ def once(wanted) -> None:
     try:
         if wanted.only:
             print(f"{', '.join(map(str, wanted.only))} ...", flush=True)
-        render.render(replace(wanted, quiet=True))
+        render(replace(wanted, quiet=True))
     except (Problem, Problems) as mistake:
         print(mistake, file=sys.stderr, flush=True)
         return
