@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:acc6879b7f477b18
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:7a8133cbf2e64aef
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -15,7 +15,7 @@ from tangled.data import DATA, load_mnist
 from tangled.gradients import check_module_gradients
 from tangled.t02_autograd import Tensor
 from tangled.t10_mnist import base
-from tangled.testing import assert_close, rng
+from tangled.testing import assert_close, assert_layouts, assert_repeatable, rng
 
 classes = pytest.mark.levels(1, 2, 3)
 
@@ -48,6 +48,36 @@ def test_prepare_uses_what_it_is_given(level):
     assert_close(level.prepare(images, 100.0, 50.0), expected, what="x")
     assert_close(level.prepare(images[:1], 100.0, 50.0), expected[:1], what="x")
     assert images[0, 0].tolist() == [0, 255]
+
+
+@pytest.mark.value
+def test_in_every_layout(level, level_number):
+    """Pictures and labels however they lie in memory; called twice; nothing changed or shared."""
+    images = rng(6).integers(0, 256, (4, 3, 5), dtype=np.uint8)
+    target, predicted = rng(7).integers(0, 3, (2, 8))
+    logits = 2 * rng(8).standard_normal((8, 3))
+    into = {"out": True} if level_number == 3 else {}
+    for f, inputs, more in ((level.pixel_statistics, (images,), {}),
+                            (level.prepare, (images, 90.0, 60.0), into),
+                            (level.accuracy, (target, predicted), {}),
+                            (level.confusion_matrix, (target, predicted, 3), {}),
+                            (level.precision_recall, (np.array([[4, 1, 2], [1, 5, 1], [2, 3, 6]]),), {}),
+                            (level.worst_mistakes, (logits, target, 4), {})):
+        assert_layouts(f, inputs, **more)
+        assert_repeatable(f, inputs)
+
+
+@pytest.mark.value
+@pytest.mark.levels(3)
+def test_rooms_are_checked(level):
+    """An `out` of another shape or type would be filled in part, or broadcast."""
+    images, counts = np.zeros((4, 3, 5), np.uint8), np.zeros((3, 3), np.int64)
+    for out in (np.empty((4, 15)), np.empty((1, 15), np.float32), np.empty((2, 4, 15), np.float32), [0]):
+        with pytest.raises(ValueError, match=r"out is .*expected float32"):
+            level.prepare(images, 0.0, 1.0, out=out)
+    for out in (counts.astype(float), counts[:2], np.zeros((2, 3, 3), np.int64)):
+        with pytest.raises(ValueError, match=r"out is .*expected int64"):
+            level.confusion_matrix(counts[0], counts[0], 3, out=out)
 
 
 @pytest.mark.value
@@ -93,6 +123,25 @@ def test_model(level):
     assert kinds == ["Linear", "ReLU", "Linear"]
     parameters = level.build_model(rng(0)).parameters()
     assert sum(p.data.size for p in parameters) == 235_146
+
+
+@pytest.mark.value
+@classes
+def test_whose_dice(level):
+    """Weights come from rng, masks from noise and at the rate that was asked for."""
+    weights, noise = rng(0), rng(1)
+    model = level.build_model(weights, (6, 500, 3), dropout=0.2, noise=noise)
+    for p, same, other in zip(*(level.build_model(rng(s), (6, 500, 3)).parameters() for s in (0, 0, 9))):
+        assert_close(p.data, same.data, tol=0, what="weights of the same seed")
+        assert p.data.ndim == 1 or not np.array_equal(p.data, other.data), "rng is not used"
+    drawn, before = weights.bit_generator.state, noise.bit_generator.state
+    x = np.ones((40, 6), np.float32)
+    hidden = model.layers[1](model.layers[0](x))
+    dropped = model.layers[2](hidden)
+    alive = hidden > 0
+    assert abs((dropped[alive] == 0).mean() - 0.2) < 0.03, "dropout is another than 0.2"
+    assert_close(dropped[dropped != 0], hidden[dropped != 0] / 0.8, what="what is kept")
+    assert weights.bit_generator.state == drawn and noise.bit_generator.state != before, "masks are of rng"
 
 
 @pytest.mark.value
@@ -180,6 +229,13 @@ def test_predict(level):
     hidden = np.maximum(x @ layers[0].data + layers[1].data, 0)
     assert_close(logits, hidden @ layers[2].data + layers[3].data, what="logits")
     assert target.tolist() == labels.tolist()
+    model.layers[1].eval()                                      # one frozen among others in training
+    modes = [m.training for m in model.modules()]
+    level.predict(model, loader)
+    assert [m.training for m in model.modules()] == modes
+    with pytest.raises(ZeroDivisionError):
+        level.predict(model, (1 / 0 for _ in range(1)))
+    assert [m.training for m in model.modules()] == modes, "modes after an error"
     model.eval()
     level.predict(model, loader)
     assert not model.training
@@ -236,6 +292,15 @@ def losses(level, case, *rates):
 def test_a_hundred_steps_of_pytorch(level, golden):
     """784-256-128-10, AdamW, cosine: each of 100 losses, to 1e-6, in float64."""
     case = golden("trajectory")
+    rates = case.inputs["lr"], case.inputs["weight_decay"]
+    assert_close(losses(level, case, *rates), case.outputs["losses"], tol=1e-6, what="losses")
+
+
+@pytest.mark.value
+@classes
+def test_a_trajectory_at_other_rates(level, golden):
+    """lr = 0.03 and weight_decay = 2.5, of which none is a default."""
+    case = golden("trajectory-rates")
     rates = case.inputs["lr"], case.inputs["weight_decay"]
     assert_close(losses(level, case, *rates), case.outputs["losses"], tol=1e-6, what="losses")
 
