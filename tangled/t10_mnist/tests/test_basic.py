@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:7a8133cbf2e64aef
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:68abcdb1e9026ad5
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -14,6 +14,7 @@ import tangled
 from tangled.data import DATA, load_mnist
 from tangled.gradients import check_module_gradients
 from tangled.t02_autograd import Tensor
+from tangled.t06_backpropagation import Module
 from tangled.t10_mnist import base
 from tangled.testing import assert_close, assert_layouts, assert_repeatable, rng
 
@@ -65,6 +66,17 @@ def test_in_every_layout(level, level_number):
                             (level.worst_mistakes, (logits, target, 4), {})):
         assert_layouts(f, inputs, **more)
         assert_repeatable(f, inputs)
+
+
+@pytest.mark.value
+def test_statistics_are_summed_in_double(level, level_number):
+    """Of many pixels, to ten digits: by counts of the 256 values, in integers."""
+    count = 3_000 if level_number == 1 else 900_000
+    images = rng(9).integers(0, 256, (count, 1, 1), dtype=np.uint8) // np.uint8(3)
+    counts, values = np.bincount(images.reshape(-1), minlength=256), np.arange(256)
+    mean = int(counts @ values) / count
+    std = np.sqrt(int(counts @ values**2) / count - mean**2)
+    assert_close(np.array(level.pixel_statistics(images)), np.array([mean, std]), tol=1e-10, what="mean, std")
 
 
 @pytest.mark.value
@@ -241,6 +253,32 @@ def test_predict(level):
     assert not model.training
 
 
+class Reusing(Module):
+    """A model whose answers all lie in one array."""
+
+    room = np.zeros((3, 2))
+
+    def forward(self, x):
+        self.room[:len(x)] = x[:, :2]
+        return self.room[:len(x)]
+
+
+@pytest.mark.value
+@classes
+def test_predict_keeps_copies(level):
+    """A model, and a loader, may write the next batch over the last one."""
+    x, labels = rng(3).standard_normal((8, 4)), np.arange(8)
+    room = np.zeros(3, int)
+
+    def batches():
+        for k in range(0, 8, 3):
+            room[:len(labels[k:k + 3])] = labels[k:k + 3]
+            yield x[k:k + 3], room[:len(labels[k:k + 3])]
+    logits, target = level.predict(Reusing(), batches())
+    assert_close(logits, x[:, :2], tol=0, what="logits")
+    assert_close(target, labels, tol=0, what="target")
+
+
 @pytest.mark.gradient
 @classes
 def test_gradients_of_the_network(level):
@@ -329,9 +367,8 @@ def small_run(level, path, on_step=None, **changes):
         engine.optimizer.step = lambda: (update(), on_step())
     loader = level.make_loader(images, labels, 4, 127.0, 74.0, dice["shuffle"])
     options = {"epochs": EPOCHS, "settings": {"lr": 0.02, "widths": (9, 8, 3)}} | changes
-    history = level.train(engine, loader, path=path, generators=dice,
-                          validation=level.make_loader(images, labels, 12, 127.0, 74.0),
-                          progress=False, **options)
+    options = {"validation": level.make_loader(images, labels, 12, 127.0, 74.0)} | options
+    history = level.train(engine, loader, path=path, generators=dice, progress=False, **options)
     return engine, history
 
 
@@ -434,6 +471,23 @@ def test_a_finished_run_is_not_repeated(level, tmp_path):
     assert kept.generators.keys() == {"shuffle", "noise"}
     for name, array in engine.model.state_dict().items():
         assert np.array_equal(kept.parts["model"][name], array)
+
+
+@pytest.mark.value
+@classes
+def test_history_has_the_validation(level, tmp_path):
+    """Four numbers of each kind; the last two are those of the model as it ends, in evaluation."""
+    engine, history = small_run(level, tmp_path / "run.npz")
+    assert {name: len(values) for name, values in history.items()} == dict.fromkeys(
+        ("loss", "accuracy", "validation_loss", "validation_accuracy"), EPOCHS)
+    source = rng(1)
+    images = source.integers(0, 256, (12, 3, 3), dtype=np.uint8)
+    found = engine.evaluate(level.make_loader(images, source.integers(0, 3, 12), 12, 127.0, 74.0))
+    for name, value in found.items():
+        assert_close(np.array(history["validation_" + name][-1]), np.array(value), what=name)
+    _, unwatched = small_run(level, None, validation=None)
+    assert unwatched.keys() == {"loss", "accuracy"}
+    assert_close(np.array(unwatched["loss"]), np.array(history["loss"]), tol=0, what="loss")
 
 
 @pytest.mark.value

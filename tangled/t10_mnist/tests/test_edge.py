@@ -1,11 +1,10 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:8f7058e468b72108
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:b36bf55ca970621c
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
 import io
 import json
 import os
-import signal
 import struct
 import zipfile
 
@@ -417,7 +416,10 @@ def test_program(tmp_path, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(train_mnist.level, "train", full)
     assert run("--seed", "2")[2] == f"[Errno 28] No space left on device: {tmp_path}\n"
-    monkeypatch.setattr(train_mnist.level, "train", lambda *a, **k: signal.raise_signal(signal.SIGINT))
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(train_mnist.level, "train", interrupted)
     status, out, _ = run("--seed", "1")
     assert status == 130 and "the same command goes on" in out
     monkeypatch.setattr(train_mnist, "torch_available", lambda: False)
