@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:723e09180a829933
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:06111cc6ad34b37f
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -562,6 +562,64 @@ def test_modes_and_loaders_of_lists(level):
     assert not model[0].input_grad and not model.input_grad
     assert modes == 2 * [True, True, False, False] + [True, True] and model.training
     assert list(history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
+
+
+@classes
+@pytest.mark.value
+def test_hook_before_the_update(level):
+    """What on_step does to the gradients is what the update sees: a clipped step is a clipped step."""
+    x, y = rng(1).standard_normal((6, 3)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1])
+    model = level.Linear(3, 4, rng(0))
+    before, seen = model.state_dict(), []
+
+    def clip():
+        seen.append(float(np.abs(model.weight.grad).max()))
+        for p in model.parameters():
+            p.grad = np.full(p.data.shape, 0.25, np.float32)
+    engine = level.Engine(model, level.CrossEntropyLoss(), level.GradientDescent(model.parameters(), 2.0))
+    engine.step(x, y, on_step=clip)
+    for name, array in model.state_dict().items():
+        assert_close(array, before[name] - 0.5, what=name)
+    engine.fit([(x, y)], 1, on_step=clip)
+    for name, array in model.state_dict().items():
+        assert_close(array, before[name] - 1.0, what=name + " after fit")
+    assert len(seen) == 2 and min(seen) > 0
+
+
+@classes
+@pytest.mark.value
+def test_evaluate_leaves_the_modes(level):
+    """Each module has its mode back, also a frozen one, also after an exception."""
+    class Refuses(level.ReLU):
+        def forward(self, x):
+            if len(x) == 3:
+                raise KeyError("three rows")
+            return super().forward(x)
+    model = level.Sequential(level.Linear(3, 4, rng(0)), Refuses())
+    engine = level.Engine(model, level.CrossEntropyLoss(), level.GradientDescent(model.parameters(), 0.1))
+    x, y = np.ones((7, 3), np.float32), np.zeros(7, int)
+    model[1].eval()
+    engine.evaluate(level.DataLoader((x, y), 2))
+    modes = [[m.training for m in model.modules()]]
+    for rows in (7, 3):
+        loader = [(x[:rows], y[:rows]), (x[:3], y[:3])]
+        with pytest.raises(KeyError, match="three rows"):
+            engine.evaluate(loader)
+        modes.append([m.training for m in model.modules()])
+    assert modes == 3 * [[True, True, False]]
+
+
+@pytest.mark.levels(1, 2)
+@pytest.mark.gradient
+def test_backward_twice(level):
+    """A loss that goes back twice says the same twice; level 3 refuses (see its own test)."""
+    pred = rng(1).standard_normal((4, 3)).astype(np.float32)
+    for loss, target in ((level.CrossEntropyLoss(), np.array([0, 2, 1, 1])),
+                         (level.MSELoss(), rng(2).standard_normal((4, 3)))):
+        loss(pred, target)
+        first = loss.backward().copy()
+        loss.backward()
+        assert_close(loss.backward(), first, what="the third backward")
 
 
 @classes
