@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:01019b770e1a57fb
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:6ec354f7d6e01386
 """What is tested: every operation, with broadcasting and with constants on both sides."""
 
 import numpy as np
@@ -46,6 +46,25 @@ EXPRESSIONS = {                        # name: (function of tensors, shapes of i
     "concatenate": (lambda a, b: type(a).concatenate([a, b, a], axis=-1), [(2, 3), (2, 3)]),
     "concatenate_unequal": (lambda a, b: type(a).concatenate([a, np.ones((2, 3)), b]) ** 2,
                             [(1, 3), (4, 3)]),
+    "sum_square": (lambda a: a.sum(axis=-2), [(3, 3)]),          # where a wrong axis fits, too
+    "sum_first_of_cube": (lambda a: a.sum(axis=0) * np.arange(3.0), [(3, 3, 3)]),
+    "sum_cube": (lambda a: a.sum(axis=-2, keepdims=True), [(3, 3, 3)]),
+    "sum_of_two_of_cube": (lambda a: a.sum(axis=(-3, 1)), [(3, 3, 3)]),
+    "sum_keepdims": (lambda a: a.sum(keepdims=True) * a, [(3, 4)]),
+    "mean_square": (lambda a: a.mean(axis=-2), [(3, 3)]),
+    "mean_cube": (lambda a: a.mean(axis=1), [(3, 3, 3)]),
+    "mean_keepdims": (lambda a: a.mean(keepdims=True) - a, [(3, 4)]),
+    "max_square": (lambda a: a.max(axis=-2), [(3, 3)]),
+    "max_last_of_square": (lambda a: a.max(axis=-1), [(3, 3)]),
+    "max_cube": (lambda a: a.max(axis=(0, -1), keepdims=True), [(3, 3, 3)]),
+    "concatenate_square": (lambda a, b: type(a).concatenate([a, b], axis=-2), [(3, 3), (3, 3)]),
+    "concatenate_cube": (lambda a, b: type(a).concatenate([b, a, b], axis=1), [(3, 3, 3), (3, 3, 3)]),
+    "transpose_square": (lambda a: a.T * np.arange(9.0).reshape(3, 3), [(3, 3)]),
+    "transpose_cube": (lambda a: a.transpose(-1, 0, 1) * np.arange(27.0).reshape(3, 3, 3),
+                       [(3, 3, 3)]),
+    "matmul_cube": (lambda a, b: a @ b, [(3, 3, 3), (3, 3, 3)]),
+    "matmul_arrays_square": (lambda a: np.arange(9.0).reshape(3, 3) @ a @ np.eye(3)[::-1].copy(), [(3, 3)]),
+    "columns_repeated": (lambda a: a[:, ROWS], [(3, 3)]),
     "network": (lambda a, b, c: ((a @ b).tanh() @ c).relu() + (a @ b).sum(axis=1, keepdims=True),
                 [(5, 3), (3, 4), (4, 2)]),
 }
