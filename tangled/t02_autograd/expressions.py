@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:6ec354f7d6e01386
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:21f842f1abf28edd
 """What is tested: every operation, with broadcasting and with constants on both sides."""
 
 import numpy as np
@@ -50,10 +50,11 @@ EXPRESSIONS = {                        # name: (function of tensors, shapes of i
     "sum_first_of_cube": (lambda a: a.sum(axis=0) * np.arange(3.0), [(3, 3, 3)]),
     "sum_cube": (lambda a: a.sum(axis=-2, keepdims=True), [(3, 3, 3)]),
     "sum_of_two_of_cube": (lambda a: a.sum(axis=(-3, 1)), [(3, 3, 3)]),
-    "sum_keepdims": (lambda a: a.sum(keepdims=True) * a, [(3, 4)]),
+    "sum_keepdims": (lambda a: a.sum(keepdims=True), [(3, 4)]),
     "mean_square": (lambda a: a.mean(axis=-2), [(3, 3)]),
     "mean_cube": (lambda a: a.mean(axis=1), [(3, 3, 3)]),
-    "mean_keepdims": (lambda a: a.mean(keepdims=True) - a, [(3, 4)]),
+    "mean_keepdims": (lambda a: a.mean(keepdims=True), [(3, 4)]),
+    "max_keepdims": (lambda a: a.max(keepdims=True), [(3, 4)]),
     "max_square": (lambda a: a.max(axis=-2), [(3, 3)]),
     "max_last_of_square": (lambda a: a.max(axis=-1), [(3, 3)]),
     "max_cube": (lambda a: a.max(axis=(0, -1), keepdims=True), [(3, 3, 3)]),
