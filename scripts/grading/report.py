@@ -98,13 +98,14 @@ class Report:
     def pitfalls(self, error, item, package: str) -> list[dict]:
         """The pitfalls that a failure equals, ready for the report."""
         found = pitfalls.matching(error, item, package)
-        return [{"number": p["number"], "name": p["name"], "place": pitfalls.place_of(p)} for p in found]
+        return [{"number": p.number, "name": p.name, "place": p.place} for p in found]
 
     def impl_path(self, package: str) -> str:
         """The file under test, where it is not a level."""
         if self.impl == "levels":
             return ""
-        return str(accidents.ROOT / "workspace" / f"{package}.py") if self.impl == "workspace" else self.impl
+        name = package + "_exercises" * self.config.getoption("exercises") + ".py"
+        return str(accidents.ROOT / "workspace" / name) if self.impl == "workspace" else self.impl
 
     # -- records
 
@@ -201,7 +202,8 @@ def record_of(item, phases) -> dict:
     skip = next((p for p in phases if p.skipped), None)
     outcome = "failed" if failed else "skipped" if skip else "passed"
     params = getattr(getattr(item, "callspec", None), "params", {})
-    level = params.get("level") if isinstance(params.get("level"), str) else None    # or an empty set
+    chosen = params.get("level", params.get("exercises"))
+    level = chosen if isinstance(chosen, str) else None                              # or an empty set
     accident = item.stash.get(RESULT, None) if failed else None
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),

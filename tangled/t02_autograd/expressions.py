@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:21f842f1abf28edd
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:47b45d15f3124485
 """What is tested: every operation, with broadcasting and with constants on both sides."""
 
 import numpy as np
@@ -11,6 +11,7 @@ EXPRESSIONS = {                        # name: (function of tensors, shapes of i
     "subtract": (lambda a, b: (1 - a) - (b - 3.0), [(3, 4), (3, 1)]),
     "multiply": (lambda a, b: np.arange(4.0) * a * b * 0.5, [(2, 3, 4), (3, 1)]),
     "divide": (lambda a, b: a / b + 1.0 / b - a / 4.0, [(3, 4), (4,)]),
+    "quotient": (lambda a, b: a / b, [(3, 4), (3, 1)]),
     "power": (lambda a: a**3 + a**-1.5 + a**0, [(3, 4)]),
     "power_of_tensor": (lambda a, b: a**b + 2.0**b, [(3, 4), (4,)]),
     "negate": (lambda a: -a, [(3,)]),
@@ -75,7 +76,7 @@ SCALARS = {                            # functions of two numbers, for Value and
     "scalar_functions": lambda a, b: (a * b).exp() * a.log() + (a - b).tanh() - (b - a).relu(),
     "scalar_reuse": lambda a, b: (a * b) * (a * b + a),
 }
-POSITIVE = {"divide", "power", "power_of_tensor", "log", *SCALARS}
+POSITIVE = {"divide", "quotient", "power", "power_of_tensor", "log", *SCALARS}
 
 
 def operands(name, rng):
