@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:61209c7d2243bea0
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:9d9d21bb3d8af93d
 """Level 2: a graph of arrays; every arrow carries a vector-Jacobian product."""
 
 import contextlib
@@ -7,6 +7,7 @@ import threading
 import numpy as np
 
 from tangled.t01_tensor_operations import unbroadcast
+
 
 class _Mode(threading.local):
     """One for each thread: another thread's `no_grad` is no business of this one."""

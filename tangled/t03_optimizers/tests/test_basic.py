@@ -1,11 +1,11 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:ddb3c6e8f62d3958
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:aaef3f3c9e3f820b
 """Chapter 3: paths, schedules, clipping, resuming."""
 
 import numpy as np
 import pytest
 
-from tangled.t02_autograd import Tensor
 from tangled.layouts import LAYOUTS
+from tangled.t02_autograd import Tensor
 from tangled.t03_optimizers.paths import follow, plain, quadratic, rosenbrock
 from tangled.testing import assert_close, assert_dtypes, assert_layouts, assert_repeatable, rng
 
