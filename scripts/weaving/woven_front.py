@@ -69,7 +69,8 @@ def contents(book: Book, here: Chapter) -> list[str]:
     number = NUMBERS.get(len(topics), str(len(topics)))
     rows = [f"{number[:1].upper()}{number[1:]} {'topics' if len(topics) != 1 else 'topic'}, about {hours} hours "
             "of reading and writing:", ""]
-    named = {c.path: f"{c.number + ' ' if c.number and not is_unnumbered(c) else ''}{link_to(c, here)}" for c in book.chapters
+    number_of = lambda c: f"{c.number} " if c.number and not is_unnumbered(c) else ""
+    named = {c.path: f"{number_of(c)}{link_to(c, here)}" for c in book.chapters
              if c.path != here.path and c.anchor}
     for part, paths in parts(book):
         titles = " · ".join(named[path] for path in paths if path in named)
