@@ -16,6 +16,7 @@ NUMBERS |= {tens + n: f"{word}-{NUMBERS[n]}" for tens, word in ((20, "twenty"), 
 NUMBERS[30] = "thirty"
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
 TRY = re.compile(r"\{[^}]*#sec-[\w]+-try\b")
+EXERCISES = re.compile(r"#{2,3} Exercises\b")
 CSS, FILTER, KATEX = "chunks.css", "book.lua", "katex"
 HERE = Path(__file__).parent
 VENDORED = HERE.parent / "typeset" / "vendor" / "katex"
@@ -60,6 +61,16 @@ def invitation(chapter: Chapter, heading: str) -> list[str]:
     return ["", f"`make start TOPIC={chapter.topic}` writes `{file}` with signatures, docstrings and empty "
                 f"bodies{checks}. `make test TOPIC={chapter.topic} IMPL=workspace` grades it, and "
                 f"`make hint TOPIC={chapter.topic}` gives the next hint.", ""]
+
+
+def marks(chapter: Chapter, heading: str) -> list[str]:
+    """Under "Exercises": what the marks mean, and how the graded ones are begun."""
+    if chapter.topic is None or not EXERCISES.match(heading):
+        return []
+    graded = any(chunk.file == "exercises.py" for chunk in chapter.chunks)
+    how = (f" A graded one has tests: `make start TOPIC={chapter.topic} EXERCISES=1` writes its stub, and "
+           f"`make test TOPIC={chapter.topic} EXERCISES=1` grades it.") if graded else ""
+    return ["", f"Marks: ● a few minutes, ●● an hour, ●●● an evening.{how}", ""]
 
 
 def contents(book: Book, here: Chapter) -> list[str]:
@@ -161,7 +172,8 @@ def project(book: Book, pages: list[str]) -> dict[str, bytes]:
                                 "grid": {"body-width": "900px"},
                                 "html-math-method": {"method": "katex", "url": f"{KATEX}/"}}
     files = {"_quarto.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110).encode()}
-    files |= {name: (HERE / "quarto" / name).read_bytes() for name in (CSS, FILTER)}
+    files |= {name: (HERE / "quarto" / name).read_bytes() for name in (EXERCISES = re.compile(r"#{2,3} Exercises\b")
+CSS, FILTER)}
     files |= {f"{KATEX}/{p.relative_to(VENDORED).as_posix()}": p.read_bytes()
               for p in sorted(VENDORED.rglob("*")) if p.is_file()}
     for name in [*as_list(config.get("bibliography")), *as_list(config.get("csl"))]:
