@@ -37,7 +37,16 @@ from scripts.weaving.woven_apart import (
 )
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.weaving.woven_front import contents, facts, front_matter, invitation, is_unnumbered, link_to, marks, project
+from scripts.weaving.woven_front import (
+    contents,
+    facts,
+    front_matter,
+    invitation,
+    is_unnumbered,
+    link_to,
+    marks,
+    project,
+)
 from scripts.weaving.woven_pitfalls import weave_pitfall
 
 UNNUMBERED = re.compile(r"(?<![\w@\[])@(sec-[\w-]*\w)")

@@ -172,8 +172,7 @@ def project(book: Book, pages: list[str]) -> dict[str, bytes]:
                                 "grid": {"body-width": "900px"},
                                 "html-math-method": {"method": "katex", "url": f"{KATEX}/"}}
     files = {"_quarto.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110).encode()}
-    files |= {name: (HERE / "quarto" / name).read_bytes() for name in (EXERCISES = re.compile(r"#{2,3} Exercises\b")
-CSS, FILTER)}
+    files |= {name: (HERE / "quarto" / name).read_bytes() for name in (CSS, FILTER)}
     files |= {f"{KATEX}/{p.relative_to(VENDORED).as_posix()}": p.read_bytes()
               for p in sorted(VENDORED.rglob("*")) if p.is_file()}
     for name in [*as_list(config.get("bibliography")), *as_list(config.get("csl"))]:
