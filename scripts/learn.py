@@ -91,10 +91,10 @@ def remember(root: Path, topic: int, **what) -> None:
     os.replace(temporary, path)
 
 
-def record(topic: int, passed: int, failed: int, root: Path | str = Path(".")) -> None:
-    """Keep the result of grading the learner's file of a topic; the test report calls this."""
+def record(topic: int, passed: int, failed: int, root: Path | str = Path("."), unmeasured: int = 0) -> None:
+    """Keep the result of grading the learner's file of a topic; the parent of the test run calls this."""
     now = datetime.datetime.now().isoformat(timespec="seconds")
-    remember(Path(root), topic, passed=int(passed), failed=int(failed), when=now)
+    remember(Path(root), topic, passed=int(passed), failed=int(failed), unmeasured=int(unmeasured), when=now)
 
 
 # -- start
@@ -230,7 +230,7 @@ def hint(argv: list[str], root: Path = Path(".")) -> int:
 # -- progress
 
 def is_done(entry: dict) -> bool:
-    return entry.get("passed", 0) > 0 and not entry.get("failed", 0)
+    return entry.get("passed", 0) > 0 and not entry.get("failed", 0) and not entry.get("unmeasured", 0)
 
 
 def bar(done: int, of: int, width: int = BAR) -> str:
@@ -263,7 +263,8 @@ def state(chapter: Chapter, entry: dict, root: Path) -> str:
     if is_done(entry):
         text = f"done, {passed} tests passed"
     elif passed or failed:
-        text = f"{passed} of {passed + failed} tests passed"
+        busy = entry.get("unmeasured", 0)
+        text = f"{passed} of {passed + failed + busy} tests passed" + (f", {busy} not measured" if busy else "")
     elif workspace_file(chapter, root).exists():
         text = "started"
     else:
