@@ -12,22 +12,30 @@ from scripts.reading.chapters import read_book
 GATES = {  # name: (function, what it promises)
     "retangled": ("scripts.gates.results:retangled", "re-tangling changes nothing"),
     "complete": ("scripts.gates.structure:complete", "every topic has its files, hints, pitfalls and levels"),
+    "shown": ("scripts.gates.shown:shown", "what the page shows as chunks is what was tangled"),
+    "graded": ("scripts.gates.structure:graded", "two graded exercises a chapter, one of them hard"),
     "listed": ("scripts.gates.structure:listed", "_quarto.yml names the chapters there are"),
     "targets": ("scripts.gates.structure:targets", "the front matter's API is the code's API"),
     "imports": ("scripts.gates.structure:imports", "levels 1-3 import only what they may"),
     "docstrings": ("scripts.gates.structure:docstrings", "public docstrings give shapes"),
     "figures": ("scripts.gates.prose:figures", "every figure has a text alternative and is mentioned"),
     "numbers": ("scripts.gates.prose:numbers", "measured numbers in prose come from executed cells"),
+    "comparisons": ("scripts.gates.prose:comparisons", "comparisons in words come from records"),
+    "records": ("scripts.gates.records:fresh", "every record was made by the code as it is"),
+    "quiet": ("scripts.gates.records:quiet", "rendering measures nothing"),
+    "readme": ("scripts.gates.records:readme", "README's table is the records'"),
     "citations": ("scripts.gates.prose:citations", "citations and references.bib agree"),
     "ruff": ("scripts.gates.results:ruff", "ruff has nothing to say"),
     "golden": ("scripts.gates.results:golden", "golden outputs match their manifest and level 4"),
     "formulas": ("scripts.gates.results:formulas", "every formula typesets in both outputs"),
     "links": ("scripts.gates.results:links", "no broken link or reference, nothing asked of the network"),
+    "pages": ("scripts.gates.records:pages", "no page excuses itself for a number it does not have"),
     "overfull": ("scripts.gates.results:overfull", "no text past the margins of the PDF"),
     "levels": ("scripts.gates.runs:levels", "tests pass on every level, with only topics up to their own"),
     "stubs": ("scripts.gates.runs:stubs", "every test fails on the stub"),
-    "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall is caught and named by at least one test"),
+    "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall fails a test that it names"),
 }
+TOLERATED = {"graded"}  # chapters are being brought into this form: what is missing is listed, and not counted
 
 
 def run_gate(name: str, book) -> list[str]:
@@ -50,7 +58,7 @@ def main(argv: list[str]) -> int:
         print(f"{name:11s} {GATES[name][1]:66s} {verdict} ({time.perf_counter() - start:.1f} s)", flush=True)
         for line in offenders:
             print(f"  {line}")
-        count += len(offenders)
+        count += 0 if name in TOLERATED else len(offenders)
     print(f"{count} offender{'s' * (count != 1)}")
     return min(count, 125)
 

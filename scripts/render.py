@@ -1,4 +1,4 @@
-"""`make render`: tangle, execute, weave, typeset, into `_book/`; `make preview` does it again at every save.
+"""`make render`: tangle, execute, weave, typeset, into `_book/` (`preview.py` does it again at every save).
 
     python -m scripts render [--topic 27 | --only chapters/a-testing.qmd] [--engine auto|embedded|quarto]
                              [--paper a4|letter] [--formats html,pdf,epub] [--traceback]
@@ -186,13 +186,3 @@ def generated(book: Book) -> dict:
         with contextlib.suppress(*(() if chapter in book.selected else (Problem, Problems))):
             found |= chapter_outputs(chapter, book)
     return found
-
-
-def preview(argv: list[str]) -> int:
-    """Serve `_book/` on this machine alone, and render a chapter again when it is saved."""
-    from scripts.preview import serve
-    options = parser("preview")
-    options.add_argument("--port", type=int, default=4848)
-    options.set_defaults(formats="html")
-    args = options.parse_args(argv)
-    return serve(settings(args), args.port)

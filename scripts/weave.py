@@ -17,19 +17,32 @@ from pathlib import Path
 
 from scripts.execute import inline, units
 from scripts.reading.chapters import Book, Chapter
-from scripts.reading.prose import classify, replace_inline_cells
+from scripts.reading.prose import classify, replace_inline_cells, spans
 from scripts.weaving.identifiers import PAGE, Identifiers, link_paragraph
+from scripts.weaving.subjects import MARK, Subjects
+from scripts.weaving.subjects import PAGE as SUBJECTS
+from scripts.weaving.woven_apart import (
+    ANSWER,
+    HINT,
+    LABEL,
+    PRINT,
+    TITLE,
+    WEB,
+    Apart,
+    closing,
+    pointed,
+    question,
+    run_in,
+    web_notes,
+)
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.weaving.woven_front import facts, front_matter, project
+from scripts.weaving.woven_front import contents, facts, front_matter, invitation, is_unnumbered, link_to, project
+from scripts.weaving.woven_pitfalls import weave_pitfall
 
-HINT = re.compile(r"^:{3,}\s*\{[^}]*\.hint\b[^}]*\}\s*$")
-TITLE = re.compile(r'title="((?:\\.|[^"\\])*)"')
-LABEL = re.compile(r"[ \t]*\{#(?:eq|fig|tbl|lst)-[\w-]+\}")
+UNNUMBERED = re.compile(r"(?<![\w@\[])@(sec-[\w-]*\w)")
+CONTENTS = re.compile(r"^:{3,}\s*\{\.chapters-there\}\s*$")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
-
-WEB = '::: {.content-visible when-format="html"}'
-PRINT = '::: {.content-hidden when-format="html"}'
 
 Row = tuple[str, int]
 
@@ -45,12 +58,17 @@ class Result:
 class ChapterWeaver:
     """Turns one chapter into rows of Markdown, each with the chapter's line it came from."""
 
-    def __init__(self, chapter: Chapter, book: Book, chunks: Chunks, identifiers: Identifiers, outputs):
-        self.chapter, self.book, self.identifiers = chapter, book, identifiers
+    def __init__(self, chapter: Chapter, book: Book, chunks: Chunks, identifiers: Identifiers, outputs,
+                 subjects: Subjects):
+        self.subjects = subjects
+        self.chapter, self.book, self.identifiers, self.chunks = chapter, book, identifiers, chunks
+        self.unnumbered = {c.anchor: c for c in book.chapters if is_unnumbered(c)}
         self.pieces = {p.chunk.line: p for p in chunks.pieces[chapter.path]}
         self.cells = {c.line: (n, c) for n, c in enumerate(chapter.cells, 1)}
         self.kinds = classify(chapter)
-        self.hints: list[Row] = []
+        self.hints = Apart("Hints", f"hints-{key(chapter)}")
+        self.answers = Apart("Answers", f"answers-{key(chapter)}")
+        self.notes = web_notes(chapter, self.kinds, chunks.pieces[chapter.path])
         self.pictures: dict[str, bytes] = {}
         self.seen: set[str] = set()
         self.results, self.values = self._results(outputs)
@@ -73,11 +91,7 @@ class ChapterWeaver:
     def weave(self) -> list[Row]:
         rows = [(row, 1) for row in front_matter(self.chapter)]
         rows += self.lines(self.chapter.front_lines + 1, len(self.chapter.lines))
-        if self.hints:
-            rows += [(row, 0) for row in ("", PRINT, "",
-                                          f"## Hints {{#hints-{key(self.chapter)} .unnumbered}}", "")]
-            rows += [*self.hints, ("", 0), (":::", 0), ("", 0)]
-        return rows
+        return [*rows, *self.hints.section(), *self.answers.section()]
 
     def lines(self, n: int, end: int) -> list[Row]:
         """Lines n to end, woven."""
@@ -89,6 +103,8 @@ class ChapterWeaver:
                 new, n = self.cell(*self.cells[n]), self.cells[n][1].end + 1
             elif HINT.match(self.chapter.lines[n - 1]) and self.kinds[n - 1] == "div":
                 new, n = self.hint(n)
+            elif ANSWER.match(self.chapter.lines[n - 1]) and self.kinds[n - 1] == "div":
+                new, n = self.answer(n, rows)
             elif self.kinds[n - 1] == "prose":
                 new, n = self.paragraph(n, end)
             else:
@@ -103,10 +119,14 @@ class ChapterWeaver:
             self.seen = set()
         if self.kinds[n - 1] not in ("hidden", "math"):
             text = self.evaluated(text, n)
-        rows = [(text, n)]
+        rows: list[Row] = [(text, n)]
         if n == self.chapter._title[2]:
             rows += [(row, 1) for row in facts(self.chapter, self.book)]
-        return rows
+        if self.kinds[n - 1] == "heading":
+            rows += [(row, n) for row in invitation(self.chapter, text)]
+        if CONTENTS.match(text) and self.kinds[n - 1] == "div":
+            rows += [(row, n) for row in contents(self.book, self.chapter)]
+        return rows + [(row, n) for row in self.notes.get(n, [])]
 
     def paragraph(self, n: int, end: int) -> tuple[list[Row], int]:
         """Lines of running text up to the next line that is something else."""
@@ -114,12 +134,26 @@ class ChapterWeaver:
         while last < end and self.kinds[last] == "prose" and last + 1 not in self.pieces:
             last += 1
         text = "\n".join(self.chapter.lines[n - 1:last])
-        linked = link_paragraph(text, self.chapter, self.identifiers, self.seen).split("\n")
-        return [(self.evaluated(row, line), line) for line, row in enumerate(linked, n)], last + 1
+        linked = link_paragraph(MARK.sub(r"\1", text), self.chapter, self.identifiers, self.seen).split("\n")
+        rows = [(self.evaluated(row, line), line) for line, row in enumerate(linked, n)]
+        if id := self.subjects.anchors.get((self.chapter.path, n)):
+            rows = [(row, n) for row in ("", f"::: {{#{id}}}", ":::", "")] + rows
+        return rows, last + 1
 
     def evaluated(self, text: str, n: int) -> str:
         values = iter(self.values.get(n, []))
-        return replace_inline_cells(text, lambda expression: next(values, "…"))
+        return self.linked(replace_inline_cells(text, lambda expression: next(values, "…")))
+
+    def linked(self, text: str) -> str:
+        """References to chapters without a number, of which Quarto knows none, as links."""
+        if "@sec-" not in text or not self.unnumbered:
+            return text
+        return "".join(UNNUMBERED.sub(self.to_unnumbered, part) if kind == "text" else part
+                       for kind, part in spans(text))
+
+    def to_unnumbered(self, found: re.Match) -> str:
+        chapter = self.unnumbered.get(found[1])
+        return link_to(chapter, self.chapter) if chapter else found[0]
 
     def cite(self, text: str) -> str:
         """`@eq-27-rotation` in code, as tangle writes it."""
@@ -128,6 +162,9 @@ class ChapterWeaver:
     def chunk(self, piece: Piece) -> list[Row]:
         chunk = piece.chunk
         indent = re.match(r"[ \t>]*", self.chapter.lines[chunk.line - 1])[0]
+        if chunk.pitfall:
+            return [((indent + text).rstrip(), line)
+                    for text, line in weave_pitfall(piece, self.chunks, self.cite, fence)]
         run = fence("\n".join(chunk.lines))
         label = f"#{chunk.id} " if chunk.id else ""
         more = "".join(f" {key}={quoted(chunk.keys[key])}" for key in ("lst-cap",) if key in chunk.keys)
@@ -154,25 +191,45 @@ class ChapterWeaver:
 
     def hint(self, n: int) -> tuple[list[Row], int]:
         """A hint is folded in its place on the web, and stands at the chapter's end in print."""
-        depth, last = 1, n
-        while depth and last < len(self.chapter.lines):
-            last += 1
-            line = self.chapter.lines[last - 1].strip()
-            if self.kinds[last - 1] == "div":
-                depth += -1 if re.fullmatch(r":{3,}", line) else 1
+        last = closing(self.chapter, self.kinds, n)
         title = TITLE.search(self.chapter.lines[n - 1])
         body = self.lines(n + 1, last - 1)
-        self.hints += [(f"**{title[1] if title else 'Hint'}.**", n), ("", n),
-                       *((LABEL.sub("", text), line) for text, line in body), ("", last)]
-        rows = [("", n), (WEB, n), ("", n), (self.chapter.lines[n - 1], n), *body,
-                (self.chapter.lines[last - 1], last), ("", last), (":::", last)]
+        self.hints.rows += [*run_in(f"**{title[1] if title else 'Hint'}.**", unlabelled(body), n), ("", last)]
+        rows = self.folded(n, last, body)
         if self.last_hint(last):
-            link = f"[end of the chapter](#hints-{key(self.chapter)}){{.pageref}}"
+            link = f"[end of the chapter](#{self.hints.id}){{.pageref}}"
             rows += [(row, last) for row in ("", PRINT, "", f"The hints stand at the {link}.", "", ":::")]
         return [*rows, ("", last)], last + 1
 
+    def folded(self, n: int, last: int, body: list[Row]) -> list[Row]:
+        """A callout as it stands on the web."""
+        return [("", n), (WEB, n), ("", n), (self.chapter.lines[n - 1], n), *body,
+                (self.chapter.lines[last - 1], last), ("", last), (":::", last)]
+
+    def answer(self, n: int, before: list[Row]) -> tuple[list[Row], int]:
+        """An answer is folded on the web; in print it stands at the chapter's end, with links there and back."""
+        last = closing(self.chapter, self.kinds, n)
+        body = self.lines(n + 1, last - 1)
+        self.answers.count += 1
+        asked, here = (f"{word}-{key(self.chapter)}-{self.answers.count}" for word in ("question", "answer"))
+        begins, name = question(before)
+        if begins is None:
+            asked, name = "", f"Answer {self.answers.count}"
+        else:
+            before[begins:begins] = [(row, before[begins][1]) for row in (f"::: {{#{asked}}}", ":::", "")]
+        link = f'[[answer](#{here}){{.pageref}}]{{.content-hidden when-format="html"}}'
+        rows = pointed(before, link, n)
+        back = f"[**{name}**](#{asked}){{.pageref}}" if asked else f"**{name}**"
+        self.answers.rows += [(f"::: {{#{here}}}", n), *run_in(back, body, n), ("", last), (":::", last), ("", last)]
+        return [*rows, *self.folded(n, last, body), ("", last)], last + 1
+
     def last_hint(self, line: int) -> bool:
         return not any(HINT.match(text) for text in self.chapter.lines[line:])
+
+
+def unlabelled(rows: list[Row]) -> list[Row]:
+    """A label stands once, in the web's copy."""
+    return [(text if text.lstrip().startswith(":::") else LABEL.sub("", text), line) for text, line in rows]
 
 
 def value_of(outputs) -> str:
@@ -188,10 +245,11 @@ def weave(book: Book, outputs: dict, executed: dict, folder: Path) -> Result:
     """Write the woven book into `folder`, touching only the files that change."""
     chunks = Chunks(book, outputs)
     identifiers = Identifiers(chunks)
+    subjects = Subjects(book)
     files: dict[str, bytes] = {}
     lines: dict[str, list[int]] = {}
     for chapter in book.chapters:
-        weaver = ChapterWeaver(chapter, book, chunks, identifiers, executed.get(chapter.path))
+        weaver = ChapterWeaver(chapter, book, chunks, identifiers, executed.get(chapter.path), subjects)
         rows = squeeze(weaver.weave())
         files[chapter.path] = ("\n".join(text for text, _ in rows).rstrip("\n") + "\n").encode()
         lines[chapter.path] = [line for _, line in rows]
@@ -199,7 +257,8 @@ def weave(book: Book, outputs: dict, executed: dict, folder: Path) -> Result:
         files |= {posixpath.join(home, "figures", name): data for name, data in weaver.pictures.items()}
         files |= pictures(chapter, book.root)
     files[PAGE] = identifiers.page().encode()
-    files |= project(book, PAGE)
+    files[SUBJECTS] = subjects.page().encode()
+    files |= project(book, [SUBJECTS, PAGE])
     files["lines.json"] = (json.dumps(lines, separators=(",", ":")) + "\n").encode()
     return write(Path(folder), files)
 

@@ -79,7 +79,7 @@ def test_the_last_word_is_the_parents(repo):
 
 
 ROADS = {
-    "importlib": "    import importlib\n    m = importlib.import_module('tangled.'"
+    "importlib": "    import importlib\n    m = importlib.import_module('tangled.' +"
                  f" '{PACKAGE}.level2_vectorized')\n",
     "the package": f"    import importlib\n    m = importlib.import_module('tangled.' + '{PACKAGE}')\n    m.scores\n",
     "runpy": f"    import runpy\n    runpy.run_path('{SOLUTION}')\n",

@@ -35,7 +35,7 @@ def pytest_addoption(parser) -> None:
 
 def pytest_configure(config) -> None:
     config.pluginmanager.register(Report(config), "the-book-report")
-    if config.getoption("impl") != "levels":
+    if config.getoption("impl") != "levels" or config.getoption("exercises"):
         guard.limit_memory()
 
 
@@ -45,6 +45,7 @@ class Report:
     def __init__(self, config):
         self.config = config
         self.impl = config.getoption("impl")
+        self.learner = self.impl != "levels" or config.getoption("exercises")     # what runs is not to be trusted
         self.records: list[dict] = []
         self.timeouts = 0
         self.deselected = self.broken = 0
@@ -68,7 +69,7 @@ class Report:
             seconds = float(marker.args[0])
         if given is None and item.get_closest_marker("performance"):
             seconds = max(seconds, MEASURING)
-        return min(seconds, TIRED_LIMIT) if self.timeouts >= TIRED and self.impl != "levels" else seconds
+        return min(seconds, TIRED_LIMIT) if self.timeouts >= TIRED and self.learner else seconds
 
     def guarded(self, item):
         """The guard around setup or call of an item of a topic; nothing around the tests of the tools."""
@@ -76,7 +77,7 @@ class Report:
             return guard.guarded(0, learner=False)
         def pause():
             self.write({"start": item.nodeid, "limit": 0, "time": time.time()})
-        return guard.guarded(self.limit_of(item), self.impl != "levels", pause)
+        return guard.guarded(self.limit_of(item), self.learner, pause)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item):
@@ -93,7 +94,7 @@ class Report:
     @contextlib.contextmanager
     def graded(self, item):
         """Around a test of a learner's file: whatever would leave without a failure, or leaves something, is one."""
-        if self.impl == "levels" or package_of(item.path) is None:
+        if not self.learner or package_of(item.path) is None:
             yield
             return
         marker = item.get_closest_marker("processes")
@@ -159,13 +160,14 @@ class Report:
     def pitfalls(self, error, item, package: str) -> list[dict]:
         """The pitfalls that a failure equals, ready for the report."""
         found = pitfalls.matching(error, item, package)
-        return [{"number": p["number"], "name": p["name"], "place": pitfalls.place_of(p)} for p in found]
+        return [{"number": p.number, "name": p.name, "place": p.place} for p in found]
 
     def impl_path(self, package: str) -> str:
         """The file under test, where it is not a level."""
         if self.impl == "levels":
             return ""
-        return str(accidents.ROOT / "workspace" / f"{package}.py") if self.impl == "workspace" else self.impl
+        name = package + "_exercises" * self.config.getoption("exercises") + ".py"
+        return str(accidents.ROOT / "workspace" / name) if self.impl == "workspace" else self.impl
 
     # -- records
 
@@ -259,7 +261,8 @@ def record_of(item, phases) -> dict:
     outcome = "failed" if failed else "passed" if not skip else \
         "unmeasured" if why.startswith("not measured: ") else "skipped"
     params = getattr(getattr(item, "callspec", None), "params", {})
-    level = params.get("level") if isinstance(params.get("level"), str) else None    # or an empty set
+    chosen = params.get("level", params.get("exercises"))
+    level = chosen if isinstance(chosen, str) else None                              # or an empty set
     accident = item.stash.get(RESULT, None) if failed else None
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),

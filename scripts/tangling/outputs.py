@@ -14,11 +14,13 @@ from scripts.tangling.expand import Program, Row
 HEADER = "# Tangled from {source}; edit the chapter, then run make tangle. sha256:{digest}"
 HEADING = re.compile(r"# Tangled from (.+?); edit the chapter, then run make tangle\. sha256:([0-9a-f]{16})$")
 CITATION = re.compile(r"(?<![\w@])@(eq-[A-Za-z0-9][\w-]*)")
+TEST = re.compile(r"^def (test_\w+)\(", re.M)
 NUMBER = re.compile(r"\beq\. ([0-9A-Z]+(?:\.[0-9]+)?)(?![\w-])")
 ROOT_INIT = '''\
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
 import sys
+from pathlib import Path
 
 
 def _show(kind, error, trace, plain=sys.excepthook):
@@ -33,7 +35,23 @@ def _show(kind, error, trace, plain=sys.excepthook):
         plain(kind, error, trace)
 
 
-if getattr(sys.excepthook, "__name__", "") != "_show":
+class _Pitfalls:
+    """Finds `tangled.tNN_name.pitfalls`: wrong versions, built from the chapter when they are imported."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if not name.startswith("tangled.t") or ".pitfalls" not in name:
+            return None
+        try:
+            from scripts.tangling.pitfalls import find_spec
+        except ImportError:
+            return None
+        return find_spec(name, __path__[0])
+
+
+_IN_THE_BOOK = (Path(__file__).parent.parent / "scripts" / "tangling").is_dir()     # else it is installed
+if _IN_THE_BOOK and getattr(sys.excepthook, "__name__", "") != "_show":
+    sys.meta_path.insert(0, _Pitfalls)
     sys.excepthook = _show
     if "IPython" in sys.modules:
         try:
@@ -43,6 +61,9 @@ if getattr(sys.excepthook, "__name__", "") != "_show":
         except Exception:
             pass
 '''
+
+
+PITFALLS = "build/pitfalls"
 
 
 @dataclass
@@ -58,6 +79,11 @@ class Output:
     @property
     def body(self) -> str:
         return self.text.partition("\n")[2]
+
+
+def pitfall_file(package: str, slug: str) -> str:
+    """Where a pitfall is built, below the root: `build/pitfalls/t27_x/forgot_the_scale.py`."""
+    return f"{PITFALLS}/{package}/{slug.replace('-', '_')}.py"
 
 
 def digest(body: str) -> str:
@@ -122,6 +148,7 @@ def chapter_outputs(chapter: Chapter, book: Book) -> dict[str, Output]:
             _pitfall(program, book, found, slug, k)
     except Problem as problem:
         problems.append(problem)
+    problems += _caught(program, found)
     if not problems and chapter.package:
         _init(chapter, found, problems)
     if problems:
@@ -165,9 +192,25 @@ def _pitfall(program: Program, book: Book, found: dict[str, Output], slug: str, 
         program.wrong(chunks[0].line, f"pitfall {slug!r} equals the original; expected a wrong version")
         return
     name = f"# Pitfall {chapter.number}.{k}: {slug.replace('-', ' ')}"
-    target = f"tangled/{chapter.package}/pitfalls/{slug.replace('-', '_')}.py"
+    target = pitfall_file(chapter.package, slug)
     found[target] = make(chapter.path, [Row(name, chunks[0].line, "")] + rows, "pitfall")
     program.problems += _tabs(chapter, found[target])
+
+
+def _caught(program: Program, found: dict[str, Output]):
+    """Names in `caught=` that are no tests of this chapter."""
+    tests: set[str] | None = None
+    for chunk in (c for chunks in program.pitfalls.values() for c in chunks if "caught" in c.keys):
+        if tests is None:
+            files = [o.text for t, o in found.items() if "/tests/test_" in t and not t.endswith("test_exercises.py")]
+            tests = {name for text in files for name in TEST.findall(text)}
+        names = chunk.keys["caught"].split()
+        if not names:
+            yield Problem(chunk.path, chunk.line, 'caught="" names no test; expected caught="test_golden_values"')
+        for name in names:
+            if name not in tests:
+                yield Problem(chunk.path, chunk.line, f"caught={name!r} is no test of this chapter" + (
+                    near(name, tests) or "; expected the name of a function in its tests/"))
 
 
 def _init(chapter: Chapter, found: dict[str, Output], problems: list[Problem]) -> None:
@@ -257,7 +300,7 @@ def outputs(book: Book) -> dict[str, Output]:
             found.update(chapter_outputs(chapter, book))
         except Problems as mistakes:
             problems += mistakes.problems
-    for target in list(found):
+    for target in [t for t in found if t.startswith("tangled/")]:
         parts = target.split("/")[:-1]
         for i in range(2, len(parts) + 1):
             init = "/".join(parts[:i]) + "/__init__.py"
