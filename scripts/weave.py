@@ -37,7 +37,16 @@ from scripts.weaving.woven_apart import (
 )
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.weaving.woven_front import contents, facts, front_matter, invitation, is_unnumbered, link_to, project
+from scripts.weaving.woven_front import (
+    contents,
+    facts,
+    front_matter,
+    invitation,
+    is_unnumbered,
+    link_to,
+    marks,
+    project,
+)
 from scripts.weaving.woven_pitfalls import weave_pitfall
 
 UNNUMBERED = re.compile(r"(?<![\w@\[])@(sec-[\w-]*\w)")
@@ -123,7 +132,7 @@ class ChapterWeaver:
         if n == self.chapter._title[2]:
             rows += [(row, 1) for row in facts(self.chapter, self.book)]
         if self.kinds[n - 1] == "heading":
-            rows += [(row, n) for row in invitation(self.chapter, text)]
+            rows += [(row, n) for row in [*invitation(self.chapter, text), *marks(self.chapter, text)]]
         if CONTENTS.match(text) and self.kinds[n - 1] == "div":
             rows += [(row, n) for row in contents(self.book, self.chapter)]
         return rows + [(row, n) for row in self.notes.get(n, [])]

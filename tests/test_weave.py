@@ -298,6 +298,8 @@ QUESTIONS = chapter("""
     Because of $$x$$ {#eq-01-sky}
     :::
 
+    ### Exercises {#sec-01-exercises}
+
     **3 (●).** Prove:
 
     $$y = x$$
@@ -329,6 +331,7 @@ def test_answers_fold_on_the_web_and_move_in_print(tmp_path):
 def test_how_to_begin_is_said_by_the_template(tmp_path):
     folder, _ = woven(tmp_path, {}, sums=QUESTIONS, means=chapter("Nothing.", 2))
     text = (folder / "chapters/01-sums.qmd").read_text()
+    assert "### Exercises {#sec-01-exercises}\n\nMarks: ● a few minutes, ●● an hour, ●●● an evening.\n" in text
     assert ("{#sec-01-try}\n\n`make start TOPIC=1` writes `workspace/t01_x.py` with signatures, docstrings and "
             "empty bodies. `make test TOPIC=1 IMPL=workspace` grades it, and `make hint TOPIC=1`") in text
 
