@@ -19,17 +19,25 @@ from scripts.execute import inline, units
 from scripts.reading.chapters import Book, Chapter
 from scripts.reading.prose import classify, replace_inline_cells
 from scripts.weaving.identifiers import PAGE, Identifiers, link_paragraph
+from scripts.weaving.woven_apart import (
+    ANSWER,
+    HINT,
+    LABEL,
+    PRINT,
+    TITLE,
+    WEB,
+    Apart,
+    closing,
+    pointed,
+    question,
+    web_notes,
+)
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.weaving.woven_front import facts, front_matter, project
+from scripts.weaving.woven_front import facts, front_matter, invitation, project
+from scripts.weaving.woven_pitfalls import weave_pitfall
 
-HINT = re.compile(r"^:{3,}\s*\{[^}]*\.hint\b[^}]*\}\s*$")
-TITLE = re.compile(r'title="((?:\\.|[^"\\])*)"')
-LABEL = re.compile(r"[ \t]*\{#(?:eq|fig|tbl|lst)-[\w-]+\}")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
-
-WEB = '::: {.content-visible when-format="html"}'
-PRINT = '::: {.content-hidden when-format="html"}'
 
 Row = tuple[str, int]
 
@@ -46,11 +54,13 @@ class ChapterWeaver:
     """Turns one chapter into rows of Markdown, each with the chapter's line it came from."""
 
     def __init__(self, chapter: Chapter, book: Book, chunks: Chunks, identifiers: Identifiers, outputs):
-        self.chapter, self.book, self.identifiers = chapter, book, identifiers
+        self.chapter, self.book, self.identifiers, self.chunks = chapter, book, identifiers, chunks
         self.pieces = {p.chunk.line: p for p in chunks.pieces[chapter.path]}
         self.cells = {c.line: (n, c) for n, c in enumerate(chapter.cells, 1)}
         self.kinds = classify(chapter)
-        self.hints: list[Row] = []
+        self.hints = Apart("Hints", f"hints-{key(chapter)}")
+        self.answers = Apart("Answers", f"answers-{key(chapter)}")
+        self.notes = web_notes(chapter, self.kinds, chunks.pieces[chapter.path])
         self.pictures: dict[str, bytes] = {}
         self.seen: set[str] = set()
         self.results, self.values = self._results(outputs)
@@ -73,11 +83,7 @@ class ChapterWeaver:
     def weave(self) -> list[Row]:
         rows = [(row, 1) for row in front_matter(self.chapter)]
         rows += self.lines(self.chapter.front_lines + 1, len(self.chapter.lines))
-        if self.hints:
-            rows += [(row, 0) for row in ("", PRINT, "",
-                                          f"## Hints {{#hints-{key(self.chapter)} .unnumbered}}", "")]
-            rows += [*self.hints, ("", 0), (":::", 0), ("", 0)]
-        return rows
+        return [*rows, *self.hints.section(), *self.answers.section()]
 
     def lines(self, n: int, end: int) -> list[Row]:
         """Lines n to end, woven."""
@@ -89,6 +95,8 @@ class ChapterWeaver:
                 new, n = self.cell(*self.cells[n]), self.cells[n][1].end + 1
             elif HINT.match(self.chapter.lines[n - 1]) and self.kinds[n - 1] == "div":
                 new, n = self.hint(n)
+            elif ANSWER.match(self.chapter.lines[n - 1]) and self.kinds[n - 1] == "div":
+                new, n = self.answer(n, rows)
             elif self.kinds[n - 1] == "prose":
                 new, n = self.paragraph(n, end)
             else:
@@ -103,10 +111,12 @@ class ChapterWeaver:
             self.seen = set()
         if self.kinds[n - 1] not in ("hidden", "math"):
             text = self.evaluated(text, n)
-        rows = [(text, n)]
+        rows: list[Row] = [(text, n)]
         if n == self.chapter._title[2]:
             rows += [(row, 1) for row in facts(self.chapter, self.book)]
-        return rows
+        if self.kinds[n - 1] == "heading":
+            rows += [(row, n) for row in invitation(self.chapter, text)]
+        return rows + [(row, n) for row in self.notes.get(n, [])]
 
     def paragraph(self, n: int, end: int) -> tuple[list[Row], int]:
         """Lines of running text up to the next line that is something else."""
@@ -128,6 +138,9 @@ class ChapterWeaver:
     def chunk(self, piece: Piece) -> list[Row]:
         chunk = piece.chunk
         indent = re.match(r"[ \t>]*", self.chapter.lines[chunk.line - 1])[0]
+        if chunk.pitfall:
+            return [((indent + text).rstrip(), line)
+                    for text, line in weave_pitfall(piece, self.chunks, self.cite, fence)]
         run = fence("\n".join(chunk.lines))
         label = f"#{chunk.id} " if chunk.id else ""
         more = "".join(f" {key}={quoted(chunk.keys[key])}" for key in ("lst-cap",) if key in chunk.keys)
@@ -154,25 +167,45 @@ class ChapterWeaver:
 
     def hint(self, n: int) -> tuple[list[Row], int]:
         """A hint is folded in its place on the web, and stands at the chapter's end in print."""
-        depth, last = 1, n
-        while depth and last < len(self.chapter.lines):
-            last += 1
-            line = self.chapter.lines[last - 1].strip()
-            if self.kinds[last - 1] == "div":
-                depth += -1 if re.fullmatch(r":{3,}", line) else 1
+        last = closing(self.chapter, self.kinds, n)
         title = TITLE.search(self.chapter.lines[n - 1])
         body = self.lines(n + 1, last - 1)
-        self.hints += [(f"**{title[1] if title else 'Hint'}.**", n), ("", n),
-                       *((LABEL.sub("", text), line) for text, line in body), ("", last)]
-        rows = [("", n), (WEB, n), ("", n), (self.chapter.lines[n - 1], n), *body,
-                (self.chapter.lines[last - 1], last), ("", last), (":::", last)]
+        self.hints.rows += [(f"**{title[1] if title else 'Hint'}.**", n), ("", n), *unlabelled(body), ("", last)]
+        rows = self.folded(n, last, body)
         if self.last_hint(last):
-            link = f"[end of the chapter](#hints-{key(self.chapter)}){{.pageref}}"
+            link = f"[end of the chapter](#{self.hints.id}){{.pageref}}"
             rows += [(row, last) for row in ("", PRINT, "", f"The hints stand at the {link}.", "", ":::")]
         return [*rows, ("", last)], last + 1
 
+    def folded(self, n: int, last: int, body: list[Row]) -> list[Row]:
+        """A callout as it stands on the web."""
+        return [("", n), (WEB, n), ("", n), (self.chapter.lines[n - 1], n), *body,
+                (self.chapter.lines[last - 1], last), ("", last), (":::", last)]
+
+    def answer(self, n: int, before: list[Row]) -> tuple[list[Row], int]:
+        """An answer is folded on the web; in print it stands at the chapter's end, with links there and back."""
+        last = closing(self.chapter, self.kinds, n)
+        body = self.lines(n + 1, last - 1)
+        self.answers.count += 1
+        asked, here = (f"{word}-{key(self.chapter)}-{self.answers.count}" for word in ("question", "answer"))
+        begins, name = question(before)
+        if begins is None:
+            asked, name = "", f"Answer {self.answers.count}"
+        else:
+            before[begins] = (f"[]{{#{asked}}}{before[begins][0]}", before[begins][1])
+        link = f'[[answer](#{here}){{.pageref}}]{{.content-hidden when-format="html"}}'
+        rows = pointed(before, link, n)
+        back = f"[**{name}**](#{asked}){{.pageref}}" if asked else f"**{name}**"
+        self.answers.rows += [(f"::: {{#{here}}}", n), (back, n), ("", n), *body, ("", last), (":::", last), ("", last)]
+        return [*rows, *self.folded(n, last, body), ("", last)], last + 1
+
     def last_hint(self, line: int) -> bool:
         return not any(HINT.match(text) for text in self.chapter.lines[line:])
+
+
+def unlabelled(rows: list[Row]) -> list[Row]:
+    """A label stands once, in the web's copy."""
+    return [(text if text.lstrip().startswith(":::") else LABEL.sub("", text), line) for text, line in rows]
 
 
 def value_of(outputs) -> str:

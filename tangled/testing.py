@@ -1,14 +1,18 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:6e97de5adff0d4e7
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:5562bfdcfed92000
 """What a chapter's tests import: comparing, checking gradients, golden cases."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from tangled.comparing import Mismatch, assert_close, expect_value_error, rng
+from tangled.dtypes import assert_dtypes
 from tangled.gradients import check_gradients, check_module_gradients, numeric_gradient, upstream_like
+from tangled.layouts import LAYOUTS, assert_layouts
+from tangled.repeating import assert_repeatable
 
-__all__ = ["Case", "Mismatch", "assert_close", "check_gradients", "check_module_gradients",
-           "expect_value_error", "numeric_gradient", "rng", "upstream_like"]
+__all__ = ["LAYOUTS", "Case", "Mismatch", "assert_close", "assert_dtypes", "assert_layouts", "assert_repeatable",
+           "check_gradients", "check_module_gradients", "expect_value_error", "numeric_gradient", "rng",
+           "upstream_like"]
 
 
 @dataclass

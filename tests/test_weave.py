@@ -11,8 +11,11 @@ from small_book import chapter, edit, make, tangled
 
 from scripts.reading.prose import inline_cells, spans
 from scripts.weave import squeeze, weave
+from scripts.weaving.woven_apart import PRINT
 from scripts.weaving.woven_cells import plain_svg, weave_cell
+from scripts.weaving.woven_chunks import Piece
 from scripts.weaving.woven_front import order, time
+from scripts.weaving.woven_pitfalls import caught, differing
 
 SVG = {"output_type": "display_data", "data": {"image/svg+xml": "<svg/>", "text/plain": "<Figure size 1x1>"}}
 VALUE = lambda text: [{"output_type": "display_data", "data": {"text/plain": text}}]
@@ -55,9 +58,9 @@ for entry in x:
     s += entry                      # eq. 1.1
 ```
 
-[See @eq-01-sum. Used in [Add one by one](#chunk-01-add-one-by-one){.pageref}. \
-Extended in [part 2](#chunk-01-run-over-the-entries-2){.pageref}. \
-Got wrong in pitfall [forgot the last](#chunk-01-pitfall-forgot-the-last){.pageref}.]{.chunk-links}
+[[See @eq-01-sum.]{.said} [Used in [Add one by one](#chunk-01-add-one-by-one){.pageref}.]{.said} \
+[Extended in [part 2](#chunk-01-run-over-the-entries-2){.pageref}.]{.said} \
+[Got wrong in pitfall [1.1](#chunk-01-pitfall-forgot-the-last){.pageref}.]{.said}]{.chunk-links}
 
 :::
 """ in sums
@@ -73,13 +76,58 @@ def test_a_piece_without_a_name_has_its_file_alone(sums):
 
 def test_a_continued_chunk_leads_back(sums):
     assert "[`level1_naive.py`, in `total`, continued]{.chunk-file}" in sums
-    assert "[Continues [Run over the \\*entries\\*](#chunk-01-run-over-the-entries){.pageref}.]" in sums
+    assert "[[Continues [Run over the \\*entries\\*](#chunk-01-run-over-the-entries){.pageref}.]{.said}]" in sums
 
 
-def test_a_pitfall_leads_to_what_it_replaces(sums):
-    assert "[Pitfall: forgot the last]{.chunk-name} [`pitfalls/forgot_the_last.py`]{.chunk-file}" in sums
-    back = "[Run over the \\*entries\\*](#chunk-01-run-over-the-entries){.pageref}"
-    assert f"[Stands in place of {back}.]" in sums
+def test_a_pitfall_stands_beside_what_it_replaces(sums):
+    right = "[Run over the \\*entries\\*](#chunk-01-run-over-the-entries){.pageref}"
+    assert f"""\
+::: {{#chunk-01-pitfall-forgot-the-last .pitfall}}
+[Pitfall 1.1: forgot the last]{{.chunk-name}}
+
+::: {{.pitfall-pair layout-ncol=2}}
+
+::: {{.pitfall-right}}
+[**right**: {right}]{{.pitfall-label}}
+
+``` {{.python .chunk-code marked="1 3"}}
+for entry in x:
+    s += entry  # eq. 1.1
+s = float(s)
+```
+
+:::
+
+::: {{.pitfall-wrong}}
+[**wrong**]{{.pitfall-label}}
+
+``` {{.python .chunk-code marked="1"}}
+for entry in x[:-1]:
+    s += entry
+```
+
+:::
+
+:::
+
+:::
+""" in sums
+
+
+def test_what_catches_a_pitfall():
+    """The tests that `caught=` names, with a link to the chunk that defines them."""
+    from types import SimpleNamespace as Fake
+    test = Piece(Fake(lines=["def test_all(level):"], pitfall=None), Fake(path="c"), "chunk-01-t", "")
+    piece = Piece(Fake(keys={"caught": "test_all test_none"}), Fake(path="c"), "x", "")
+    chunks = Fake(pieces={"c": [test]})
+    assert caught(piece, chunks) == [
+        "[Caught by [`test_all`](#chunk-01-t){.pageref} and `test_none`.]{.chunk-links}", ""]
+    assert caught(Piece(Fake(keys={}), Fake(path="c"), "x", ""), chunks) == []
+
+
+def test_what_differs_is_marked_and_comments_do_not_count():
+    assert differing(["a = 1   # eq. 1.1", "b", "c"], ["a = 1", "d", "c"]) == ([2], [2])
+    assert differing(["a"], ["a", "b"]) == ([], [2])
 
 
 def test_a_chunk_in_several_files(tmp_path):
@@ -102,8 +150,8 @@ def test_a_chunk_in_several_files(tmp_path):
     folder, _ = woven(tmp_path, {}, sums=chapter(body), means=chapter("Nothing.", 2))
     text = (folder / "chapters/01-sums.qmd").read_text()
     assert "[`level1_naive.py` and `level2_vectorized.py`, in `f`]{.chunk-file}" in text
-    assert ("[Used in [level1\\_naive.py](#chunk-01-level1-naive-py){.pageref}, "
-            "[level2\\_vectorized.py](#chunk-01-level2-vectorized-py){.pageref}.]{.chunk-links}") in text
+    assert ("[[Used in [level1\\_naive.py](#chunk-01-level1-naive-py){.pageref}, "
+            "[level2\\_vectorized.py](#chunk-01-level2-vectorized-py){.pageref}.]{.said}]{.chunk-links}") in text
 
 
 # -- inline code
@@ -233,9 +281,90 @@ def test_hints_fold_on_the_web_and_move_in_print(sums):
     assert ('::: {.content-visible when-format="html"}\n\n::: {.callout-tip collapse="true" .hint '
             'title="Hint 1 (shapes)"}\nThink of') in web
     assert "The hints stand at the [end of the chapter](#hints-01){.pageref}." in web
-    assert paper.startswith(" {#hints-01 .unnumbered}\n\n**Hint 1 (shapes).**\n\nThink of")
-    assert paper.endswith("**Hint 2 (algorithm).**\n\nAdd.\n\n:::\n")
+    assert paper.startswith(" {#hints-01 .unnumbered}\n\n::: {.apart}\n\n**Hint 1 (shapes).**\n\nThink of")
+    assert paper.endswith("**Hint 2 (algorithm).**\n\nAdd.\n\n:::\n\n:::\n")
     assert "{#eq-01-hint}" in web and "{#eq-01-hint}" not in paper, "a label stands once"
+
+
+QUESTIONS = chapter("""
+    ## Stop here and try {#sec-01-try}
+
+    ## Questions {#sec-01-questions}
+
+    **Why is the sky `blue`?** Think.
+
+    ::: {.callout-note collapse="true" title="Answer"}
+    Because of $$x$$ {#eq-01-sky}
+    :::
+
+    **3 (●).** Prove:
+
+    $$y = x$$
+
+    ::: {.callout-note title="Answer" collapse="true"}
+    It is so.
+    :::
+
+    ::: {.callout-note collapse="true" title="An aside"}
+    This stays.
+    :::
+    """)
+
+
+def test_answers_fold_on_the_web_and_move_in_print(tmp_path):
+    """Each question leads to its answer at the chapter's end, and back."""
+    folder, _ = woven(tmp_path, {}, sums=QUESTIONS, means=chapter("Nothing.", 2))
+    text = (folder / "chapters/01-sums.qmd").read_text()
+    body, _, end = text.partition("## Answers {#answers-01 .unnumbered}")
+    link = lambda n: f'[[answer](#answer-01-{n}){{.pageref}}]{{.content-hidden when-format="html"}}'
+    assert f"[]{{#question-01-1}}**Why is the sky `blue`?** Think. {link(1)}\n" in body
+    assert f"$$y = x$$\n\n{link(2)}\n" in body, "after a formula the link is a paragraph of its own"
+    assert '::: {.callout-note collapse="true" title="Answer"}\nBecause of' in body
+    assert "::: {#answer-01-1}\n[**Why is the sky `blue`?**](#question-01-1){.pageref}\n\nBecause of" in end
+    assert "[**Exercise 3**](#question-01-2){.pageref}\n\nIt is so." in end
+    assert "This stays" in body and "This stays" not in end
+
+
+def test_how_to_begin_is_said_by_the_template(tmp_path):
+    folder, _ = woven(tmp_path, {}, sums=QUESTIONS, means=chapter("Nothing.", 2))
+    text = (folder / "chapters/01-sums.qmd").read_text()
+    assert ("{#sec-01-try}\n\n`make start TOPIC=1` writes `workspace/t01_x.py` with signatures, docstrings and "
+            "empty bodies. `make test TOPIC=1 IMPL=workspace` grades it, and `make hint TOPIC=1`") in text
+
+
+def test_print_names_what_only_the_web_shows(tmp_path):
+    """One line for neighbouring blocks: whole files by name, parts by theirs; links to them are marked."""
+    web = '::: {.content-visible when-format="html"}'
+    body = f"""
+    ```{{.python file="level1_naive.py"}}
+    def f():
+        <<Give one>>
+    ```
+
+    {web}
+    ```{{.python chunk="Give one"}}
+    return 1
+    ```
+    :::
+
+    {web}
+    ```{{.python file="checks.py"}}
+    def check():
+        return f
+    ```
+    :::
+
+    Text with `check`.
+
+    {web}
+    Only words.
+    :::
+    """
+    folder, _ = woven(tmp_path, {}, sums=chapter(body), means=chapter("Nothing.", 2))
+    text = (folder / "chapters/01-sums.qmd").read_text()
+    note = "::: {.web-note}\nIn the web edition: *Give one* of `level1_naive.py`; `checks.py`.\n:::"
+    assert f'{PRINT}\n\n{note}\n\n:::' in text and text.count(".web-note") == 1
+    assert "[`check`](#chunk-01-checks-py){.identifier .web}" in text
 
 
 def test_facts_from_the_front_matter(texts, sums):

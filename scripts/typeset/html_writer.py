@@ -230,9 +230,10 @@ class HtmlWriter(Tables, Writer):
         )
 
     def block_Program(self, node: dict) -> str:
-        lines = "\n".join(
-            "".join(map(self.piece, line)) for line in code_lines(self.book, self.chapter, node)
-        )
+        rows = ["".join(map(self.piece, line)) for line in code_lines(self.book, self.chapter, node)]
+        for k in node["marked"]:
+            rows[k] = f'<span class="marked">{rows[k]}</span>'
+        lines = "\n".join(rows)
         role = node["role"]
         kind = f"code {role}" if role in ("output", "error", "chunk") else "code"
         return (
@@ -263,6 +264,18 @@ class HtmlWriter(Tables, Writer):
         return (
             f'<section class="chunkbox"{attr(id=node["id"], aria_label=f"Program text: {label}")}>\n'
             f'<div class="chunk-head">{head}</div>\n{self.blocks(node["body"])}{links}</section>\n'
+        )
+
+    def block_Pitfall(self, node: dict) -> str:
+        sides = "".join(
+            f'<div class="pitfall-{kind}">\n<div class="pitfall-label">{self.inlines(node[kind]["label"])}</div>\n'
+            f'{self.blocks(node[kind]["body"])}</div>\n' for kind in ("right", "wrong") if node[kind])
+        links = f'<div class="chunk-links">{self.inlines(node["links"])}</div>\n' if node["links"] else ""
+        pair = "pitfall-pair narrow" if node["narrow"] and node["right"] else "pitfall-pair"
+        return (
+            f'<section class="chunkbox pitfall"{attr(id=node["id"], aria_label=text_of(node["name"]))}>\n'
+            f'<div class="chunk-head"><span class="pitfall-name">{self.inlines(node["name"])}</span></div>\n'
+            f'<div class="{pair}">\n{sides}</div>\n{links}</section>\n'
         )
 
     def block_Callout(self, node: dict) -> str:

@@ -2,7 +2,7 @@
 
 Heading     level, id, title, number
 Equation    tex, label, number                    (a block: paragraphs are split around it)
-Program     source, language, role, id, annotated (role: code, chunk, output, error)
+Program     source, language, role, id, annotated, marked     (role: code, chunk, output, error)
 Annotations items                                 (the list that explains a block's numbered marks)
 Callout     kind, title, body, collapse, id, classes
 Float       kind, label, number, caption, body, columns
@@ -10,7 +10,9 @@ Panel       label, letter, caption, body          (a part of a Float)
 Statement   kind, label, number, name, body       (theorems and their like)
 Proof       name, body
 Chunk       id, name, file, body, links
+Pitfall     id, name, links, right, wrong, narrow (right, wrong: label and body; right may be None)
 Visible     formats, body                         (body only in some of the formats)
+VisibleSpan formats, c                            (the same within a paragraph)
 """
 
 from __future__ import annotations
@@ -107,7 +109,10 @@ class Normaliser(Floats):
             return [self.nested(item) for item in tree]
         if isinstance(tree, dict):
             if tree.get("t") == "Span":
-                self.register(tree["c"][0][0])
+                id, classes, values = attributes(tree["c"][0])
+                if "content-visible" in classes or "content-hidden" in classes:
+                    return self.visible_span(classes, values, tree["c"][1])
+                self.register(id)
             return {key: self.nested(value) for key, value in tree.items()}
         return tree
 
@@ -175,7 +180,9 @@ class Normaliser(Floats):
         role = next((role for name, role in ROLES.items() if name in classes), "code")
         language = next((name for name in classes if name not in (*ROLES, "cell-code", "annotate")), "")
         annotated = role != "output" and bool(MARK.search(source))
-        code = node("Program", source=source, language=language, role=role, id=id, annotated=annotated)
+        marked = [int(n) - 1 for n in dict(pairs).get("marked", "").split()]
+        code = node("Program", source=source, language=language, role=role, id=id, annotated=annotated,
+                    marked=marked)
         if id.startswith("lst-"):
             code["id"] = ""
             caption = self.titles.get(dict(pairs).get("lst-cap", ""), [])
@@ -194,6 +201,8 @@ class Normaliser(Floats):
             return self.callout(kind, id, classes, values, body)
         if "chunk" in classes:
             return self.chunk(id, body)
+        if "pitfall" in classes:
+            return self.pitfall(id, body)
         if id.split("-")[0] in STATEMENTS and LABEL.fullmatch(id):
             return self.statement(id, values, body)
         if "proof" in classes:
@@ -221,13 +230,23 @@ class Normaliser(Floats):
             return [{"t": "Div", "c": [[id, [], []], self.blocks(body)]}]
         return self.blocks(body)
 
-    def visible(self, classes: list[str], values: dict, body: list) -> dict:
+    def chosen(self, classes: list[str], values: dict) -> set[str]:
+        """The formats in which conditional content is seen."""
         chosen = FORMATS.get(values.get("when-format", values.get("unless-format", "")), set())
         formats = chosen if "when-format" in values else ALL - chosen
-        if "content-hidden" in classes:
-            formats = ALL - formats
+        return ALL - formats if "content-hidden" in classes else formats
+
+    def visible(self, classes: list[str], values: dict, body: list) -> dict:
+        formats = self.chosen(classes, values)
         before, self.formats = self.formats, self.formats & formats
         new = node("Visible", formats=sorted(formats), body=self.blocks(body))
+        self.formats = before
+        return new
+
+    def visible_span(self, classes: list[str], values: dict, inlines: list) -> dict:
+        formats = self.chosen(classes, values)
+        before, self.formats = self.formats, self.formats & formats
+        new = node("VisibleSpan", formats=sorted(formats), c=self.nested(inlines))
         self.formats = before
         return new
 
@@ -262,21 +281,40 @@ class Normaliser(Floats):
 
     def chunk(self, id: str, body: list) -> dict:
         self.register(id)
-        parts = {"chunk-name": [], "chunk-file": [], "chunk-links": []}
-        for span in find(body, "Span"):
-            for name in set(span["c"][0][1]) & set(parts):
+        parts, code = _parts(body, "chunk-name", "chunk-file", "chunk-links")
+        name, file, links = parts.values()
+        return node("Chunk", id=id, name=name, file=file, links=links, body=self.blocks(code))
+
+    def pitfall(self, id: str, body: list) -> dict:
+        """The right and the wrong chunk, side by side where both are narrow."""
+        self.register(id)
+        parts, rest = _parts(body, "chunk-name", "chunk-links")
+        sides: dict[str, dict | None] = {"right": None, "wrong": None}
+        narrow = False
+        for div in find(rest, "Div"):
+            _, classes, values = attributes(div["c"][0])
+            narrow = narrow or "layout-ncol" in values
+            for kind in sides:
+                if f"pitfall-{kind}" in classes:
+                    label, code = _parts(div["c"][1], "pitfall-label")
+                    sides[kind] = {"label": label["pitfall-label"], "body": self.blocks(code)}
+        name, links = parts.values()
+        return node("Pitfall", id=id, name=name, links=links, narrow=narrow, **sides)
+
+
+def _parts(body: list, *names: str) -> tuple[dict[str, list], list]:
+    """What the spans of these classes hold, and the blocks that hold none of them."""
+    parts: dict[str, list] = {name: [] for name in names}
+    rest = []
+    for block in body:
+        spans = [span for span in find(block, "Span") if set(span["c"][0][1]) & set(names)]
+        nested = block["t"] == "Div"
+        for span in [] if nested else spans:
+            for name in set(span["c"][0][1]) & set(names):
                 parts[name] = span["c"][1]
-        code = [
-            block for block in body if not any(set(s["c"][0][1]) & set(parts) for s in find(block, "Span"))
-        ]
-        return node(
-            "Chunk",
-            id=id,
-            name=parts["chunk-name"],
-            file=parts["chunk-file"],
-            links=parts["chunk-links"],
-            body=self.blocks(code),
-        )
+        if nested or not spans:
+            rest.append(block)
+    return parts, rest
 
 
 BLOCKS = {

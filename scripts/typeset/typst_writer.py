@@ -9,7 +9,7 @@ from scripts.typeset.code import Piece, code_lines
 from scripts.typeset.mathematics.tokens import quoted
 from scripts.typeset.mathematics.typst_math import convert
 from scripts.typeset.references import Place, place_of
-from scripts.typeset.tree import attributes, string, text_of
+from scripts.typeset.tree import attributes, find, string, text_of
 from scripts.typeset.typst_tables import Tables
 from scripts.typeset.writer import Writer
 
@@ -22,7 +22,8 @@ WRAPPERS = {
     "Subscript": "sub",
     "SmallCaps": "smallcaps",
 }
-BOXES = {"index": "index", "csl-entry": "csl-entry", "topic-facts": "facts"}    # divisions with a look
+BOXES = {"index": "index", "csl-entry": "csl-entry", "topic-facts": "facts", "web-note": "web-note",
+         "apart": "apart"}    # divisions with a look
 TEXT = {"Str", "Space", "SoftBreak"}
 NUMBERINGS = {"LowerAlpha": "a", "UpperAlpha": "A", "LowerRoman": "i", "UpperRoman": "I"}
 
@@ -232,11 +233,15 @@ class TypstWriter(Tables, Writer):
         return f"#bookeq({number}, {label}, {quoted(node['tex'])}, $ {convert(node['tex'])} $)\n\n"
 
     def block_Program(self, node: dict) -> str:
-        lines = code_lines(self.book, self.chapter, node)
-        rows = "".join(f"({''.join(self.piece(piece) + ',' for piece in line)}),\n" for line in lines)
-        longest = max(sum(len(piece.text) for piece in line) for line in lines)
+        rows, longest = self.rows(node)
         label = self.label(node["id"]) if node["id"] else "none"
         return f"#program({quoted(node['role'])}, {longest}, {label}, (\n{rows}))\n\n"
+
+    def rows(self, node: dict) -> tuple[str, int]:
+        """The lines of a program for the template, and the length of the longest."""
+        lines = code_lines(self.book, self.chapter, node)
+        rows = "".join(f"({''.join(self.piece(piece) + ',' for piece in line)}),\n" for line in lines)
+        return rows, max(sum(len(piece.text) for piece in line) for line in lines)
 
     def piece(self, piece: Piece) -> str:
         if not piece.style and not piece.place:
@@ -250,9 +255,32 @@ class TypstWriter(Tables, Writer):
         return f"#annotations({items})\n\n"
 
     def block_Chunk(self, node: dict) -> str:
-        name, file, links = (self.inlines(node[part]) for part in ("name", "file", "links"))
-        body = self.blocks(node["body"])
+        name, file = (self.inlines(node[part]) for part in ("name", "file"))
+        links, body = self.said(node["links"]), self.blocks(node["body"])
         return f"#chunk({self.label(node['id'])}, [{name}], [{file}], [{links}])[\n{body}]\n\n"
+
+    def said(self, links: list) -> str:
+        """The sentences under a chunk, without those that lead only to what is not in print."""
+        sentences = [item for item in links if item["t"] == "Span" and "said" in item["c"][0][1]]
+        if not sentences:
+            return self.inlines(links)
+        return " ".join(self.inlines(item["c"][1]) for item in sentences if self.leads(item))
+
+    def leads(self, sentence: dict) -> bool:
+        places = [place_of(self.book, self.chapter, link["c"][2][0]) for link in find(sentence, "Link")]
+        return not places or any(place is not None and self.reaches(place) for place in places)
+
+    def block_Pitfall(self, node: dict) -> str:
+        sides, longest = [], 0
+        for kind in ("right", "wrong"):
+            if node[kind]:
+                program = next(find(node[kind]["body"], "Program"))
+                rows, length = self.rows(program)
+                longest = max(longest, length)
+                marked = "".join(f"{k}, " for k in program["marked"])
+                sides.append(f"([{self.inlines(node[kind]['label'])}], ({marked}), (\n{rows})),\n")
+        name, links = self.inlines(node["name"]), self.said(node["links"])
+        return f"#pitfall({self.label(node['id'])}, [{name}], [{links}], {longest}, (\n{''.join(sides)}))\n\n"
 
     def block_Callout(self, node: dict) -> str:
         title = self.inlines(node["title"])

@@ -65,3 +65,6 @@ class Writer:
 
     def block_Visible(self, node: dict) -> str:
         return self.blocks(node["body"]) if self.format in node["formats"] else ""
+
+    def inline_VisibleSpan(self, node: dict) -> str:
+        return self.inlines(node["c"]) if self.format in node["formats"] else ""

@@ -69,7 +69,8 @@ class Identifiers:
         if piece is None or match[1] in seen:
             return None
         seen.add(match[1])
-        return f"[{code}]({href(chapter.path, piece.chapter.path, piece.id)}){{.identifier}}"
+        web = "" if piece.on_paper else " .web"
+        return f"[{code}]({href(chapter.path, piece.chapter.path, piece.id)}){{.identifier{web}}}"
 
     def resolve(self, name: str, chapter: Chapter) -> Piece | None:
         """The chunk that defines a name as this chapter would mean it."""
@@ -147,8 +148,8 @@ def both(entries: dict[str, list]) -> list[str]:
     web = [f"- {name}: {by_chapter(places)}" for name, places in entries.items()]
     paper = [f"- {name} [{by_page(places)}]{{.pages}}" for name, places in entries.items() if by_page(places)]
     index = lambda rows: ["", "::: {.index}", "", *rows, "", ":::", "", ":::", ""]
-    return ['::: {.content-visible unless-format="pdf"}', *index(web),
-            '::: {.content-visible when-format="pdf"}', *index(paper)]
+    return ['::: {.content-visible when-format="html"}', *index(web),
+            '::: {.content-visible unless-format="html"}', *index(paper)]
 
 
 def by_chapter(places: list) -> str:

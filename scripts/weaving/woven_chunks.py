@@ -39,6 +39,8 @@ class Piece:
     wrong: list[Piece] = field(default_factory=list)    # pitfalls that replace it
     original: Piece | None = None                       # what a pitfall replaces
     on_paper: bool = True                               # False: the chapter shows it on the web alone
+    number: int = 0                                     # of a pitfall in its chapter
+    again: bool = False                                 # a second chunk of the same pitfall
 
     @property
     def title(self) -> str:
@@ -102,6 +104,7 @@ class Chunks:
         number = key(chapter)
         pieces, ids = [], defaultdict(int)
         named: dict[str, list[Piece]] = defaultdict(list)
+        pitfalls: dict[str, int] = {}
         for chunk in chapter.chunks:
             name = chunk.name or chunk.extend or ""
             base = slug((chunk.pitfall and f"pitfall {chunk.pitfall}") or name or chunk.file or "")
@@ -109,6 +112,9 @@ class Chunks:
             suffix = f"-{ids[base]}" if ids[base] > 1 else ""
             piece = Piece(chunk, chapter, chunk.keys.get("data-id") or f"chunk-{number}-{base}{suffix}", name)
             pieces.append(piece)
+            if chunk.pitfall:
+                piece.again = chunk.pitfall in pitfalls
+                piece.number = pitfalls.setdefault(chunk.pitfall, len(pitfalls) + 1)
             if name:
                 named[name].append(piece)
                 piece.part, piece.parts = len(named[name]), named[name]
@@ -202,17 +208,21 @@ def _collect(node, prefix: str, spans: list) -> None:
             _collect(child, prefix, spans)
 
 
+def to(piece: Piece, text: str = "") -> str:
+    """A link to a chunk; `.web` marks one that print cannot follow."""
+    web = "" if piece.on_paper else " .web"
+    return f"[{text or escaped(piece.title)}](#{piece.id}){{.pageref{web}}}"
+
+
 def caption(piece: Piece) -> str:
     """`[Rotate each pair]{.chunk-name} [level2_vectorized.py, in rope]{.chunk-file}`."""
     name = f"[{escaped(piece.name)}]{{.chunk-name}} " if piece.name else ""
-    if piece.chunk.pitfall:
-        name = f"[Pitfall: {escaped(piece.title)}]{{.chunk-name}} "
     where = f"`{piece.file}`" if piece.file else ""
     if len(piece.others) == 1:
         where += f" and `{piece.others[0]}`"
     elif piece.others:
         where += f" and {COUNTS.get(len(piece.others), len(piece.others))} others"
-    if piece.inside and not piece.chunk.pitfall:
+    if piece.inside:
         shown = [f"`{name}`" for name in piece.inside[:3]]
         where += ", in " + (" and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0])
     if piece.part > 1:
@@ -221,17 +231,20 @@ def caption(piece: Piece) -> str:
 
 
 def links(piece: Piece, equations: list[str] = ()) -> str:
-    """The sentences under a chunk that lead to equations, and to where it is used, continued or replaced."""
-    to = lambda other, text=None: f"[{escaped(text or other.title)}](#{other.id}){{.pageref}}"
+    """The sentences under a chunk that lead to equations, and to where it is used, continued or replaced.
+
+    Each is a span of its own: print leaves out one that leads only to what it does not have.
+    """
     said = [f"See {', '.join(f'@{label}' for label in equations)}."] if equations else []
     if piece.part > 1:
         said.append(f"Continues {to(piece.parts[0])}.")
-    if piece.original:
-        said.append(f"Stands in place of {to(piece.original)}.")
     if piece.used and piece.part == 1:
         said.append(f"Used in {', '.join(map(to, piece.used))}.")
     if piece.part == 1 and len(piece.parts) > 1:
         said.append("Extended in " + ", ".join(to(p, f"part {p.part}") for p in piece.parts[1:]) + ".")
     if piece.wrong:
-        said.append(f"Got wrong in pitfall {', '.join(map(to, piece.wrong))}.")
-    return f"[{' '.join(said)}]{{.chunk-links}}" if said else ""
+        numbers = {p.number: p for p in piece.wrong}
+        wrong = ", ".join(to(p, f"{p.chapter.number}.{n}" if p.chapter.number else "")
+                          for n, p in numbers.items())
+        said.append(f"Got wrong in pitfall {wrong}.")
+    return f"[{' '.join(f'[{text}]{{.said}}' for text in said)}]{{.chunk-links}}" if said else ""

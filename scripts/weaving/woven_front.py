@@ -10,6 +10,7 @@ from scripts.reading.chapters import Book, Chapter
 
 STARS = {1: "1 of 3 (easy)", 2: "2 of 3 (takes thought)", 3: "3 of 3 (hard)"}
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
+TRY = re.compile(r"\{[^}]*#sec-[\w]+-try\b")
 CSS = "chunks.css"
 
 
@@ -33,6 +34,18 @@ def facts(chapter: Chapter, book: Book) -> list[str]:
     rows = [" · ".join(said), ""] if said else []
     rows += targets(meta.get("targets") or [])
     return ["", "::: {.topic-facts}", "", *rows, ":::", ""] if rows else []
+
+
+def invitation(chapter: Chapter, heading: str) -> list[str]:
+    """Under "Stop here and try": how to begin and how to be graded, the same words in every chapter."""
+    if chapter.topic is None or not TRY.search(heading):
+        return []
+    given = any(chunk.file == "checks.py" for chunk in chapter.chunks)
+    checks = "; what is invalid is refused for you, by `checks.py`" if given else ""
+    file = f"workspace/{chapter.package}.py"
+    return ["", f"`make start TOPIC={chapter.topic}` writes `{file}` with signatures, docstrings and empty "
+                f"bodies{checks}. `make test TOPIC={chapter.topic} IMPL=workspace` grades it, and "
+                f"`make hint TOPIC={chapter.topic}` gives the next hint.", ""]
 
 
 def reference(chapter: Chapter) -> str:
