@@ -45,7 +45,7 @@ progress: .venv/ready-test ## how far you are
 watch: .venv/ready-test ## test again whatever a save touches; Ctrl-C ends it
 	@$(RUN) watch
 
-train: .venv/ready-test ## a chapter's end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5")
+train: .venv/ready-test ## a chapter's end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5" or --record)
 	@$(RUN) train $(topic) $(only) -- $(ARGS)
 
 notebook: .venv/ready-book ## a chapter as a notebook, to run elsewhere (TOPIC=27)
@@ -71,8 +71,8 @@ check: .venv/ready-test .venv/ready-book .venv/ready-reference ## every gate; ne
 golden: .venv/ready-test .venv/ready-reference ## regenerate the reference outputs with PyTorch (TOPIC=27)
 	@$(RUN) golden $(topic) $(ARGS)
 
-bench: .venv/ready-test ## measure the four levels of every topic against each other (TOPIC=27)
-	@$(RUN) bench $(topic) $(ARGS)
+bench: .venv/ready-test ## measure the four levels, beside the record (TOPIC=27, ONLY=, ARGS=--record renews it)
+	@$(RUN) bench $(topic) $(only) $(ARGS)
 
 # -- set-up
 

@@ -1,7 +1,7 @@
-"""`make bench [TOPIC=27]`: runs every ladder, prints one table, writes build/bench.md and build/bench.json.
+"""`make bench [TOPIC=9]`: measures every ladder, beside the record; `--record` renews golden/records/t09.json.
 
-Interleaved runs, medians, one thread. With `--readme` the table also goes into README.md, between
-`<!-- bench:start -->` and `<!-- bench:end -->`.
+Interleaved runs, medians, one thread. `--readme` measures nothing: it draws README.md's table, between
+`<!-- bench:start -->` and `<!-- bench:end -->`, from the records.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import importlib
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -18,32 +17,42 @@ from pathlib import Path
 from scripts.errors import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
-START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 SETTINGS = {  # one thread; and glibc keeps large blocks, or PyTorch pays page faults that NumPy does not
     "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-HEAD = ("topic", "task", "level 1", "level 2", "level 3", "level 4", "peak memory 2 / 3 / 4")
 
 
 def main(argv: list[str]) -> int:
+    options = parser().parse_args(argv)
+    if options.readme:
+        from scripts.recording.readme import draw
+        return draw(ROOT)
     if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
         command = [sys.executable, "-m", "scripts", "bench", *argv]     # libraries read these when they start
         return subprocess.run(command, cwd=ROOT, env=os.environ | SETTINGS).returncode
-    parser = argparse.ArgumentParser(prog="python -m scripts bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--topic", type=int, help="this topic alone")
-    parser.add_argument("--budget", type=float, default=3.0, help="seconds for a ladder, about (default 3)")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md as well")
-    options = parser.parse_args(argv)
-    topics = packages(options.topic)
-    before = readme_text() if options.readme else ""
-    found = [entry for package in topics for entry in run(package, options.budget)]
-    table = markdown(found)
-    write(found, table)
-    if options.readme:
-        (ROOT / "README.md").write_text(between(before, table), encoding="utf-8")
-    more = "; README.md" if options.readme else ""
-    print(f"\n{len(found)} ladders; build/bench.md, build/bench.json{more}")
+    if options.record:
+        from tangled.measuring import torch_available
+        if not torch_available():
+            raise Problem("", 0, "a record holds PyTorch's times too, and PyTorch is not installed; "
+                          "make setup installs it")
+    found = [run(package, options) for package in packages(options.topic)]
+    count = sum(map(len, found))
+    if not count:
+        raise Problem("", 0, f"no ladder has {options.only!r} in its name")
+    write([ladder for each in found for ladder in each])
+    print(f"\n{count} ladder{'s' * (count != 1)}; " + ("recorded" if options.record else "build/bench.json"))
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m scripts bench", description=__doc__.split("\n")[0])
+    found.add_argument("--topic", type=int, help="this topic alone")
+    found.add_argument("--only", help="ladders with this in their name")
+    found.add_argument("--budget", type=float, default=3.0, help="seconds for a ladder, about (default 3)")
+    found.add_argument("--record", action="store_true", help="store the result in golden/records/")
+    found.add_argument("--readme", action="store_true", help="draw README.md's table from the records; "
+                       "measures nothing")
+    return found
 
 
 def packages(topic: int | None) -> list[str]:
@@ -56,77 +65,50 @@ def packages(topic: int | None) -> list[str]:
     return chosen
 
 
-def run(package: str, budget: float) -> list[dict]:
-    """Measure every ladder of a topic and print it."""
+def run(package: str, options) -> list[dict]:
+    """Measure a topic's ladders, print each beside its record, and store them if that is wanted."""
     from tangled.measuring import measure
-    module = importlib.import_module(f"tangled.{package}.benchmark")
-    found = []
+    from tangled.recording import store_ladders
+    module, topic = importlib.import_module(f"tangled.{package}.benchmark"), int(package[1:3])
+    known, results, names = recorded(topic), [], []
     for ladder in module.ladders():
-        result = measure(ladder, budget)
-        print(f"\n{package[1:3]}  {result}", flush=True)
-        found.append({"topic": int(package[1:3])} | result.as_dict())
-    return found
+        names.append(ladder.name)
+        if options.only and options.only not in ladder.name:
+            continue
+        results.append(measure(ladder, options.budget))
+        print("\n" + "\n".join(beside(topic, results[-1], known.get(ladder.name))), flush=True)
+    if options.record and results:
+        store_ladders(topic, results, keep=names)
+        print(f"golden/records/t{topic:02d}.json: {len(results)} of {len(names)} ladders", flush=True)
+    return [{"topic": topic} | result.as_dict() for result in results]
 
 
-def markdown(found: list[dict]) -> str:
-    """One table of all ladders: times as multiples of level 4's, or times where PyTorch is absent."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|---:|:---|" + "---:|" * (len(HEAD) - 2)]
-    for entry in found:
-        rows = {row["level"]: row for row in entry["rows"]}
-        cells = [time_cell(rows.get(f"level {n}"), entry["missing"].get(f"level {n}")) for n in (1, 2, 3, 4)]
-        peaks = " / ".join(memory_cell(rows.get(f"level {n}")) for n in (2, 3, 4))
-        name = entry["name"].replace("|", "\\|")
-        lines.append(f"| {entry['topic']} | {name} | " + " | ".join([*cells, peaks]) + " |")
-    threads = sorted({entry["threads"] for entry in found})
-    return "\n".join([*lines, "", f"Time against level 4 (PyTorch, eager), {', '.join(threads)}, medians of "
-                      f"interleaved runs; below 1.0 NumPy is the faster. {system()}", ""])
+def recorded(topic: int) -> dict:
+    """The topic's ladders in the record, by name."""
+    from tangled.records import record
+    try:
+        found = record(topic)
+    except FileNotFoundError:
+        return {}
+    return {name: found.ladder(name) for name in found.names()}
 
 
-def time_cell(row: dict | None, missing: str | None = None) -> str:
-    """`1.2x`, or the time where there is nothing to compare with."""
-    from tangled.measuring import SECONDS, scaled
-    if row is None:
-        return missing or "-"
-    if row["ratio"] is None or row["level"] == "level 4":
-        return scaled(row["seconds"], SECONDS)
-    ratio = row["ratio"]
-    return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.2g}x"
+def beside(topic: int, here, there) -> list[str]:
+    """A measured ladder as lines of text, with the record's times and ratios at the right."""
+    lines = f"{topic:02d}  {here}".split("\n")
+    if there is None:
+        return [*lines, "(no record of this ladder)"]
+    from tangled.measuring import SECONDS, scaled, times
+    rows = {row.level: row for row in there.rows}
+    right = ["record", *(f"{scaled(rows[r.level].seconds, SECONDS):>8s}  {times(rows[r.level].ratio)}"
+                         if r.level in rows else "-" for r in here.rows)]
+    width = max(map(len, lines[1:1 + len(right)])) + 4
+    shown = [f"{line:{width}s}{text}" for line, text in zip(lines[1:], right)]
+    return [lines[0], *shown, *lines[1 + len(right):], f"(record: {there.note})"]
 
 
-def memory_cell(row: dict | None) -> str:
-    """`1.2 MB`."""
-    from tangled.measuring import BYTES, scaled
-    return "-" if row is None or row["peak"] is None else scaled(row["peak"], BYTES)
-
-
-def system() -> str:
-    """Processor and versions, for the note below the table."""
-    import numpy as np
-
-    from scripts.golden import torch_version
-    torch = f", PyTorch {torch_version()}" if torch_version() else ""
-    return f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}{torch}."
-
-
-def write(found: list[dict], table: str) -> None:
-    """build/bench.md and build/bench.json."""
+def write(found: list[dict]) -> None:
+    """build/bench.json."""
     folder = ROOT / "build"
     folder.mkdir(exist_ok=True)
-    (folder / "bench.md").write_text(table, encoding="utf-8")
-    (folder / "bench.json").write_text(json.dumps({"system": system(), "ladders": found}, indent=1) + "\n",
-                                       encoding="utf-8")
-
-
-def readme_text() -> str:
-    """README.md, with both marks in it."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if not 0 <= text.find(START) < text.find(END):
-        raise Problem("README.md", 0, f"has no place for the table; expected {START} and, after it, {END}")
-    return text
-
-
-def between(text: str, table: str) -> str:
-    """The text with the table in the place of what stood between the marks."""
-    head, _, rest = text.partition(START)
-    return f"{head}{START}\n{table}{END}{rest.partition(END)[2]}"
+    (folder / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

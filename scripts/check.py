@@ -18,15 +18,20 @@ GATES = {  # name: (function, what it promises)
     "docstrings": ("scripts.gates.structure:docstrings", "public docstrings give shapes"),
     "figures": ("scripts.gates.prose:figures", "every figure has a text alternative and is mentioned"),
     "numbers": ("scripts.gates.prose:numbers", "measured numbers in prose come from executed cells"),
+    "comparisons": ("scripts.gates.prose:comparisons", "comparisons in words come from records"),
+    "records": ("scripts.gates.records:fresh", "every record was made by the code as it is"),
+    "quiet": ("scripts.gates.records:quiet", "rendering measures nothing"),
+    "readme": ("scripts.gates.records:readme", "README's table is the records'"),
     "citations": ("scripts.gates.prose:citations", "citations and references.bib agree"),
     "ruff": ("scripts.gates.results:ruff", "ruff has nothing to say"),
     "golden": ("scripts.gates.results:golden", "golden outputs match their manifest and level 4"),
     "formulas": ("scripts.gates.results:formulas", "every formula typesets in both outputs"),
     "links": ("scripts.gates.results:links", "no broken link or reference, nothing asked of the network"),
+    "pages": ("scripts.gates.records:pages", "no page excuses itself for a number it does not have"),
     "overfull": ("scripts.gates.results:overfull", "no text past the margins of the PDF"),
     "levels": ("scripts.gates.runs:levels", "tests pass on every level, with only topics up to their own"),
     "stubs": ("scripts.gates.runs:stubs", "every test fails on the stub"),
-    "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall is caught and named by at least one test"),
+    "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall fails a test that it names"),
 }
 
 

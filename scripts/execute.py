@@ -24,6 +24,7 @@ from scripts.weaving.execution_key import key
 from scripts.weaving.kernel import Unit
 
 LIMIT = 120                                             # seconds a cell may take
+BUDGET = 8                                              # seconds for all cells of a chapter
 KEEP = 3                                                # sets of outputs kept for a chapter
 FALSE = (False, "false")
 
@@ -103,7 +104,7 @@ def _run_all(waiting, root: Path, jobs: int, log, limit: int, details: bool) -> 
                 return
             _keep(root, path, name, result.outputs)
             found[path] = result.outputs
-            log(f"  {path}: {len(todo)} cells and expressions, {result.seconds:.1f} s")
+            log(f"  {path}: {len(todo)} cells and expressions, {spent(result, todo)}")
 
     async def every():
         gate = asyncio.Semaphore(jobs)
@@ -113,6 +114,16 @@ def _run_all(waiting, root: Path, jobs: int, log, limit: int, details: bool) -> 
     if problems:
         raise Problems(problems)
     return found
+
+
+def spent(result: kernel.Run, todo: list[Unit]) -> str:
+    """`3.2 s`, of the cells without the kernel's start; over the budget also which of them took the most."""
+    total = sum(result.each)
+    if total <= BUDGET:
+        return f"{total:.1f} s"
+    slowest = sorted(zip(result.each, todo), key=lambda pair: -pair[0])[:3]
+    named = ", ".join(f"line {unit.line} {seconds:.1f} s" for seconds, unit in slowest if seconds > 0.5)
+    return f"{total:.1f} s: over the budget of {BUDGET} s a chapter ({named})"
 
 
 def _folder(root: Path) -> Path:

@@ -248,10 +248,6 @@ class Stitcher:
         chunk = next((c for c in self.chapter.chunks if c.first <= line < c.end), None)
         if chunk is None:
             raise self.refuse(row, "edited by hand, but tangle derives this line")
-        if self.output.kind == "pitfall" and chunk.pitfall is None:
-            raise self.refuse(row, "a pitfall takes this line from its original; "
-                                   "expected the edit there or in the "
-                                   "pitfall's own chunk")
         places = [f"{t}:{i + 1}" for t, o in self.outputs.items() if o.kind == self.output.kind
                   and o.chapter == self.output.chapter for i, r in enumerate(o.rows) if r[1] == line]
         if len(places) > 1:

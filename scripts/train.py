@@ -1,7 +1,8 @@
 """`make train TOPIC=2`: a chapter's end-to-end programs, one after the other.
 
 The front matter names them: `train: [train_line, train_table]`, modules of the package with a `main(argv)`.
-Each is a command of its own as well: `python -m tangled.t02_autograd.train_line --epochs 5`.
+Each is a command of its own as well: `python -m tangled.t02_autograd.train_line --epochs 5`. With
+`ARGS=--record` it stores its outcome in golden/records/, from which the chapter quotes it.
 """
 
 from __future__ import annotations
@@ -52,10 +53,20 @@ def main(argv: list[str], root: Path = Path(".")) -> int:
         if not path.is_file():
             raise Problem(f"tangled/{chapter.package}/{stem}.py", 0,
                           "is not there; expected it to be tangled: run make tangle")
+        before = stamp(root, topic)
         status = run(root, f"tangled.{chapter.package}.{stem}", rest)
         if status:
             return status
+        if "--record" in rest and stamp(root, topic) == before:
+            raise Problem(f"tangled/{chapter.package}/{stem}.py", 0,
+                          "has stored nothing; expected it to call tangled.records.store_run for --record")
     return 0
+
+
+def stamp(root: Path, topic: int) -> int:
+    """When the topic's record was written; 0 if there is none."""
+    path = root / "golden" / "records" / f"t{topic:02d}.json"
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 def run(root: Path, module: str, rest: list[str]) -> int:

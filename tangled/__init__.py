@@ -1,4 +1,4 @@
-# Tangled from chapters/; edit the chapter, then run make tangle. sha256:395604764c0b3a2a
+# Tangled from chapters/; edit the chapter, then run make tangle. sha256:48bcaf9a30226ec3
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
 import sys
@@ -16,7 +16,22 @@ def _show(kind, error, trace, plain=sys.excepthook):
         plain(kind, error, trace)
 
 
+class _Pitfalls:
+    """Finds `tangled.tNN_name.pitfalls`: wrong versions, built from the chapter when they are imported."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if not name.startswith("tangled.t") or ".pitfalls" not in name:
+            return None
+        try:
+            from scripts.tangling.pitfalls import find_spec
+        except ImportError:
+            return None
+        return find_spec(name, __path__[0])
+
+
 if getattr(sys.excepthook, "__name__", "") != "_show":
+    sys.meta_path.insert(0, _Pitfalls)
     sys.excepthook = _show
     if "IPython" in sys.modules:
         try:

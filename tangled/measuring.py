@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:f0d9ee28b5b4967f
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:a826e3abe3aeb7e1
 """Measuring: ratios, growth and peak memory. Never seconds alone, for those belong to one machine."""
 # ruff: noqa: E402
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Ladder:
     name : str
         With the sizes, e.g. "RoPE forward, (8, 8, 256, 64) float32".
     calls : dict
-        "level 1" to "level 4" -> function of no arguments; None, or left out: not measured.
+        "level 1" to "level 4", and "best PyTorch" where its users would write another call than the
+        default -> function of no arguments; None, or left out: not measured.
     operations : str or dict
         Operation count of all levels, or of each.
     note : str
@@ -137,15 +138,16 @@ def measure(ladder: Ladder, budget: float = 1.5) -> Measured:
         Seconds for all of it, about; at least three rounds are made.
     """
     threads = one_thread()
-    calls = {level: f for level, f in sorted(ladder.calls.items()) if f is not None}
+    calls = {name: ladder.calls[name] for name in sorted(ladder.calls, key=contestant)
+             if ladder.calls[name] is not None}
     once = sum((f(), max(seconds_a_call(f), 0.01))[1] for f in calls.values())
     times = rounds_of(list(calls.values()), int(np.clip(budget / once, 3, 15)), 0.01)    # (rounds, levels)
-    reference = times[:, list(calls).index("level 4")] if "level 4" in calls else None      # (rounds,)
+    by_name = dict(zip(calls, times.T))                                  # each (rounds,)
     rows = []
-    for j, (level, f) in enumerate(calls.items()):
-        ratio = None if reference is None else float(np.median(times[:, j] / reference))
-        peak = torch_peak(f) if level == "level 4" and "torch" in sys.modules else peak_memory(f)
-        rows.append(Row(level, float(np.median(times[:, j])), ratio, peak, operations_of(ladder, level)))
+    for name, f in calls.items():
+        ratio, best = (float(np.median(by_name[name] / by_name[to])) if to in calls else None for to in PYTORCH)
+        peak = torch_peak(f) if name in PYTORCH and "torch" in sys.modules else peak_memory(f)
+        rows.append(Row(name, float(np.median(by_name[name])), ratio, peak, operations_of(ladder, name), best))
     missing = {} if "level 4" in calls or torch_available() else {"level 4": "PyTorch not installed"}
     return Measured(ladder.name, rows, threads, ladder.note, missing)
 
@@ -170,13 +172,22 @@ def no_collection():
 
 @dataclass
 class Row:
-    """One level's numbers: seconds a call, its ratio to level 4, bytes at the peak."""
+    """One level's numbers: seconds a call, its ratio to level 4, bytes at the peak, its ratio to the best call."""
 
     level: str
     seconds: float
     ratio: float | None
     peak: int | None
     operations: str
+    best: float | None = None
+
+
+PYTORCH = ("level 4", "best PyTorch")
+
+
+def contestant(name: str) -> tuple[bool, str]:
+    """The order of the rows: levels 1 to 4, then the best call of PyTorch."""
+    return name in PYTORCH[1:], name
 
 
 def operations_of(ladder: Ladder, level: str) -> str:
@@ -238,11 +249,24 @@ class Measured:
 
     def row(self, level: str) -> Row:
         """The row of "level 3"."""
-        return next(row for row in self.rows if row.level == level)
+        found = next((row for row in self.rows if row.level == level), None)
+        if found is None:
+            there = ", ".join(row.level for row in self.rows)
+            raise ValueError(f"level is {level!r}; expected one of {self.name!r}: {there}")
+        return found
 
-    def ratio(self, level: str) -> float | None:
-        """Time of a level over that of level 4; None without PyTorch."""
-        return self.row(level).ratio
+    def ratio(self, level: str, to: str = "level 4") -> float | None:
+        """Time of a level over that of level 4, "best PyTorch" or another level; None without PyTorch.
+
+        Where no better call than the default is known, level 4 is the best.
+        """
+        if to == "best PyTorch" and all(row.level != to for row in self.rows):
+            to = "level 4"
+        if level == to:
+            raise ValueError(f"ratio of {level!r} to {to!r} compares it with itself; expected another level")
+        if to in PYTORCH:
+            return self.row(level).ratio if to == "level 4" else self.row(level).best
+        return self.row(level).seconds / self.row(to).seconds
 
     def speedup(self, slow: str, fast: str) -> float:
         """How many times as fast one level is as another."""
@@ -255,22 +279,26 @@ class Measured:
 
     def cells(self) -> list[list[str]]:
         """The table's text, row by row, without its head."""
-        table = [[row.level, scaled(row.seconds, SECONDS), times(row.ratio),
+        table = [[row.level, scaled(row.seconds, SECONDS), times(row.ratio), times(row.best),
                   "-" if row.peak is None else scaled(row.peak, BYTES), row.operations] for row in self.rows]
-        return table + [[level, why, "", "", ""] for level, why in self.missing.items()]
+        return table + [[level, why, "", "", "", ""] for level, why in self.missing.items()]
+
+    def columns(self) -> list[int]:
+        """Which columns have anything in them: the best call and the operations only where they are stated."""
+        return [0, 1, 2, *([3] if any(row.best for row in self.rows) else []), 4,
+                *([5] if any(row.operations for row in self.rows) else [])]
 
     def _repr_markdown_(self) -> str:
-        """As a Markdown table; the operations only where they are stated."""
-        stated = any(row.operations for row in self.rows)
-        table = [["level", "time", "against level 4", "peak memory", "operations"],
-                 [":---", "---:", "---:", "---:", ":---"]]
-        return "".join(f"| {' | '.join(cells[:4 + stated])} |\n" for cells in table + self.cells())
+        """As a Markdown table."""
+        table = [["level", "time", "against level 4", "against best PyTorch", "peak memory", "operations"],
+                 [":---", "---:", "---:", "---:", "---:", ":---"]]
+        return "".join(f"| {' | '.join(cells[k] for k in self.columns())} |\n" for cells in table + self.cells())
 
     def __str__(self) -> str:
         """As aligned columns, in ASCII."""
-        table = [["level", "time", "/ level 4", "peak", "operations"]] + self.cells()
-        widths = [max(len(row[i]) for row in table) for i in range(5)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
+        table = [["level", "time", "/ level 4", "/ best", "peak", "operations"]] + self.cells()
+        widths = [max(len(row[i]) for row in table) for i in range(6)]
+        lines = ["  ".join(row[k].ljust(widths[k]) for k in self.columns()).rstrip() for row in table]
         note = f"; {self.note}" if self.note else ""
         return "\n".join([self.name, *lines, f"({self.threads}, medians{note})"])
 
@@ -283,11 +311,15 @@ class Together:
 
     def _repr_markdown_(self) -> str:
         """As a Markdown table, a row for each task and level."""
-        lines = ["| task | level | time | against level 4 | peak memory |",
-                 "|:-----------------------------|:---|---:|---:|---:|"]
+        best = any(row.best for result in self.results for row in result.rows)
+        kept = [0, 1, 2, *([3] if best else []), 4]
+        heads = ["level", "time", "against level 4", "against best PyTorch", "peak memory"]
+        lines = [f"| task | {' | '.join(heads[k] for k in kept)} |",
+                 "|:-----------------------------|:---|" + "---:|" * (len(kept) - 1)]
         for result in self.results:
             for k, cells in enumerate(result.cells()):
-                lines.append(f"| {result.name * (k == 0)} | {' | '.join(cells[:4]).removeprefix('level ')} |")
+                row = " | ".join(cells[c] for c in kept).removeprefix("level ")
+                lines.append(f"| {result.name * (k == 0)} | {row} |")
         return "\n".join(lines) + "\n"
 
 

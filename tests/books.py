@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from scripts.__main__ import main
+from scripts.tangling.pitfalls import build
 
 HEAD = "---\ntopic: {topic}\npackage: t{topic:02d}_x\nmodule: 1\n---\n\n"
 HEAD += "# Topic {topic} {{#sec-topic-{topic}}}\n\n"
@@ -119,6 +120,11 @@ def stitch(root: Path, *more: str) -> tuple[int, str]:
 def text(root: Path, path: str = LEVEL) -> str:
     """A generated file without its first line."""
     return (root / path).read_text(encoding="utf-8").partition("\n")[2]
+
+
+def wrong(root: Path, stem: str) -> str:
+    """A pitfall of `chapters/27-x.qmd`, built, without its first line."""
+    return text(root, build(root, "t27_x")[stem].path.relative_to(root).as_posix())
 
 
 def files(root: Path, under: str = "tangled") -> dict[str, bytes]:

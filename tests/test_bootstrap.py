@@ -273,7 +273,7 @@ def made(tmp_path):
      'render --topic "27" --engine "embedded" --paper "letter"'),
     ("start TOPIC=2 FORCE=1", 'start --topic "2" --force'), ("start TOPIC=2 FORCE=0", 'start --topic "2"'),
     ("hint TOPIC=2 N=3", 'hint --topic "2" --n "3"'), ("golden", "golden"),
-    ("bench TOPIC=1", 'bench --topic "1"'),
+    ("bench TOPIC=1", 'bench --topic "1"'), ("bench TOPIC=1 ONLY=sum", 'bench --topic "1" --only "sum"'),
     ("notebook TOPIC=1", 'notebook --topic "1"'), ("preview", "preview"), ("progress", "progress"),
     ("tangle", "tangle"), ("stitch", "stitch"), ("watch", "watch"), ("check", "check")])
 def test_make_passes_on_what_it_is_given(made, arguments, run):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import check
-from scripts.gates import prose, results, runs, site, structure
+from scripts.gates import prose, records, results, runs, site, structure
 from scripts.reading.chapters import read_book
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,6 +137,101 @@ def test_numbers(small):
     assert "'31.5 ms' is typed by hand" in offenders(prose.numbers)[0]
 
 
+@pytest.mark.parametrize("sentence, caught", [
+    ("Level 3 is faster than level 2.", True), ("It is a little slower, as we saw, than PyTorch.", True),
+    ("It takes half of PyTorch's time.", True), ("Level 2 runs almost as fast as that.", True),
+    ("A mask is many times slower.", True), ("BLAS does it faster than `sum` does.", True),
+    ("It takes twice the memory that PyTorch does.", False), ("Level 3 is `{python} w` than level 2.", False),
+    ("It grows faster than the number of pictures.", False), ("The second half of level 3 is shorter.", False),
+    ("Level 3 is faster than level 2 [@harris2020array].", False), ("Suppose level 3 were faster than level 2.", False),
+    ("Success is a step no slower than PyTorch's.", False), ("Twice the rows, twice the time.", False)])
+def test_comparisons(small, sentence, caught):
+    edit("The loops lose by a factor", f"{sentence} The loops lose by a factor")
+    found = [line for line in offenders(prose.comparisons) if "typed by hand" in line]
+    assert len(found) == caught, found
+
+
+@pytest.fixture
+def recorded(small, monkeypatch):
+    """The small repository with its own folder of records, topic 0's in it."""
+    from tangled import recording
+    monkeypatch.setattr(recording, "HERE", small / "tangled")
+    monkeypatch.setattr(recording, "FOLDER", small / "golden" / "records")
+    (small / "README.md").write_text("<!-- bench:start -->\n<!-- bench:end -->\n", encoding="utf-8")
+    refresh(recording)
+    return small
+
+
+def refresh(recording) -> None:
+    """Give topic 0's record the hash of the code as it is, as a new measurement would."""
+    from tangled.measuring import Measured, Row
+    recording.store_ladders(0, [Measured("sum", [Row("level 3", 1.0, 0.5, 1, "")], "one thread")], keep=["sum"])
+    recording.store_run(0, "train_x", values={"x": 1.0}, modules=["level1_naive"])
+
+
+def test_records_that_are_stale(recorded):
+    assert offenders(records.fresh) == []
+    edit("total = sum(terms)", "total = math.fsum(terms)")
+    found = offenders(records.fresh)
+    assert len(found) == 2 and all("level1_naive.py changed" in line and CHAPTER in line for line in found)
+    assert any("run: make bench TOPIC=0 ARGS=--record" in line for line in found)
+    assert any("run: make train TOPIC=0 ONLY=train_x ARGS=--record" in line for line in found)
+
+
+def test_records_outlive_docstrings(recorded):
+    path = Path("tangled/t00_prerequisites/level1_naive.py")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("total = sum(terms)", "total = sum(terms)     # a comment", 1), encoding="utf-8")
+    assert offenders(records.fresh) == []
+
+
+def test_records_are_wanted(recorded):
+    from tangled.recording import path_of
+    path_of(0).unlink()
+    assert "t00.json has no ladders; run: make bench" in offenders(records.fresh)[0]
+
+
+def test_readme_is_drawn_from_the_records(recorded):
+    from scripts.recording.readme import draw
+    assert "run: make bench ARGS=--readme" in records.readme(None)[0]
+    draw(Path("."))
+    assert records.readme(None) == [] and "| 0 | sum | - | - | 0.5x |" in Path("README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("source, said", [
+    ("from tangled.measuring import measure\nmeasure(None)", "measures a ladder"),
+    ("import time\nstart = time.perf_counter()", "reads the clock"),
+    ("growth_exponent(f, (1, 2))", "measures time"), ("%timeit f()", "measures time"),
+    ("from tangled.t00_prerequisites import train_x\ntrain_x.main([])", "runs a long program"),
+    ("growth_exponent(f, (1, 2), measure='memory')", None), ("r.measured(3)", None), ("peak_memory(f)", None)])
+def test_quiet(small, source, said):
+    text = Path(CHAPTER).read_text(encoding="utf-8")
+    Path(CHAPTER).write_text(text + f"\n```{{python}}\n{source}\n```\n", encoding="utf-8")
+    line = text.count("\n") + 3 + source.count("\n")
+    found = [each for each in records.quiet(read_book(only=0)) if f":{line}:" in each]
+    assert len(found) == (said is not None) and all(said in each for each in found)
+
+
+def test_inline_measurements_are_seen(small):
+    edit("The loops lose by a factor", "They take `{python} measure(ladder)`. The loops lose by a factor")
+    assert any("measures a ladder" in line for line in offenders(records.quiet))
+
+
+@pytest.mark.parametrize("html, said", [
+    ("<p>Level 3 takes (PyTorch is not installed here) of it.</p>", "not installed here"),
+    ("<td>nan</td>", "nan"), ("<p>a</p>\n<p>It is not <em>x</em> not measured.</p>", "not measured"),
+    ("<p>(Not run in this rendering.)</p>", "Not run in this rendering"), ("<pre>loss nan</pre>", "nan"),
+    ("<p>If PyTorch is not installed, level 4 is skipped; <code>nan</code>, finance.</p>", None),
+    ("<p>NaN in, NaN out; not measured in seconds.</p><script>x = 'nan'</script>", None),
+    ("<span class='math'><annotation>nan</annotation></span>", None)])
+def test_pages(small, monkeypatch, html, said):
+    (small / "_book" / "chapters").mkdir(parents=True)
+    (small / "_book" / "chapters" / "00-prerequisites.html").write_text(html, encoding="utf-8")
+    monkeypatch.setattr(records, "rendered", lambda book: [])
+    found = offenders(records.pages)
+    assert len(found) == (said is not None) and all(repr(said).lower() in line.lower() for line in found)
+
+
 def test_citations(small):
     edit("[@harris2020array]", "[@harris2021array]")
     found = prose.citations(read_book(only=0))
@@ -167,7 +262,7 @@ def test_stubs_sees_a_test_that_cannot_fail(small):
 
 def test_pitfalls_sees_one_that_no_test_catches(small):
     edit("terms = np.exp(x)\n", "terms = np.exp(x - x.max(axis=-1, keepdims=True) + 0)\n")
-    assert any("no test catches pitfall 'forgot-the-shift'" in line for line in offenders(runs.pitfalls))
+    assert any("no test catches pitfall 'forgot the shift'" in line for line in offenders(runs.pitfalls))
 
 
 def test_pitfalls_refuses_one_that_cannot_be_loaded(small):
@@ -177,8 +272,16 @@ def test_pitfalls_refuses_one_that_cannot_be_loaded(small):
 
 
 def test_pitfalls_wants_a_name(small):
-    edit("`test_broadcast_shape` has pairs", "A test has pairs")
-    assert any("the prose names none" in line and "aligned-at-the-left" in line for line in offenders(runs.pitfalls))
+    edit(' caught="test_broadcast_shape"', "")
+    assert any("says of no test that it catches it" in line and "aligned at the left" in line
+               for line in offenders(runs.pitfalls))
+
+
+def test_pitfalls_that_end_the_process(small):
+    """It is named, and the others are still tried."""
+    edit("terms = np.exp(x)\n", "terms = np.exp(x)\nimport os\nos.kill(os.getpid(), 9)\n")
+    found = offenders(runs.pitfalls)
+    assert len(found) == 1 and "ends the process" in found[0] and "forgot the shift" in found[0]
 
 
 def test_retangled(small):

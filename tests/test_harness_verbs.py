@@ -12,6 +12,7 @@ import scripts.test as verb
 from scripts import bench
 from scripts.errors import Problem
 from scripts.grading import guard, levels
+from tangled.measuring import torch_available
 
 
 @pytest.fixture(scope="module")
@@ -146,31 +147,45 @@ def test_imports_are_read_from_the_tree():
 
 # -- bench
 
-def test_bench(repo, tmp_path):
+BENCHMARK = """\
+from tangled.measuring import Ladder
+
+
+def ladders():
+    yield Ladder('sum', {'level 1': lambda: sum(range(2000)), 'level 4': lambda: 0}, 'n')
+    yield Ladder('other', {'level 1': lambda: sum(range(3000)), 'level 4': lambda: 0}, 'n')
+"""
+
+
+@pytest.fixture
+def measured(repo):
+    """The small repository with two ladders and their record."""
     path = repo / "tangled" / PACKAGE / "benchmark.py"
-    path.write_text("from tangled.measuring import Ladder\n\n\ndef ladders():\n"
-                    "    yield Ladder('sum', {'level 1': lambda: sum(range(2000)), 'level 4': lambda: 0}, 'n')\n")
-    readme = repo / "README.md"
-    readme.write_text(f"# Title\n\n{bench.START}\nold\n{bench.END}\n\nend\n")
-    try:
-        done = scripts(repo, "bench", "--budget", "0.05", "--readme")
-        assert done.returncode == 0, done.stderr
-        table = (repo / "build" / "bench.md").read_text()
-        assert "| 90 | sum | " in table and "one thread" in table
-        assert readme.read_text() == f"# Title\n\n{bench.START}\n{table}{bench.END}\n\nend\n"
-        ladder, = json.loads((repo / "build" / "bench.json").read_text())["ladders"]
-        assert ladder["topic"] == 90 and ladder["rows"][0]["ratio"] > 1
-        readme.write_text("no marks")
-        assert "has no place for the table" in scripts(repo, "bench", "--readme").stderr
-        assert "topics that have one: 90" in scripts(repo, "bench", "--topic", "3").stderr
-    finally:
-        path.unlink()
+    path.write_text(BENCHMARK)
+    yield repo
+    path.unlink()
+    (repo / "golden" / "records" / "t90.json").unlink(missing_ok=True)
 
 
-def test_bench_cells():
-    assert bench.time_cell(None) == "-" and bench.time_cell(None, "PyTorch not installed") == "PyTorch not installed"
-    row = {"level": "level 2", "seconds": 2e-3, "ratio": None, "peak": None}
-    assert bench.time_cell(row) == "2 ms" and bench.memory_cell(row) == "-"
-    assert bench.time_cell(row | {"ratio": 0.853}) == "0.85x" and bench.time_cell(row | {"ratio": 143.7}) == "144x"
+@pytest.mark.skipif(not torch_available(), reason="a record holds PyTorch's times")
+def test_bench_records_and_compares(measured):
+    done = scripts(measured, "bench", "--budget", "0.05", "--record")
+    assert done.returncode == 0 and "golden/records/t90.json: 2 of 2 ladders" in done.stdout, done.stderr
+    record = json.loads((measured / "golden" / "records" / "t90.json").read_text())
+    assert list(record["ladders"]) == ["sum", "other"] and record["ladders"]["sum"]["rows"]["level 1"]["ratio"] > 1
+    by, = record["by"].values()
+    assert by["threads"] == "one thread" and by["torch"] and by["instructions"] and "benchmark" in by["code"]
+    done = scripts(measured, "bench", "--topic", "90", "--only", "oth", "--budget", "0.05", "--record")
+    again = json.loads((measured / "golden" / "records" / "t90.json").read_text())
+    assert done.returncode == 0 and again["ladders"]["sum"] == record["ladders"]["sum"]
+    done = scripts(measured, "bench", "--topic", "90", "--budget", "0.05")
+    assert "(record: Measured on " in done.stdout and done.stdout.count("  record\n") == 2
+    assert json.loads((measured / "golden" / "records" / "t90.json").read_text()) == again
+    assert json.loads((measured / "build" / "bench.json").read_text())[0]["rows"][0]["ratio"] > 1
+
+
+def test_bench_says_what_there_is(measured):
+    assert "topics that have one: 90" in scripts(measured, "bench", "--topic", "3").stderr
+    assert "no ladder has 'x' in its name" in scripts(measured, "bench", "--only", "x").stderr
     with pytest.raises(Problem):
         bench.packages(999)

@@ -8,6 +8,7 @@ import pytest
 from harness_book import PACKAGE, ROOT, grade, level_two, make_repo, run, scripts
 
 from scripts.grading import report_table
+from scripts.tangling.pitfalls import build
 
 SCALE = "out = out / math.sqrt(q.shape[-1])"
 PRODUCT = "    out = q @ k.T"
@@ -188,7 +189,7 @@ def test_the_limit_shrinks_after_two_timeouts(repo):
 
 
 def test_a_file_in_the_place_of_level_2(repo):
-    path = repo / "tangled" / PACKAGE / "pitfalls" / "forgot_the_scale.py"
+    path = build(repo, PACKAGE)["forgot_the_scale"].path
     graded = run(repo, "--impl", str(path))
     assert graded.status == 1 and len(graded.failures()) == 2
 

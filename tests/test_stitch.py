@@ -7,7 +7,7 @@ import os
 import pytest
 
 import scripts.tangling.transaction as transaction
-from tests.books import GOOD, LEVEL, PACKAGE, chunk, edit, files, head, make_book, stitch, tangle, text
+from tests.books import GOOD, LEVEL, PACKAGE, chunk, edit, files, head, make_book, stitch, tangle, text, wrong
 
 HERE = "level2_vectorized.py"
 CHAPTER = "chapters/27-x.qmd"
@@ -60,7 +60,7 @@ def test_a_changed_line_in_an_included_chunk(book):
     assert "\neven = x[..., ::2]\n" in goes_home(
         book, LEVEL, "    even = x[..., 0::2]", "    even = x[..., ::2]"
     )
-    assert "even = x[..., 1::2]" in text(book, f"{PACKAGE}/pitfalls/swapped_halves.py")
+    assert "even = x[..., 1::2]" in wrong(book, "swapped_halves")
 
 
 def test_lines_inserted_deleted_and_moved(tmp_path):
@@ -79,11 +79,6 @@ def test_edits_of_several_files_and_chapters_at_once(book):
     edit(book, f"{PACKAGE}/tests/test_basic.py", "assert rotate", "assert callable(rotate)")
     after = goes_home(book, LEVEL, "1::2", "1: :2")
     assert "LIMIT = 2" in (book / "chapters/a-testing.qmd").read_text() and "callable(rotate)" in after
-
-
-def test_a_pitfalls_own_lines(book):
-    path = f"{PACKAGE}/pitfalls/swapped_halves.py"
-    assert "odd = x[..., ::2]" in goes_home(book, path, "odd = x[..., 0::2]", "odd = x[..., ::2]")
 
 
 def test_equations_are_turned_back(book):
@@ -251,20 +246,6 @@ def test_derived_files_and_lines(book):
     refused(book, "tangled/__init__.py", "import sys", "import sys, os", "tangle derives this file")
     (book / "tangled/__init__.py").unlink()
     tangle(book)
-    path = f"{PACKAGE}/pitfalls/swapped_halves.py"
-    refused(book, path, "# Pitfall 27.1: swapped", "# Pitfall 27.1: changed", "tangle derives this line")
-
-
-def test_a_pitfalls_line_of_the_original(book):
-    path = f"{PACKAGE}/pitfalls/swapped_halves.py"
-    refused(
-        book,
-        path,
-        "return even, odd ",
-        "return odd, even ",
-        "a pitfall takes this line from its original",
-        CHAPTER,
-    )
 
 
 def test_an_edit_that_is_no_python(book):

@@ -10,6 +10,18 @@ MEASURED = re.compile(
     r"|times (?:faster|slower|less|more)|[x×] (?:faster|slower)|(?:GF|GFLOP)/s|GFLOPS)(?![\w-])")
 STATED = re.compile(r"\[@|\b[Ss]uppose\b|\bassum|\btime limit\b|\bat least\b|\bat most\b|\bbudget\b"
                     r"|\bper second\b")
+CONTESTANT = r"(?:PyTorch|[Ll]evels? [1-4]|the loops|the default call)"
+COMPARED = re.compile(
+    rf"\b(?:faster|slower|quicker)\b[^.;:]{{0,60}}?\bthan\b[^.;:]{{0,40}}?(?:{CONTESTANT}|NumPy|BLAS|CODE)"
+    r"|\b(?:several|many|\d+|two|three|four|five|ten) times (?:faster|slower|as fast)\b"
+    rf"|{CONTESTANT}[^.;:]{{0,60}}?\b(?:is|are|runs?|comes?|becomes?)\b[^.;:]{{0,30}}?"
+    r"\b(?:faster|slower|quicker|as fast)\b"
+    rf"|\b(?:half|a third|a quarter|twice|three times|four times|ten times|\d+ times)\b[^.;:]{{0,40}}?{CONTESTANT}"
+    rf"(?:'s)?[^.;:]{{0,12}}?\b(?:time|memory|speed)\b"
+    rf"|\b(?:half|twice|times|nearly|almost|about|just) as (?:fast|slow|long|quick) as\b[^.;:]{{0,40}}?{CONTESTANT}"
+    rf"|\b(?:beats?|outruns?|overtakes?)\b[^.;:]{{0,30}}?{CONTESTANT}")
+GOAL = re.compile(STATED.pattern + r"|\bSuccess\b|\bshould\b|\bgoal\b")
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`$*@(])")
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 CITE = re.compile(r"(?<![\w`])-?@([A-Za-z][\w:.#$%&+?<>~/-]*[\w])")
 REFERENCE = re.compile(r"^(fig|tbl|eq|sec|lst|thm|lem|cor|prp|def|exm|exr)-", re.I)
@@ -79,6 +91,19 @@ def numbers(book) -> list[str]:
             if match and not STATED.search(line):
                 offenders.append(f"{chapter.path}:{number}: {match[0]!r} is typed by hand; measure it in a "
                                  "cell (`{python} …`), cite it, or state it as an assumption")
+    return offenders
+
+
+def comparisons(book) -> list[str]:
+    """A comparison of contestants in words, in a sentence without a number or word of the record."""
+    offenders = []
+    for chapter in book.selected:
+        for number, line in prose_lines(chapter.text):
+            for sentence in SENTENCE.split(line) if chapter.topic is not None else ():
+                match = COMPARED.search(re.sub(r"`[^`]*`", "CODE", sentence))
+                if match and "`{python}" not in sentence and not GOAL.search(sentence):
+                    offenders.append(f"{chapter.path}:{number}: {match[0]!r} is typed by hand; expected a record's "
+                                     "word or number: `{python} says(\"faster\", a, b)`")
     return offenders
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts.gates.structure import place, topics
+from scripts.tangling.pitfalls import build
 
 LIMIT = 900  # seconds for the tests of one topic
 
@@ -117,31 +119,59 @@ def unusable(file: Path, chapter) -> str:
 
 
 def pitfalls(book) -> list[str]:
-    """Each pitfall fails a test; `caught` says which."""
-    jobs = [(chapter, name) for chapter in topics(book)
-            for name in dict.fromkeys(chunk.pitfall for chunk in chapter.chunks if chunk.pitfall)]
-    return each(lambda job: pitfall_of(*job), jobs)
+    """Each pitfall fails a test that its `caught=` names."""
+    return each(pitfalls_of, topics(book))
 
 
-def pitfall_of(chapter, name: str) -> list[str]:
-    file = Path("tangled", chapter.package, "pitfalls", name.replace("-", "_") + ".py")
-    line = next(chunk.line for chunk in chapter.chunks if chunk.pitfall == name)
-    if why := unusable(file, chapter):
-        return [f"{chapter.path}:{line}: pitfall {name!r} cannot be loaded: {why}"]
-    found, tail = outcomes(chapter.package, "--impl", str(file))
-    if not found:
-        return [f"{chapter.path}:{line}: no test ran on pitfall {name!r}: {tail}"]
-    caught = [test for test, state in found.items() if state == "failed"]
-    if not caught:
-        return [f"{chapter.path}:{line}: no test catches pitfall {name!r}"]
-    names = dict.fromkeys(test.partition("::")[2].partition("[")[0] for test in caught)
-    if not any(test in chapter.text[after(chapter, line):] for test in names):
-        return [f"{chapter.path}:{line}: the prose names none of the tests that catch {name!r}: {', '.join(names)}"]
-    return []
+def pitfalls_of(chapter) -> list[str]:
+    """One process for a chapter's pitfalls; each runs the tests that it names, up to the first failure."""
+    built = build(Path("."), chapter.package)
+    where = tests_of(chapter.package)
+    jobs = [{"name": p.stem, "package": chapter.package, "file": str(p.path),
+             "tests": [where[name] for name in p.caught], "first": True} for p in built.values() if p.caught]
+    bad = [f"{p.place}: pitfall {p.name!r} says of no test that it catches it; expected caught=\"test_…\""
+           for p in built.values() if not p.caught]
+    answers = trials(jobs)
+    for pitfall in (built[job["name"]] for job in jobs):
+        bad += [f"{pitfall.place}: {why}" for why in judge_pitfall(pitfall, answers.get(pitfall.stem))]
+    return bad
 
 
-def after(chapter, line: int) -> int:
-    """Where the section of a pitfall begins, as an index into the chapter's text."""
-    lines = chapter.text.split("\n")
-    start = max((n for n in range(line) if lines[n].startswith("## ")), default=0)
-    return len("\n".join(lines[:start]))
+def judge_pitfall(pitfall, answer: dict | None):
+    """What is wrong with one pitfall, given what became of its tests."""
+    if answer is None:
+        yield f"pitfall {pitfall.name!r} ends the process, or takes longer than {LIMIT} s"
+    elif answer["unusable"]:
+        yield f"pitfall {pitfall.name!r} cannot be loaded: {answer['unusable']}"
+    elif not answer["outcomes"]:
+        yield f"no test ran on pitfall {pitfall.name!r}: {answer['tail']}"
+    elif "failed" not in answer["outcomes"].values():
+        yield f"no test catches pitfall {pitfall.name!r}: it passes {' and '.join(pitfall.caught)}, which it names"
+
+
+def tests_of(package: str) -> dict[str, str]:
+    """{test's name: its id for pytest} of a package."""
+    return {name: f"{path.as_posix()}::{name}"
+            for path in sorted(Path("tangled", package, "tests").glob("test_*.py"))
+            for name in re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.M)}
+
+
+def trials(jobs: list[dict]) -> dict[str, dict]:
+    """What `trial.py` answered for each job; a job that ended its process has no answer, those after it do."""
+    answers: dict[str, dict] = {}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    while jobs:
+        said = finished([sys.executable, "-m", "scripts.gates.trial"], json.dumps(jobs), environment)
+        found = [json.loads(line) for line in said.split("\n") if line.endswith("}")]
+        answers |= {answer["name"]: answer for answer in found}
+        jobs = jobs[len(found) + 1:]
+    return answers
+
+
+def finished(command: list[str], given: str, environment: dict) -> str:
+    """What a command wrote until it ended, or was ended."""
+    try:
+        return subprocess.run(command, input=given, env=environment, capture_output=True, text=True,
+                              timeout=LIMIT).stdout
+    except subprocess.TimeoutExpired as late:
+        return (late.stdout or b"").decode()

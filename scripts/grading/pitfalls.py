@@ -12,43 +12,25 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.errors import Problem, Problems
 from scripts.grading.accidents import innermost, shorten
 from scripts.grading.guard import TimeLimit, guarded
+from scripts.tangling.pitfalls import Pitfall, build
 from tangled.comparing import Mismatch
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD = re.compile(r"# Pitfall (\d+\.(\d+)): (.*)")
 SECONDS = 5.0                                   # for all pitfalls of one test
 
 
-def pitfalls_of(package: str) -> list[dict]:
-    """[{module, number, name, order, place}] of a topic, in the order of the chapter."""
-    found = []
-    for path in (ROOT / "tangled" / package / "pitfalls").glob("*.py"):
-        lines = path.read_text(encoding="utf-8").split("\n")[:3]
-        match = next((m for m in map(HEAD.match, lines) if m), None)
-        if match:
-            found.append({"module": f"tangled.{package}.pitfalls.{path.stem}", "number": match[1],
-                          "name": match[3].strip(), "order": int(match[2]), "stem": path.stem})
-    return sorted(found, key=lambda p: p["order"])
-
-
-def place_of(pitfall: dict) -> str:
-    """Chapter and line of the pitfall's chunk, or its generated file."""
-    package, stem = pitfall["module"].split(".")[1], pitfall["stem"]
+def pitfalls_of(package: str) -> list[Pitfall]:
+    """The wrong versions of a topic, built if need be; none where its chapter cannot be read."""
     try:
-        from scripts.reading.chapters import read_book
-        for chapter in read_book(ROOT, only=int(package[1:3])).chapters:
-            if chapter.package == package:
-                for chunk in chapter.chunks:
-                    if (chunk.pitfall or "").replace("-", "_") == stem:
-                        return f"{chapter.path}:{chunk.line}"
-    except Exception:
-        pass
-    return f"tangled/{package}/pitfalls/{stem}.py"
+        return list(build(ROOT, package).values())
+    except (Problem, Problems, OSError):
+        return []
 
 
-def matching(error: BaseException, item, package: str) -> list[dict]:
+def matching(error: BaseException, item, package: str) -> list[Pitfall]:
     """The pitfalls on which the test fails in the same way, in the order of the chapter."""
     error, start, found = innermost(error), time.monotonic(), []
     if item.callspec.params["level"] != "level2":
@@ -59,7 +41,7 @@ def matching(error: BaseException, item, package: str) -> list[dict]:
         left = SECONDS - (time.monotonic() - start)
         if left <= 0:
             break
-        theirs = failure_on(pitfall["module"], item, left)
+        theirs = failure_on(pitfall.module, item, left)
         if theirs is not None and same_failure(error, theirs):
             found.append(pitfall)
     return found

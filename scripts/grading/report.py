@@ -98,7 +98,7 @@ class Report:
     def pitfalls(self, error, item, package: str) -> list[dict]:
         """The pitfalls that a failure equals, ready for the report."""
         found = pitfalls.matching(error, item, package)
-        return [{"number": p["number"], "name": p["name"], "place": pitfalls.place_of(p)} for p in found]
+        return [{"number": p.number, "name": p.name, "place": p.place} for p in found]
 
     def impl_path(self, package: str) -> str:
         """The file under test, where it is not a level."""

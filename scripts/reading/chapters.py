@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.errors import Problem, Problems
 from scripts.reading import front
-from scripts.reading.fences import Fence, find
+from scripts.reading.fences import TANGLING, Fence, find
 from scripts.tangling.fresh import STAGE
 
 LABEL = re.compile(r"\$\$[ \t]*\n?[ \t]*\{[^}\n]*?#(eq-[\w-]+)[^}\n]*\}")
@@ -203,7 +203,7 @@ class Chapter:
     def _chunk(self, fence: Fence) -> Chunk | None:
         keys = fence.keys
         get = lambda key: phrase(keys[key]) if key in keys else None
-        if not any(key in keys for key in ("file", "chunk", "extend", "pitfall", "replaces")):
+        if not any(key in keys for key in TANGLING):
             return None
         chunk = Chunk(self.path, get("chunk"), keys.get("file"), get("extend"), keys.get("pitfall"),
                       get("replaces"), fence.body, fence.line, fence.end, None, fence.id, keys)
@@ -219,7 +219,7 @@ class Chapter:
         elif chunk.pitfall is not None:
             if chunk.name or chunk.file or chunk.extend:
                 self.wrong(chunk.line, "a pitfall takes no other attribute; "
-                                       "expected pitfall= and replaces= alone")
+                                       "expected pitfall=, replaces= and caught= alone")
             if not SLUG.fullmatch(chunk.pitfall):
                 self.wrong(chunk.line, f"pitfall={chunk.pitfall!r}; "
                                        "expected words in small letters joined by hyphens, "
@@ -227,6 +227,8 @@ class Chapter:
             if self.package is None:
                 self.wrong(chunk.line, "a pitfall in a chapter without a package; "
                                        "expected `package:` in the front matter")
+        if "caught" in chunk.keys and chunk.pitfall is None:
+            self.wrong(chunk.line, "caught= names the tests that catch a pitfall; expected pitfall= beside it")
         if chunk.extend is not None and (chunk.name or chunk.file):
             self.wrong(chunk.line, "extend= adds to a chunk where that chunk stands; "
                                    "expected it without file= and chunk=")

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from scripts.errors import Problem
 from scripts.reading.front import near
 
-TANGLING = ("file", "chunk", "extend", "pitfall", "replaces")
+TANGLING = ("file", "chunk", "extend", "pitfall", "replaces", "caught")
 SHOWING = ("lst-cap", "lst-label", "filename", "code-fold", "code-summary", "code-line-numbers",
            "code-overflow", "startFrom", "start-from", "fig-alt", "style")
 ATTRIBUTE = re.compile(r"""\s*(?:\#(?P<id>[^\s{}="']+)|\.(?P<cls>[^\s{}="']+)"""
                        r"""|(?P<key>[A-Za-z_][\w:.-]*)\s*=\s*"""
                        r"""(?:"(?P<dq>(?:\\.|[^"\\])*)"|'(?P<sq>(?:\\.|[^'\\])*)'|(?P<bare>[^\s{}"']+)))(?=\s|$)""")
-UNBRACED = re.compile(r"""(?:^|\s)(file|chunk|extend|pitfall|replaces)\s*=""")
-BACKTICK = re.compile(r"^[ \t>]*`{3,}[ \t]*\{[^\n]*\b(?:file|chunk|extend|pitfall|replaces)=[^\n]*`[^\n]*\}",
+UNBRACED = re.compile(r"""(?:^|\s)(file|chunk|extend|pitfall|replaces|caught)\s*=""")
+BACKTICK = re.compile(r"^[ \t>]*`{3,}[ \t]*\{[^\n]*\b(?:file|chunk|extend|pitfall|replaces|caught)=[^\n]*`[^\n]*\}",
                       re.M)
 _PARSER = None
 

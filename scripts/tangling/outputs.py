@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import Book, Chapter
 from scripts.reading.front import near
+from scripts.tangling import pitfalls
 from scripts.tangling.expand import Program, Row
 
 HEADER = "# Tangled from {source}; edit the chapter, then run make tangle. sha256:{digest}"
 HEADING = re.compile(r"# Tangled from (.+?); edit the chapter, then run make tangle\. sha256:([0-9a-f]{16})$")
 CITATION = re.compile(r"(?<![\w@])@(eq-[A-Za-z0-9][\w-]*)")
+TEST = re.compile(r"^def (test_\w+)\(", re.M)
 NUMBER = re.compile(r"\beq\. ([0-9A-Z]+(?:\.[0-9]+)?)(?![\w-])")
 ROOT_INIT = '''\
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
@@ -33,7 +35,22 @@ def _show(kind, error, trace, plain=sys.excepthook):
         plain(kind, error, trace)
 
 
+class _Pitfalls:
+    """Finds `tangled.tNN_name.pitfalls`: wrong versions, built from the chapter when they are imported."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if not name.startswith("tangled.t") or ".pitfalls" not in name:
+            return None
+        try:
+            from scripts.tangling.pitfalls import find_spec
+        except ImportError:
+            return None
+        return find_spec(name, __path__[0])
+
+
 if getattr(sys.excepthook, "__name__", "") != "_show":
+    sys.meta_path.insert(0, _Pitfalls)
     sys.excepthook = _show
     if "IPython" in sys.modules:
         try:
@@ -122,6 +139,7 @@ def chapter_outputs(chapter: Chapter, book: Book) -> dict[str, Output]:
             _pitfall(program, book, found, slug, k)
     except Problem as problem:
         problems.append(problem)
+    problems += _caught(program, found)
     if not problems and chapter.package:
         _init(chapter, found, problems)
     if problems:
@@ -165,9 +183,25 @@ def _pitfall(program: Program, book: Book, found: dict[str, Output], slug: str, 
         program.wrong(chunks[0].line, f"pitfall {slug!r} equals the original; expected a wrong version")
         return
     name = f"# Pitfall {chapter.number}.{k}: {slug.replace('-', ' ')}"
-    target = f"tangled/{chapter.package}/pitfalls/{slug.replace('-', '_')}.py"
+    target = pitfalls.target(chapter.package, slug)
     found[target] = make(chapter.path, [Row(name, chunks[0].line, "")] + rows, "pitfall")
     program.problems += _tabs(chapter, found[target])
+
+
+def _caught(program: Program, found: dict[str, Output]):
+    """Names in `caught=` that are no tests of this chapter."""
+    tests: set[str] | None = None
+    for chunk in (c for chunks in program.pitfalls.values() for c in chunks if "caught" in c.keys):
+        if tests is None:
+            files = [o.text for t, o in found.items() if "/tests/test_" in t and not t.endswith("test_exercises.py")]
+            tests = {name for text in files for name in TEST.findall(text)}
+        names = chunk.keys["caught"].split()
+        if not names:
+            yield Problem(chunk.path, chunk.line, 'caught="" names no test; expected caught="test_golden_values"')
+        for name in names:
+            if name not in tests:
+                yield Problem(chunk.path, chunk.line, f"caught={name!r} is no test of this chapter" + (
+                    near(name, tests) or "; expected the name of a function in its tests/"))
 
 
 def _init(chapter: Chapter, found: dict[str, Output], problems: list[Problem]) -> None:
@@ -257,7 +291,7 @@ def outputs(book: Book) -> dict[str, Output]:
             found.update(chapter_outputs(chapter, book))
         except Problems as mistakes:
             problems += mistakes.problems
-    for target in list(found):
+    for target in [t for t in found if t.startswith("tangled/")]:
         parts = target.split("/")[:-1]
         for i in range(2, len(parts) + 1):
             init = "/".join(parts[:i]) + "/__init__.py"

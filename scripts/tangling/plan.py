@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import Book
+from scripts.tangling import pitfalls
 from scripts.tangling.fresh import walk
 from scripts.tangling.outputs import HEADING, Output, digest, outputs, syntax
 from scripts.tangling.transaction import Change
@@ -49,8 +50,10 @@ def state(text: str) -> tuple[str, str]:
 def plan(book: Book, whole: bool = True) -> Plan:
     """Compare what the chapters make with what is on disk. `whole`: left-overs of any chapter go, not only
     those of the selected ones."""
-    made = outputs(book)
+    everything = outputs(book)
+    made = {target: output for target, output in everything.items() if output.kind != "pitfall"}
     result = Plan(made)
+    result.problems += _pitfalls(book, everything)
     files, links, folders = walk(book.root)
     for target, output in made.items():
         if bad := _unsafe(target, links, folders, files):
@@ -61,6 +64,16 @@ def plan(book: Book, whole: bool = True) -> Plan:
     for path in sorted(set(files) - set(made)):
         _left_over(book.root, path, None if whole else ours, result)
     return result
+
+
+def _pitfalls(book: Book, everything: dict[str, Output]) -> list[Problem]:
+    """Wrong versions are built elsewhere and later; that they compile is seen here."""
+    wrong = {t: o for t, o in everything.items() if o.kind == "pitfall"}
+    problems = []
+    for path in dict.fromkeys(o.chapter for o in wrong.values()):
+        texts = {t: o.text for t, o in wrong.items() if o.chapter == path}
+        problems += pitfalls.unseen(book.root, path, texts, lambda t: syntax(t, wrong[t]))
+    return problems
 
 
 def _first(output: Output) -> int:

@@ -26,8 +26,9 @@ def chapter_text(path: str, line: int) -> str:
 
 
 def is_tangled(filename: str) -> bool:
-    folder = os.path.join(os.path.realpath(origin.ROOT), "tangled", "")
-    return os.path.realpath(filename).startswith(folder)
+    root = os.path.realpath(origin.ROOT)
+    folders = os.path.join(root, "tangled", ""), os.path.join(root, *origin.PITFALLS.split("/"))
+    return os.path.realpath(filename).startswith(folders)
 
 
 def rewrite(report: traceback.TracebackException, seen: set[int] | None = None) -> bool:

@@ -17,10 +17,14 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from scripts.errors import Problem, Problems
+from scripts.tangling.pitfalls import MODULE as MODULE_OF_PITFALL
+from scripts.tangling.pitfalls import build
 from scripts.weaving.kernel import PRELUDE, Unit
 
 MODULE = re.compile(r"\btangled(?:\.\w+)+")
 FILE = re.compile(r"^[\w./-]+\.\w+$")
+RECORD = re.compile(r"\brecord\((\d*)")
 PARTS = ("numpy", "matplotlib", "matplotlib-inline", "ipython", "torch")
 
 
@@ -68,9 +72,20 @@ def closure(sources: list[str], root: Path) -> tuple[set[Path], set[str], bool]:
                 files |= strings
                 whole = whole or "getsource" in body
     found = {name for name in files if (root / name).is_file()}
+    if any(p.stem == "records" for p in modules):
+        found |= recorded(text + "".join(p.read_text(encoding="utf-8") for p in modules if p.parent.name[:1] == "t"
+                                         and p.parent.name[1:3].isdigit()), root)
     if any("data" in p.stem for p in modules) and (root / "data").is_dir():
         found |= {p.relative_to(root).as_posix() for p in (root / "data").glob("MANIFEST*")}
     return modules, found, whole
+
+
+def recorded(text: str, root: Path) -> set[str]:
+    """The files of golden/records/ that `record(9)` in the sources reads; all where a topic is not a plain number."""
+    topics = set(RECORD.findall(text)) - {""}
+    plain = topics and all(re.match(r"record\(\d+\)", m[0]) for m in re.finditer(r"\brecord\([^)]*\)?", text))
+    marks = [f"t{int(topic):02d}[._]*" for topic in topics] if plain else ["t*"]
+    return {path.relative_to(root).as_posix() for mark in marks for path in (root / "golden/records").glob(mark)}
 
 
 def _scan(source: str, path: Path | None) -> tuple[list[str], set[str]]:
@@ -104,6 +119,8 @@ def _base(node: ast.ImportFrom, path: Path | None) -> str:
 def _module_files(name: str, root: Path) -> list[Path]:
     """Every file that importing this name runs: the packages on the way, then the module."""
     files, here = [], root
+    if match := MODULE_OF_PITFALL.fullmatch(name):
+        files, name = _pitfall(match, root), f"tangled.{match[1]}"
     for part in name.split("."):
         here = here / part
         if (here / "__init__.py").is_file():
@@ -114,6 +131,14 @@ def _module_files(name: str, root: Path) -> list[Path]:
         elif not here.is_dir():
             break
     return files
+
+
+def _pitfall(match, root: Path) -> list[Path]:
+    """The file of a pitfall, built if need be; none where it cannot be had, which the cell will say."""
+    with contextlib.suppress(Problem, Problems, OSError):
+        found = build(root, match[1])
+        return [p.path for p in found.values() if match[2] in (None, p.stem)]
+    return []
 
 
 _HASHES: dict[tuple, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -44,6 +45,7 @@ class Unit:
 class Run:
     outputs: list[list[dict]]                           # of each unit, in nbformat's form
     seconds: float = 0.0
+    each: list[float] = field(default_factory=list)     # of each unit
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -93,9 +95,12 @@ async def run(path: str, units: list[Unit], root: Path, limit: int, details: boo
     (root / ".cache" / "ipython").mkdir(parents=True, exist_ok=True)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     async with client.async_setup_kernel(cleanup_kc=True, env=environment(root), **quiet):
+        marks = [time.perf_counter()]
         for n, cell in enumerate(cells):
             await _run_cell(client, cell, n, path, units[n - 1] if n else None, root, limit, details)
-    return Run([_plain(c.outputs) for c in cells[1:]], time.perf_counter() - start)
+            marks.append(time.perf_counter())
+    each = [after - before for before, after in itertools.pairwise(marks[1:])]
+    return Run([_plain(c.outputs) for c in cells[1:]], time.perf_counter() - start, each)
 
 
 async def _run_cell(client, cell, n, path, unit, root, limit, details) -> None:

@@ -78,6 +78,8 @@ def href(here: str, there: str, id: str) -> str:
 
 def short(target: str, package: str | None) -> str:
     """A generated file's path as the chapter speaks of it."""
+    if target.startswith("build/pitfalls/"):
+        return "pitfalls/" + target.rpartition("/")[2]
     return target.removeprefix(f"tangled/{package}/" if package else "tangled/").removeprefix("tangled/")
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:0cd94d94026170d9
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:df50f8ed6e6d6090
 """Chapter 09: what the levels cost."""
 
 import numpy as np
@@ -24,13 +24,15 @@ def _round_trip(level, x, dout):
     return call
 
 
-def _torch(x, dout):
-    """PyTorch without our wrapper: tensors stay tensors."""
+def _torch(x, dout, order):
+    """PyTorch without our wrapper: tensors stay tensors, in one of its two orders in memory."""
     import torch
     import torch.nn.functional as F
-    leaves = [torch.from_numpy(a.copy()).requires_grad_()
-              for a in (x, *np.ones((2, x.shape[1]), np.float32))]
-    mean, var, dout = torch.zeros(x.shape[1]), torch.ones(x.shape[1]), torch.from_numpy(dout)
+    order = {"memory_format": getattr(torch, order)}
+    x, dout = (torch.from_numpy(a.copy()).contiguous(**order) for a in (x, dout))
+    leaves = [x.requires_grad_(), *torch.ones(2, x.shape[1]).unbind()]
+    leaves[1:] = [leaf.clone().requires_grad_() for leaf in leaves[1:]]
+    mean, var = torch.zeros(x.shape[1]), torch.ones(x.shape[1])
 
     def call():
         out = F.batch_norm(leaves[0], mean, var, *leaves[1:], training=True)
@@ -46,6 +48,7 @@ def ladders():
         calls |= {"level 2": _round_trip(level2_vectorized, x, dout),
                   "level 3": _round_trip(level3_memory_efficient, x, dout)}
         if torch_available():
-            calls["level 4"] = _torch(x, dout)
+            calls["level 4"] = _torch(x, dout, "contiguous_format")
+            calls["best PyTorch"] = _torch(x, dout, "channels_last")
         yield Ladder(f"batch norm, C {shape[1]}, forward and backward", calls,
                      operations="about 15 x N C H W", note=f"(N, C, H, W) = {shape}, float32")

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:2f10b561404b62bc
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:590f47754e12b4de
 """The harness, tested on mistakes planted for it."""
 import numpy as np
 import pytest
@@ -307,7 +307,10 @@ def test_measured_ladder():
     assert result.ratio("level 1") is None and result.speedup("level 1", "level 2") > 1
     assert "| level 1 |" in result._repr_markdown_() and "O(n)" in str(result)
     pair = measure(Ladder("sum", {"level 1": lambda: sum(range(2000)), "level 4": lambda: 0}), budget=0.05)
-    assert pair.ratio("level 1") > 1 and pair.ratio("level 4") == 1
+    assert pair.ratio("level 1") > 1 and pair.ratio("level 1", to="best PyTorch") == pair.ratio("level 1")
+    for level, to in (("level 4", "level 4"), ("level 4", "best PyTorch")):
+        expect_value_error("ratio", pair.ratio, level, to)
+    expect_value_error("level", pair.ratio, "level 2")
     rows = Together([result, pair])._repr_markdown_().splitlines()[2:]
     assert rows[0].startswith("| sum | 1 |") and rows[1].startswith("|  | 2 |")
     assert rows[-2].startswith("| sum | 1 |") and rows[-1].startswith("|  | 4 |")
