@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:fe0a012a212fff90
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:b31b5ea07087c811
 """Chapter 11: what the levels cost."""
 
 import numpy as np
@@ -6,7 +6,8 @@ import numpy as np
 from tangled.measuring import Ladder, torch_available
 from tangled.t11_conv2d_naive import level1_naive, level2_vectorized, level3_memory_efficient
 
-TASKS = {"conv 3 x 3, 3 to 4 channels, 12 x 12": (2, 3, 12, 4), "conv 3 x 3, 16 to 16 channels, 32 x 32": (8, 16, 32, 16)}
+TASKS = {"conv 3 x 3, 3 to 4 channels, 12 x 12": (2, 3, 12, 4),
+         "conv 3 x 3, 16 to 16 channels, 32 x 32": (8, 16, 32, 16)}
 
 
 def _round_trip(level, x, w, dout):
