@@ -13,7 +13,29 @@ number = $(if $(N),--n "$(N)")
 engine = $(if $(ENGINE),--engine "$(ENGINE)")
 paper  = $(if $(PAPER),--paper "$(PAPER)")
 only   = $(if $(ONLY),--only "$(ONLY)")
+graded = $(if $(filter-out 0 no,$(EXERCISES)),--exercises)
 force  = $(if $(filter-out 0 no,$(FORCE)),--force)
+
+# What each verb takes. A variable that a verb does not know would be ignored, so it is refused.
+takes-render   := TOPIC ENGINE PAPER ARGS
+takes-test     := TOPIC IMPL LEVEL EXERCISES ARGS
+takes-start    := TOPIC EXERCISES FORCE
+takes-hint     := TOPIC N
+takes-train    := TOPIC ONLY ARGS
+takes-notebook := TOPIC
+takes-tangle   := ARGS
+takes-stitch   := ARGS
+takes-preview  := TOPIC ARGS
+takes-check    := TOPIC ARGS
+takes-golden   := TOPIC ARGS
+takes-bench    := TOPIC ARGS
+
+goals := $(or $(MAKECMDGOALS),help)
+space := $(subst ,, )
+known := $(sort $(foreach goal,$(goals),$(takes-$(goal))))
+$(foreach word,$(subst \$(space),_,$(MAKEOVERRIDES)),$(foreach name,$(firstword $(subst =, ,$(word))),\
+  $(if $(filter $(name),$(known) PYTHON PY RUN),,$(error make $(goals) knows no $(name)=; it takes \
+  $(if $(known),$(addsuffix =,$(known)),no variables)))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -30,11 +52,11 @@ help: ## this list
 render: .venv/ready-book ## the book as HTML, PDF and EPUB into _book/, or one chapter (TOPIC=27, ENGINE=, PAPER=)
 	@$(RUN) render $(topic) $(engine) $(paper) $(ARGS)
 
-test: .venv/ready-test $(if $(TOPIC),,.venv/ready-book) ## all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2)
-	@$(RUN) test $(topic) $(impl) $(level) $(ARGS)
+test: .venv/ready-test $(if $(TOPIC),,.venv/ready-book) ## all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2, EXERCISES=1)
+	@$(RUN) test $(topic) $(impl) $(level) $(graded) $(ARGS)
 
-start: .venv/ready-test ## your own file for a topic, signatures given, bodies to be written (TOPIC=27, FORCE=1)
-	@$(RUN) start $(topic) $(force)
+start: .venv/ready-test ## your own file for a topic, signatures given, bodies to be written (TOPIC=27, EXERCISES=1, FORCE=1)
+	@$(RUN) start $(topic) $(graded) $(force)
 
 hint: .venv/ready-test ## the next hint of a topic, or the Nth (TOPIC=27, N=2)
 	@$(RUN) hint $(topic) $(number)

@@ -12,7 +12,7 @@ VERBS = {  # verb: (module, function, what it does)
     "tangle": ("scripts.tangle", "main", "chapters -> tangled/"),
     "stitch": ("scripts.stitch", "main", "hand edits in tangled/ -> back into the chapters"),
     "render": ("scripts.render", "main", "the book, or one chapter, as HTML, PDF and EPUB into _book/"),
-    "preview": ("scripts.render", "preview", "live HTML while writing"),
+    "preview": ("scripts.preview", "main", "live HTML while writing"),
     "test": ("scripts.test", "main", "all tests, or one topic's report"),
     "start": ("scripts.learn", "start", "a stub of one topic in workspace/"),
     "hint": ("scripts.learn", "hint", "the next hint of a topic"),

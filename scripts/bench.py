@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
                           "make setup installs it")
     found = [run(package, options) for package in packages(options.topic)]
     count = sum(map(len, found))
-    if not count:
+    if not count and options.only != "asides":
         raise Problem("", 0, f"no ladder has {options.only!r} in its name")
     write([ladder for each in found for ladder in each])
     print(f"\n{count} ladder{'s' * (count != 1)}; " + ("recorded" if options.record else "build/bench.json"))
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m scripts bench", description=__doc__.split("\n")[0])
     found.add_argument("--topic", type=int, help="this topic alone")
-    found.add_argument("--only", help="ladders with this in their name")
+    found.add_argument("--only", help="ladders with this in their name; asides: the numbers that are no ladder")
     found.add_argument("--budget", type=float, default=3.0, help="seconds for a ladder, about (default 3)")
     found.add_argument("--record", action="store_true", help="store the result in golden/records/")
     found.add_argument("--readme", action="store_true", help="draw README.md's table from the records; "
@@ -80,7 +80,20 @@ def run(package: str, options) -> list[dict]:
     if options.record and results:
         store_ladders(topic, results, keep=names)
         print(f"golden/records/t{topic:02d}.json: {len(results)} of {len(names)} ladders", flush=True)
+    if hasattr(module, "asides") and options.only in (None, "asides"):
+        aside(topic, module.asides(), options.record)
     return [{"topic": topic} | result.as_dict() for result in results]
+
+
+def aside(topic: int, values: dict, store: bool) -> None:
+    """Print the numbers that are no ladder, beside the record's, and store them if that is wanted."""
+    from tangled.recording import read, store_run
+    known = read(topic)["runs"].get("asides", {}).get("values", {})
+    print(f"\n{topic:02d}  asides")
+    for name, value in values.items():
+        print(f"{name}: {value:.4g}" + (f"   (record: {known[name]:.4g})" if name in known else ""))
+    if store:
+        store_run(topic, "asides", values=values, modules=["benchmark"])
 
 
 def recorded(topic: int) -> dict:

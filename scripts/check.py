@@ -12,6 +12,8 @@ from scripts.reading.chapters import read_book
 GATES = {  # name: (function, what it promises)
     "retangled": ("scripts.gates.results:retangled", "re-tangling changes nothing"),
     "complete": ("scripts.gates.structure:complete", "every topic has its files, hints, pitfalls and levels"),
+    "shown": ("scripts.gates.shown:shown", "what the page shows as chunks is what was tangled"),
+    "graded": ("scripts.gates.structure:graded", "two graded exercises a chapter, one of them hard"),
     "listed": ("scripts.gates.structure:listed", "_quarto.yml names the chapters there are"),
     "targets": ("scripts.gates.structure:targets", "the front matter's API is the code's API"),
     "imports": ("scripts.gates.structure:imports", "levels 1-3 import only what they may"),
@@ -33,6 +35,7 @@ GATES = {  # name: (function, what it promises)
     "stubs": ("scripts.gates.runs:stubs", "every test fails on the stub"),
     "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall fails a test that it names"),
 }
+TOLERATED = {"graded"}  # chapters are being brought into this form: what is missing is listed, and not counted
 
 
 def run_gate(name: str, book) -> list[str]:
@@ -55,7 +58,7 @@ def main(argv: list[str]) -> int:
         print(f"{name:11s} {GATES[name][1]:66s} {verdict} ({time.perf_counter() - start:.1f} s)", flush=True)
         for line in offenders:
             print(f"  {line}")
-        count += len(offenders)
+        count += 0 if name in TOLERATED else len(offenders)
     print(f"{count} offender{'s' * (count != 1)}")
     return min(count, 125)
 

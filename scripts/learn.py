@@ -21,6 +21,7 @@ from scripts.reading.chapters import Book, Chapter, find_topic, read_book
 
 WORKSPACE = "workspace"
 MEMORY = f"{WORKSPACE}/.progress.json"
+SWITCHES = ("--force", "--exercises")
 BAR = 17                                                    # the width of the bar of `progress`
 HINT = re.compile(r"^(:{3,})[ \t]*\{(?=[^}\n]*\.hint\b)([^}\n]*)\}[ \t]*$", re.M)
 
@@ -31,7 +32,7 @@ def options(argv: list[str], verb: str, *flags: str) -> argparse.Namespace:
     """The options that the Makefile passes on; `--topic` is looked at by `topic_of`."""
     parser = argparse.ArgumentParser(prog=f"python -m scripts {verb}")
     for flag in flags:
-        parser.add_argument(flag, action="store_true") if flag == "--force" else parser.add_argument(flag)
+        parser.add_argument(flag, action="store_true") if flag in SWITCHES else parser.add_argument(flag)
     return parser.parse_args(argv)
 
 
@@ -52,8 +53,8 @@ def topic_of(argument: str | None, verb: str, root: Path) -> tuple[Book, Chapter
     return book, find_topic(book, topic)
 
 
-def workspace_file(chapter: Chapter, root: Path) -> Path:
-    return root / WORKSPACE / f"{chapter.package}.py"
+def workspace_file(chapter: Chapter, root: Path, exercises: bool = False) -> Path:
+    return root / WORKSPACE / f"{chapter.package}{'_exercises' * exercises}.py"
 
 
 def solution(chapter: Chapter) -> str:
@@ -91,18 +92,19 @@ def remember(root: Path, topic: int, **what) -> None:
     os.replace(temporary, path)
 
 
-def record(topic: int, passed: int, failed: int, root: Path | str = Path(".")) -> None:
-    """Keep the result of grading the learner's file of a topic; the test report calls this."""
+def record(topic: int, passed: int, failed: int, root: Path | str = Path("."), exercises: bool = False) -> None:
+    """Keep the result of grading the learner's file of a topic, or of its exercises; `test` calls this."""
     now = datetime.datetime.now().isoformat(timespec="seconds")
-    remember(Path(root), topic, passed=int(passed), failed=int(failed), when=now)
+    result = {"passed": int(passed), "failed": int(failed), "when": now}
+    remember(Path(root), topic, **({"exercises": result} if exercises else result))
 
 
 # -- start
 
-def stub_text(book: Book, chapter: Chapter) -> str:
-    """The text of `make start` for a chapter: its exported modules with their bodies to be written."""
+def stub_text(book: Book, chapter: Chapter, exercises: bool = False) -> str:
+    """The text of `make start` for a chapter: its exported modules (or exercises) with bodies to be written."""
     modules = []
-    for stem in chapter.exports:
+    for stem in ["exercises"] if exercises else chapter.exports:
         path = f"tangled/{chapter.package}/{stem}.py"
         try:
             text = (book.root / path).read_text(encoding="utf-8")
@@ -112,7 +114,16 @@ def stub_text(book: Book, chapter: Chapter) -> str:
         except SyntaxError as error:
             raise Problem(path, error.lineno or 0, f"{error.msg}; expected Python: run make tangle") from None
         modules.append((stem, text))
-    return stub.stub_of(modules, header(chapter), chapter.package)
+    return stub.stub_of(modules, exercises_header(chapter) if exercises else header(chapter), chapter.package)
+
+
+def exercises_header(chapter: Chapter) -> str:
+    topic = chapter.topic
+    return "\n".join([
+        f"# Topic {topic}, {plaintext.plain_line(chapter.title)}: the graded exercises.",
+        "# Replace each `raise NotImplementedError` by your code. Then",
+        f"#     make test TOPIC={topic} EXERCISES=1    says which tests pass, and what a failure means",
+        f"# The exercises stand near the end of {chapter.path}; the topic's own functions may be imported."])
 
 
 def header(chapter: Chapter) -> str:
@@ -126,15 +137,18 @@ def header(chapter: Chapter) -> str:
 
 
 def start(argv: list[str], root: Path = Path(".")) -> int:
-    given = options(argv, "start", "--topic", "--force")
+    given = options(argv, "start", "--topic", "--force", "--exercises")
     book, chapter = topic_of(given.topic, "start", root)
-    path = workspace_file(chapter, root)
+    if given.exercises and not has_exercises(chapter):
+        raise Problem(chapter.path, 0, f"topic {chapter.topic} has no graded exercises yet")
+    more = " EXERCISES=1" * given.exercises
+    path = workspace_file(chapter, root, given.exercises)
     shown = path.relative_to(root).as_posix()
     if path.exists() and not given.force:
         print(f"{shown} is there already and stays as it is. To begin again, with yours kept beside it: "
-              f"make start TOPIC={chapter.topic} FORCE=1")
+              f"make start TOPIC={chapter.topic}{more} FORCE=1")
         return 0
-    text = stub_text(book, chapter)
+    text = stub_text(book, chapter, given.exercises)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         kept = backup(path)
@@ -142,8 +156,16 @@ def start(argv: list[str], root: Path = Path(".")) -> int:
     write_new(path, text)
     todo = text.count("raise NotImplementedError(")
     print(f"{shown} is yours: {todo} {'body' if todo == 1 else 'bodies'} to write.")
-    print(f"Read {chapter.path} up to the hints, write, then: make test TOPIC={chapter.topic} IMPL=workspace")
+    if given.exercises:
+        print(f"The exercises are told near the end of {chapter.path}. Then: make test TOPIC={chapter.topic}{more}")
+    else:
+        print(f"Read {chapter.path} up to the hints, write, then: make test TOPIC={chapter.topic} IMPL=workspace")
     return 0
+
+
+def has_exercises(chapter: Chapter) -> bool:
+    """Does the chapter tell how its exercises are solved, in a file of their own?"""
+    return any(chunk.file == "exercises.py" for chunk in chapter.chunks)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -268,6 +290,11 @@ def state(chapter: Chapter, entry: dict, root: Path) -> str:
         text = "started"
     else:
         text = "-"
+    extra = entry.get("exercises") or {}
+    if count := extra.get("passed", 0) + extra.get("failed", 0):
+        text += f", exercises {extra['passed']} of {count}"
+    elif workspace_file(chapter, root, exercises=True).exists():
+        text += ", exercises started"
     used = entry.get("hints", 0)
     text += f", {used} hint{'s' * (used > 1)} read" if used else ""
     return text + (f"  ({entry['when'][:10]})" if entry.get("when") else "")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import read_book
+from scripts.render import parser, render, settings
 
 VERSION = "/__version"
 RELOAD = f"""<script>
@@ -25,6 +26,15 @@ RELOAD = f"""<script>
     setTimeout(look, 700); }};
   look(); }})();
 </script></body>""".encode()
+
+
+def main(argv: list[str]) -> int:
+    """Serve `_book/` on this machine alone, and render a chapter again when it is saved."""
+    options = parser("preview")
+    options.add_argument("--port", type=int, default=4848)
+    options.set_defaults(formats="html")
+    args = options.parse_args(argv)
+    return serve(settings(args), args.port)
 
 
 class State:
@@ -120,7 +130,6 @@ def chapters_of(wanted, changed: list[str]) -> list | None:
 
 def once(wanted) -> None:
     """Render; a mistake is said and waits for the next save."""
-    from scripts.render import render
     start = time.perf_counter()
     try:
         if wanted.only:

@@ -186,13 +186,3 @@ def generated(book: Book) -> dict:
         with contextlib.suppress(*(() if chapter in book.selected else (Problem, Problems))):
             found |= chapter_outputs(chapter, book)
     return found
-
-
-def preview(argv: list[str]) -> int:
-    """Serve `_book/` on this machine alone, and render a chapter again when it is saved."""
-    from scripts.preview import serve
-    options = parser("preview")
-    options.add_argument("--port", type=int, default=4848)
-    options.set_defaults(formats="html")
-    args = options.parse_args(argv)
-    return serve(settings(args), args.port)

@@ -34,12 +34,13 @@ def main(argv: list[str]) -> int:
     if package and not (ROOT / "tangled" / package / "tests").is_dir():
         raise Problem(f"tangled/{package}/tests", 0, "is not there; no chunk of the chapter writes a test")
     if options.impl == "workspace":
-        say_missing(package, topic)
+        say_missing(package, topic, options.exercises)
     paths = [f"tangled/{package}"] if package else []
     extra = ["--impl", options.impl] + (["--level", str(options.level)] if options.level else [])
+    extra += ["--exercises"] * options.exercises
     status, records = run_pytest(paths + extra + rest)
     if options.impl == "workspace" and not rest:
-        keep_score(topic, records)
+        keep_score(topic, records, options.exercises)
     return status
 
 
@@ -50,10 +51,18 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--topic", help="this topic alone")
     parser.add_argument("--impl", default="levels", help="levels (default), workspace, or a Python file")
     parser.add_argument("--level", help="this level alone: 1 to 4")
+    parser.add_argument("--exercises", action="store_true", help="grade the learner's exercises")
     parser.add_argument("--no-tangle", action="store_true", help="test tangled/ as it is")
     options, rest = parser.parse_known_args(argv)
     if options.level is not None and options.level not in ("1", "2", "3", "4"):
         raise Problem("", 0, f"LEVEL={options.level!r}; expected 1, 2, 3 or 4")
+    if options.exercises and options.topic is None:
+        raise Problem("", 0, "EXERCISES=1 needs a topic, such as: make test TOPIC=9 EXERCISES=1")
+    if options.exercises and options.impl == "levels":
+        options.impl = "workspace"
+    if options.level is not None and options.impl != "levels":
+        what = "graded exercises have" if options.exercises else "a file of yours has"
+        raise Problem("", 0, f"LEVEL={options.level} says nothing here: {what} no levels; expected it left out")
     if options.impl not in ("levels", "workspace") and not Path(options.impl).is_file():
         raise Problem("", 0, f"IMPL={options.impl!r}; expected workspace, or the path of a Python file")
     return options, [word for word in rest if word != "--"]
@@ -90,10 +99,13 @@ def needed(book, topic: int) -> list[str]:
     return [c.path for c in book.chapters if c.topic in wanted or (c.topic is None and c.meta.get("shared"))]
 
 
-def say_missing(package: str, topic: int) -> None:
+def say_missing(package: str, topic: int, exercises: bool = False) -> None:
     """A learner who has not begun is told how."""
-    if not (ROOT / "workspace" / f"{package}.py").is_file():
-        raise Problem(f"workspace/{package}.py", 0, f"is not there; run: make start TOPIC={topic}")
+    if exercises and not (ROOT / "tangled" / package / "tests" / "test_exercises.py").is_file():
+        raise Problem("", 0, f"topic {topic} has no graded exercises yet")
+    file, more = f"workspace/{package}{'_exercises' * exercises}.py", " EXERCISES=1" * exercises
+    if not (ROOT / file).is_file():
+        raise Problem(file, 0, f"is not there; run: make start TOPIC={topic}{more}")
 
 
 def run_pytest(arguments: list[str]) -> tuple[int, list[dict]]:
@@ -175,8 +187,8 @@ def show(records: list[dict], arguments: list[str]) -> None:
     print(f"\n{failed} failed, {passed} passed; the run did not reach its end")
 
 
-def keep_score(topic: int, records: list[dict]) -> None:
+def keep_score(topic: int, records: list[dict], exercises: bool = False) -> None:
     """Remember what the learner's file reached, for `make progress`."""
     from scripts.learn import record
     failed = sum(r["outcome"] == "failed" for r in records)
-    record(topic, sum(r["outcome"] == "passed" for r in records), failed, ROOT)
+    record(topic, sum(r["outcome"] == "passed" for r in records), failed, ROOT, exercises)

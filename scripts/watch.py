@@ -96,7 +96,12 @@ def jobs(root: Path, paths: list[str]) -> list[Job]:
              for topic in dependents(root, book, names) if topic not in topics]
     known = {c.package: c.topic for c in book.chapters if c.package}
     for path in paths:
-        if path.startswith("workspace/") and (topic := known.get(Path(path).stem)) is not None:
+        package, extra, _ = Path(path).stem.partition("_exercises")
+        if not path.startswith("workspace/") or (topic := known.get(package)) is None:
+            continue
+        if extra:
+            todo.append(Job(f"your exercises of topic {topic}", ["test", "--topic", str(topic), "--exercises"]))
+        else:
             todo.append(Job(f"your topic {topic}", ["test", "--topic", str(topic), "--impl", "workspace"]))
     return todo
 

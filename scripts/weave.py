@@ -30,6 +30,7 @@ from scripts.weaving.woven_apart import (
     closing,
     pointed,
     question,
+    run_in,
     web_notes,
 )
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
@@ -170,7 +171,7 @@ class ChapterWeaver:
         last = closing(self.chapter, self.kinds, n)
         title = TITLE.search(self.chapter.lines[n - 1])
         body = self.lines(n + 1, last - 1)
-        self.hints.rows += [(f"**{title[1] if title else 'Hint'}.**", n), ("", n), *unlabelled(body), ("", last)]
+        self.hints.rows += [*run_in(f"**{title[1] if title else 'Hint'}.**", unlabelled(body), n), ("", last)]
         rows = self.folded(n, last, body)
         if self.last_hint(last):
             link = f"[end of the chapter](#{self.hints.id}){{.pageref}}"
@@ -192,11 +193,11 @@ class ChapterWeaver:
         if begins is None:
             asked, name = "", f"Answer {self.answers.count}"
         else:
-            before[begins] = (f"[]{{#{asked}}}{before[begins][0]}", before[begins][1])
+            before[begins:begins] = [(row, before[begins][1]) for row in (f"::: {{#{asked}}}", ":::", "")]
         link = f'[[answer](#{here}){{.pageref}}]{{.content-hidden when-format="html"}}'
         rows = pointed(before, link, n)
         back = f"[**{name}**](#{asked}){{.pageref}}" if asked else f"**{name}**"
-        self.answers.rows += [(f"::: {{#{here}}}", n), (back, n), ("", n), *body, ("", last), (":::", last), ("", last)]
+        self.answers.rows += [(f"::: {{#{here}}}", n), *run_in(back, body, n), ("", last), (":::", last), ("", last)]
         return [*rows, *self.folded(n, last, body), ("", last)], last + 1
 
     def last_hint(self, line: int) -> bool:

@@ -1,7 +1,8 @@
-# Tangled from chapters/; edit the chapter, then run make tangle. sha256:48bcaf9a30226ec3
+# Tangled from chapters/; edit the chapter, then run make tangle. sha256:dd8a7e0d773696fa
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
 import sys
+from pathlib import Path
 
 
 def _show(kind, error, trace, plain=sys.excepthook):
@@ -30,7 +31,8 @@ class _Pitfalls:
         return find_spec(name, __path__[0])
 
 
-if getattr(sys.excepthook, "__name__", "") != "_show":
+_IN_THE_BOOK = (Path(__file__).parent.parent / "scripts" / "tangling").is_dir()     # else it is installed
+if _IN_THE_BOOK and getattr(sys.excepthook, "__name__", "") != "_show":
     sys.meta_path.insert(0, _Pitfalls)
     sys.excepthook = _show
     if "IPython" in sys.modules:

@@ -1,4 +1,4 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:505bcfdf62748fa0
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:edd8dc01c696b690
 """The real data that ships with the book, read by code that believes no header.
 
 NumPy and the standard library alone. Every loader reads a file of data/ and needs no network;
@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-DATA = Path(__file__).resolve().parent.parent / "data"
+HOME = Path(os.environ.get("TANGLED_HOME") or Path(__file__).resolve().parent.parent)
+DATA = HOME / "data"
 PIECE = 1 << 20
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -27,6 +29,15 @@ IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E
 def wrong(place, found, expected):
     """A ValueError that says where, what was found and what was expected."""
     return ValueError(f"{place}: found {found}; expected {expected}")
+
+
+def here(path):
+    """The path of a file that is there; else a FileNotFoundError that says how to get it."""
+    if Path(path).is_file():
+        return path
+    help = "`python -m tangled.data` lists what is missing" if DATA.is_dir() else (
+        "the data is in the repository of dl-from-scratch; set TANGLED_HOME to a copy of it")
+    raise FileNotFoundError(f"{path}: not found; {help}")
 
 
 def read_idx(path, limit=1 << 30):
@@ -89,12 +100,8 @@ def read_at_most(file, size):
 
 def open_binary(path):
     """Open a file, through gzip if its first two bytes are gzip's."""
-    try:
-        with open(path, "rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-    except FileNotFoundError:
-        help = "`python -m tangled.data` lists what is missing"
-        raise FileNotFoundError(f"{path}: not found; {help}") from None
+    with open(here(path), "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if zipped else open(path, "rb")
 
 
@@ -163,7 +170,7 @@ def load_npz_pair(path, split, shape, classes):
     """Images (N, *shape) and labels (N,) of one split of an .npz file; pickles are refused."""
     check_split(split)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(here(path), allow_pickle=False) as arrays:
             images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as broken:
         raise wrong(path, broken, f"an .npz with x_{split} and y_{split}") from None
@@ -235,7 +242,7 @@ def read_table(path, numeric, words):
     -------
     dict of ndarrays of shape (N,), float64: finite numbers, and 0 or 1 for "c=w"
     """
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(here(path), encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         missing = {*numeric, *words} - set(reader.fieldnames or ())
         if missing:
@@ -393,7 +400,7 @@ class Shipped(NamedTuple):
 
 def read_manifest(root=DATA):
     """The files that ship: list of Shipped."""
-    with open(Path(root) / "MANIFEST.tsv", encoding="utf-8", newline="") as file:
+    with open(here(Path(root) / "MANIFEST.tsv"), encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     return [Shipped(row[0], int(row[1]), *row[2:]) for row in rows[1:]]
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:a826e3abe3aeb7e1
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:358e08070f627153
 """Measuring: ratios, growth and peak memory. Never seconds alone, for those belong to one machine."""
 # ruff: noqa: E402
 from __future__ import annotations
@@ -115,8 +115,8 @@ class Ladder:
     name : str
         With the sizes, e.g. "RoPE forward, (8, 8, 256, 64) float32".
     calls : dict
-        "level 1" to "level 4", and "best PyTorch" where its users would write another call than the
-        default -> function of no arguments; None, or left out: not measured.
+        "level 1" to "level 4", "best PyTorch" where its users would write another call than the default,
+        or, in a ladder without levels, any names -> function of no arguments; None: not measured.
     operations : str or dict
         Operation count of all levels, or of each.
     note : str
@@ -138,8 +138,7 @@ def measure(ladder: Ladder, budget: float = 1.5) -> Measured:
         Seconds for all of it, about; at least three rounds are made.
     """
     threads = one_thread()
-    calls = {name: ladder.calls[name] for name in sorted(ladder.calls, key=contestant)
-             if ladder.calls[name] is not None}
+    calls = {name: f for name, f in sorted(ladder.calls.items(), key=contestant) if f is not None}
     once = sum((f(), max(seconds_a_call(f), 0.01))[1] for f in calls.values())
     times = rounds_of(list(calls.values()), int(np.clip(budget / once, 3, 15)), 0.01)    # (rounds, levels)
     by_name = dict(zip(calls, times.T))                                  # each (rounds,)
@@ -185,9 +184,10 @@ class Row:
 PYTORCH = ("level 4", "best PyTorch")
 
 
-def contestant(name: str) -> tuple[bool, str]:
-    """The order of the rows: levels 1 to 4, then the best call of PyTorch."""
-    return name in PYTORCH[1:], name
+def contestant(item: tuple) -> tuple[bool, str]:
+    """The order of the rows: levels 1 to 4, the best call of PyTorch, others as they come."""
+    name = item[0]
+    return not name.startswith(("level", "best")), name if name.startswith("level") else "z"
 
 
 def operations_of(ladder: Ladder, level: str) -> str:

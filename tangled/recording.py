@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:4ff2a6c3dd37c306
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:9c8870864e1bd468
 """Writing records: golden/records/t09.json, atomically, merged with what is there."""
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent                       # tangled/
-FOLDER = HERE.parent / "golden" / "records"
+FOLDER = Path(os.environ.get("TANGLED_HOME") or HERE.parent) / "golden" / "records"
 WIDTH = 110
 
 
@@ -39,7 +39,7 @@ def by_of(found: dict, entry: dict) -> dict:
     return found["by"][entry["by"]]
 
 
-def store_run(topic, name: str, values=None, curves=None, seconds=None, modules=None, arrays=None) -> None:
+def store_run(topic, name, values=None, curves=None, seconds=None, modules=None, arrays=None):
     """Store the outcome of a long program.
 
     Parameters
@@ -58,15 +58,15 @@ def store_run(topic, name: str, values=None, curves=None, seconds=None, modules=
         What later chapters need; see `store_arrays`.
     """
     by = made_by(code_of(topic, modules or [name]))
+    curves = {key: rounded([float(y) for y in curve], 5) for key, curve in (curves or {}).items()}
+    kept = {key: store_arrays(topic, key, these) for key, these in (arrays or {}).items()}
     entry = {"by": key_of(by), "seconds": rounded(seconds, 4), "values": rounded(values or {}, 8),
-             "curves": {key: rounded(list(map(float, curve)), 5) for key, curve in (curves or {}).items()}}
-    if arrays:
-        entry["arrays"] = {key: store_arrays(topic, key, these) for key, these in arrays.items()}
-    store(topic, by, runs={name: {k: v for k, v in entry.items() if v not in (None, {})}})
+             "curves": curves, "arrays": kept}
+    store(topic, by, runs={name: {key: given for key, given in entry.items() if given not in (None, {})}})
 
 
-def store_ladders(topic, ladders, keep=None) -> None:
-    """Store measured ladders (see `measure`); with `keep`, the names that there are, drop all others."""
+def store_ladders(topic, ladders, keep=None):
+    """Store ladders as `measure` returns them; with `keep`, names in order, all others are dropped."""
     by = made_by(code_of(topic, ["benchmark"]), ladders[0].threads)
     entries = {}
     for ladder in ladders:
@@ -310,7 +310,8 @@ def checked_arrays(entry: dict) -> dict:
     """The arrays that an entry of the record names, float16 as float32; their hash is compared first."""
     path = FOLDER / entry["file"]
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; it comes with the repository of the book")
+        raise FileNotFoundError(f"{path}: not found; it is in the repository of dl-from-scratch, set TANGLED_HOME "
+                                "to a copy of it")
     data = path.read_bytes()
     if digest(data) != entry["sha256"]:
         raise ValueError(f"{path} is not the file that was recorded: sha256 {digest(data)[:12]}; "

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:bdcb66ff5bf4e689
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:dc6650cc80aa7d6c
 """Records: what was measured or trained, read back and quoted. A rendering measures nothing."""
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Quoted", "Record", "Recorded", "Run", "ratio_text", "record", "says"
 
 
 class Quoted(float):
-    """A number that knows where it stands in a record."""
+    """A number that knows where it stands in a record, and is not compared with itself."""
 
     source: str = ""
 
@@ -21,6 +21,14 @@ class Quoted(float):
         self = super().__new__(cls, value)
         self.source = source
         return self
+
+    def __truediv__(self, other):
+        refuse_itself(self, other, "a quotient")
+        return float(self) / other
+
+    def __sub__(self, other):
+        refuse_itself(self, other, "a difference")
+        return float(self) - other
 
 
 WORDS = {  # word: what must hold for q = a / b
@@ -86,8 +94,8 @@ def refuse_itself(a, b, what: str) -> None:
 
 
 def ratio_text(ratio: float) -> str:
-    """Two digits: "0.085", "1.3", "12", "376"."""
-    return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.2g}"
+    """Two digits, or all before the point: "0.085", "1.0", "12", "376"."""
+    return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:#.2g}"
 
 
 @dataclass
@@ -219,8 +227,8 @@ def record(topic: int | str) -> Record:
     """
     path = path_of(topic)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; it comes with the repository of the book "
-                                f"(make bench TOPIC={topic} ARGS=--record makes it)")
+        raise FileNotFoundError(f"{path}: not found; records are in the repository of dl-from-scratch, set "
+                                f"TANGLED_HOME to a copy of it (make bench TOPIC={topic} ARGS=--record makes one)")
     return Record(topic, read(topic))
 
 

@@ -173,7 +173,7 @@ def test_records_that_are_stale(recorded):
     assert offenders(records.fresh) == []
     edit("total = sum(terms)", "total = math.fsum(terms)")
     found = offenders(records.fresh)
-    assert len(found) == 2 and all("level1_naive.py changed" in line and CHAPTER in line for line in found)
+    assert len(found) == 2 and all("before level1_naive.py changed: " in line and CHAPTER in line for line in found)
     assert any("run: make bench TOPIC=0 ARGS=--record" in line for line in found)
     assert any("run: make train TOPIC=0 ONLY=train_x ARGS=--record" in line for line in found)
 
@@ -219,10 +219,15 @@ def test_inline_measurements_are_seen(small):
 
 @pytest.mark.parametrize("html, said", [
     ("<p>Level 3 takes (PyTorch is not installed here) of it.</p>", "not installed here"),
-    ("<td>nan</td>", "nan"), ("<p>a</p>\n<p>It is not <em>x</em> not measured.</p>", "not measured"),
-    ("<p>(Not run in this rendering.)</p>", "Not run in this rendering"), ("<pre>loss nan</pre>", "nan"),
+    ("<td>nan</td>", "nan"),
+    ("<p>They differ by at most 0e+00.</p>", "by at most 0e+00"),
+    ("<p>a</p>\n<p>It is not <em>x</em> not measured.</p>", "not measured"),
+    ("<p>(Not run in this rendering.)</p>", "not run in this rendering"),
+    ('<div class="code output"><pre><code>loss nan</code></pre></div>', None),
+    ('<div class="code output"><pre><code>PyTorch: not installed here</code></pre></div>', "not installed here"),
     ("<p>If PyTorch is not installed, level 4 is skipped; <code>nan</code>, finance.</p>", None),
     ("<p>NaN in, NaN out; not measured in seconds.</p><script>x = 'nan'</script>", None),
+    ('<div class="code"><pre><code>x == nan  # not measured</code></pre></div>', None),
     ("<span class='math'><annotation>nan</annotation></span>", None)])
 def test_pages(small, monkeypatch, html, said):
     (small / "_book" / "chapters").mkdir(parents=True)

@@ -154,6 +154,10 @@ from tangled.measuring import Ladder
 def ladders():
     yield Ladder('sum', {'level 1': lambda: sum(range(2000)), 'level 4': lambda: 0}, 'n')
     yield Ladder('other', {'level 1': lambda: sum(range(3000)), 'level 4': lambda: 0}, 'n')
+
+
+def asides():
+    return {'price of a branch': 2.5}
 """
 
 
@@ -173,12 +177,14 @@ def test_bench_records_and_compares(measured):
     assert done.returncode == 0 and "golden/records/t90.json: 2 of 2 ladders" in done.stdout, done.stderr
     record = json.loads((measured / "golden" / "records" / "t90.json").read_text())
     assert list(record["ladders"]) == ["sum", "other"] and record["ladders"]["sum"]["rows"]["level 1"]["ratio"] > 1
-    by, = record["by"].values()
+    assert record["runs"]["asides"]["values"] == {"price of a branch": 2.5}
+    by = record["by"][record["ladders"]["sum"]["by"]]
     assert by["threads"] == "one thread" and by["torch"] and by["instructions"] and "benchmark" in by["code"]
     done = scripts(measured, "bench", "--topic", "90", "--only", "oth", "--budget", "0.05", "--record")
     again = json.loads((measured / "golden" / "records" / "t90.json").read_text())
     assert done.returncode == 0 and again["ladders"]["sum"] == record["ladders"]["sum"]
     done = scripts(measured, "bench", "--topic", "90", "--budget", "0.05")
+    assert "price of a branch: 2.5   (record: 2.5)" in done.stdout
     assert "(record: Measured on " in done.stdout and done.stdout.count("  record\n") == 2
     assert json.loads((measured / "golden" / "records" / "t90.json").read_text()) == again
     assert json.loads((measured / "build" / "bench.json").read_text())[0]["rows"][0]["ratio"] > 1

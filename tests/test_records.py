@@ -61,6 +61,15 @@ def test_the_best_call_is_a_column(book):
         found._repr_markdown_())
 
 
+def test_a_ladder_of_other_names(book):
+    from tangled.measuring import Ladder, measure
+    found = measure(Ladder("branch", {"np.where": lambda: sum(range(3000)), "a factor": lambda: sum(range(300)),
+                                      "none": None}), budget=0.02)
+    assert [row.level for row in found.rows] == ["np.where", "a factor"]
+    recording.store_ladders(90, [found])
+    assert records.record(90).ladder("branch").ratio("np.where", to="a factor") > 2
+
+
 def test_merging_keeps_the_rest(book):
     store("a", "b")
     before = json.loads(recording.path_of(90).read_text())
@@ -113,7 +122,7 @@ def test_arrays(book):
     with pytest.raises(ValueError, match="not the file that was recorded"):
         records.record(90).run("train_x").arrays("weights")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="comes with the repository"):
+    with pytest.raises(FileNotFoundError, match="set TANGLED_HOME"):
         records.record(90).run("train_x").arrays("weights")
     with pytest.raises(KeyError, match=r"no arrays 'w'; there are \['weights'\]"):
         records.record(90).run("train_x").arrays("w")
@@ -157,6 +166,11 @@ def test_nothing_is_compared_with_itself(book):
     for level, to in (("level 3", "level 3"), ("level 4", "level 4"), ("level 4", "best PyTorch")):
         with pytest.raises(ValueError, match="itself"):
             a.ratio(level, to=to)
+    with pytest.raises(ValueError, match="a quotient compares a number with itself"):
+        a.seconds("level 3") / r.ladder("a").seconds("level 3")
+    with pytest.raises(ValueError, match="a difference compares"):
+        a.peak("level 3") - a.peak("level 3")
+    assert a.seconds("level 2") / a.seconds("level 3") == 2 and a.seconds("level 3") - 1e-3 == 0
     x = 0.25
     with pytest.raises(ValueError, match="itself"):
         records.says("as much", x, x)
@@ -192,4 +206,4 @@ def test_shape_of_code(a, b, same):
 
 
 def test_ratio_text():
-    assert [records.ratio_text(x) for x in (0.0849, 0.5, 1.27, 9.96, 376.2)] == ["0.085", "0.5", "1.3", "10", "376"]
+    assert [records.ratio_text(x) for x in (0.0849, 0.5, 1.27, 9.96, 376.2)] == ["0.085", "0.50", "1.3", "10", "376"]

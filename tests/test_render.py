@@ -158,7 +158,7 @@ def test_the_server_adds_the_script_that_reloads(tmp_path):
 
 def test_a_save_renders_that_chapter(root, monkeypatch, capsys):
     asked: list = []
-    monkeypatch.setattr("scripts.render.render", lambda wanted: asked.append(wanted.only))
+    monkeypatch.setattr("scripts.preview.render", lambda wanted: asked.append(wanted.only))
     stop, version = threading.Event(), preview.State.version
     wanted = render.Settings(root, None, "embedded", "a4", ("html",))
     thread = threading.Thread(target=preview.follow, args=(wanted, stop, 0.02))
@@ -179,7 +179,7 @@ def test_a_save_renders_that_chapter(root, monkeypatch, capsys):
 def test_a_mistake_waits_for_the_next_save(root, monkeypatch, capsys):
     def fails(wanted):
         raise Problem("chapters/01-sums.qmd", 3, "no")
-    monkeypatch.setattr("scripts.render.render", fails)
+    monkeypatch.setattr("scripts.preview.render", fails)
     version = preview.State.version
     preview.once(replace(render.Settings(root), formats=("html",)))
     assert capsys.readouterr().err == "chapters/01-sums.qmd:3: no\n" and preview.State.version == version

@@ -161,6 +161,15 @@ def test_train_stops_at_the_first_that_fails(book, capfd):
     assert "train_table" not in capfd.readouterr().out
 
 
+def test_train_wants_a_record_where_one_is_asked_for(book, capfd):
+    with pytest.raises(Problem, match=r"train_line\.py: has stored nothing; expected it to call .*store_run"):
+        train.main(["--topic", "2", "--only", "train_line", "--", "--record"], book)
+    path = book / "tangled/t02_b/train_line.py"
+    path.write_text("from pathlib import Path\nfolder = Path('golden/records')\n"
+                    "folder.mkdir(parents=True, exist_ok=True)\n(folder / 't02.json').write_text('{}')\n")
+    assert train.main(["--topic", "2", "--only", "train_line", "--", "--record"], book) == 0
+
+
 @pytest.mark.parametrize("argv, said", [
     (["--topic", "1"],
      "topic 1 has no end-to-end program; topics that do: TOPIC=2 (train_line, train_table)"),

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from typeset_sample import built, write_sample
+from typeset_sample import pdf_pages as pages
 
 from scripts.errors import Problem
 from scripts.typeset import PDF, overfull, typeset
@@ -15,11 +16,6 @@ from scripts.typeset.printed import compile_pdf
 
 def pdf() -> bytes:
     return (built() / "_book" / PDF).read_bytes()
-
-
-def pages(data: bytes) -> list[str]:
-    """The text of each page, in the order in which it is drawn."""
-    return ["".join(text for _, _, text in items) for _, items in _File(data).pages()]
 
 
 def titles(data: bytes) -> list[str]:

@@ -281,8 +281,8 @@ def test_hints_fold_on_the_web_and_move_in_print(sums):
     assert ('::: {.content-visible when-format="html"}\n\n::: {.callout-tip collapse="true" .hint '
             'title="Hint 1 (shapes)"}\nThink of') in web
     assert "The hints stand at the [end of the chapter](#hints-01){.pageref}." in web
-    assert paper.startswith(" {#hints-01 .unnumbered}\n\n::: {.apart}\n\n**Hint 1 (shapes).**\n\nThink of")
-    assert paper.endswith("**Hint 2 (algorithm).**\n\nAdd.\n\n:::\n\n:::\n")
+    assert paper.startswith(" {#hints-01 .unnumbered}\n\n::: {.apart}\n\n**Hint 1 (shapes).** Think of")
+    assert paper.endswith("**Hint 2 (algorithm).** Add.\n\n:::\n\n:::\n")
     assert "{#eq-01-hint}" in web and "{#eq-01-hint}" not in paper, "a label stands once"
 
 
@@ -317,11 +317,11 @@ def test_answers_fold_on_the_web_and_move_in_print(tmp_path):
     text = (folder / "chapters/01-sums.qmd").read_text()
     body, _, end = text.partition("## Answers {#answers-01 .unnumbered}")
     link = lambda n: f'[[answer](#answer-01-{n}){{.pageref}}]{{.content-hidden when-format="html"}}'
-    assert f"[]{{#question-01-1}}**Why is the sky `blue`?** Think. {link(1)}\n" in body
+    assert f"::: {{#question-01-1}}\n:::\n\n**Why is the sky `blue`?** Think. {link(1)}\n" in body
     assert f"$$y = x$$\n\n{link(2)}\n" in body, "after a formula the link is a paragraph of its own"
     assert '::: {.callout-note collapse="true" title="Answer"}\nBecause of' in body
-    assert "::: {#answer-01-1}\n[**Why is the sky `blue`?**](#question-01-1){.pageref}\n\nBecause of" in end
-    assert "[**Exercise 3**](#question-01-2){.pageref}\n\nIt is so." in end
+    assert "::: {#answer-01-1}\n[**Why is the sky `blue`?**](#question-01-1){.pageref} Because of" in end
+    assert "[**Exercise 3**](#question-01-2){.pageref} It is so." in end
     assert "This stays" in body and "This stays" not in end
 
 

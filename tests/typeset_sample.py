@@ -235,3 +235,10 @@ def built() -> Path:
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     typeset(write_sample(root / "build" / "book"), root / "_book")
     return root
+
+
+def pdf_pages(data: bytes) -> list[str]:
+    """The text of each page of a PDF, in the order in which it is drawn."""
+    from scripts.typeset.margins import _File
+
+    return ["".join(text for _, _, text in items) for _, items in _File(data).pages()]

@@ -12,9 +12,11 @@ from scripts.reading.prose import classify, inline_cells
 TIMERS = {"measure": "measures a ladder", "time_ratio": "measures time", "growth_exponent": "measures time",
           "rounds_of": "measures time", "seconds_a_call": "measures time", "perf_counter": "reads the clock",
           "process_time": "reads the clock", "timeit": "reads the clock"}
-FALLBACKS = re.compile(r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))|not recorded here"
-                       r"|not run in this rendering)|(?<![\w.*])[+-]?nan(?![\w*])|(?<![\w])None of PyTorch")
-SILENT = ("script", "style", "math", "annotation", "svg", "code")
+EXCUSES = (r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))"
+           r"|by (?:at most )?0(?:\.0*)?e\+00|not run in this rendering)|(?<!\w)None of PyTorch")
+NAN = r"(?<![\w.*])[+-]?nan(?![\w*])"                      # what a cell prints may be one, on purpose
+SILENT = re.compile(r"<(script|style|math|annotation|svg|code)\b.*?</\1>", re.S)
+PRINTED = re.compile(r'<div class="code output">.*?</div>', re.S)
 
 
 def fresh(book) -> list[str]:
@@ -29,17 +31,19 @@ def judge(chapter):
     line, found = benchmark_line(chapter), read(topic)
     if line and not found["ladders"]:
         yield line, f"golden/records/{path_of(topic).name} has no ladders; run: make bench TOPIC={topic} ARGS=--record"
+    stale: dict[tuple, list[str]] = {}
     for kind in ("ladders", "runs"):
         for name, entry in found[kind].items():
             files = changed(topic, found["by"][entry["by"]])
             if files:
-                yield line or 1, (f"the {kind[:-1]} {name!r} was recorded before {', '.join(files)} changed; "
-                                  f"run: {command(kind, topic, name)}")
+                stale.setdefault((", ".join(files), command(kind, topic, name)), []).append(name)
+    for (files, again), names in stale.items():
+        yield line or 1, f"recorded before {files} changed: {'; '.join(names)}; run: {again}"
 
 
 def command(kind: str, topic, name: str) -> str:
     """What renews a ladder or a run."""
-    if kind == "ladders":
+    if kind == "ladders" or name == "asides":
         return f"make bench TOPIC={topic} ARGS=--record"
     if isinstance(topic, int):
         return f"make train TOPIC={topic} ONLY={name} ARGS=--record"
@@ -106,12 +110,12 @@ def pages(book) -> list[str]:
 
 def excuses(html: str):
     """(line, phrase) of each fallback in the running text, tables and printed outputs of a page."""
-    for tag in SILENT:
-        html = re.sub(rf"<{tag}\b.*?</{tag}>", lambda match: "\n" * match[0].count("\n"), html, flags=re.S)
-    html = re.sub(r'<span class="katex.*?</span>', "", html)
-    for number, line in enumerate(html.split("\n"), 1):
-        for match in FALLBACKS.finditer(re.sub(r"<[^>]*>", " ", line)):
-            yield number, match[0]
+    printed = [(html.count("\n", 0, match.start()), match[0]) for match in PRINTED.finditer(html)]
+    text = SILENT.sub(lambda match: "\n" * match[0].count("\n"), html)
+    for start, part, pattern in [(0, text, f"{EXCUSES}|{NAN}"), *((n, part, EXCUSES) for n, part in printed)]:
+        for number, line in enumerate(part.split("\n"), start + 1):
+            for match in re.finditer(pattern, re.sub(r"<[^>]*>", " ", line)):
+                yield number, match[0]
 
 
 def readme(book) -> list[str]:

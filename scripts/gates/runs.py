@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts.gates.structure import place, topics
+from scripts.learn import has_exercises, stub_text
 from scripts.tangling.pitfalls import build
 
 LIMIT = 900  # seconds for the tests of one topic
@@ -97,24 +98,30 @@ def stubs(book) -> list[str]:
 
 
 def stub_of(book, chapter) -> list[str]:
-    from scripts.learn import stub_text
+    return stub_tests(book, chapter) + (stub_tests(book, chapter, True) if has_exercises(chapter) else [])
+
+
+def stub_tests(book, chapter, exercises: bool = False) -> list[str]:
+    """The tests that pass on the stub of a topic, or on that of its exercises."""
+    options, word = (["--exercises"], "stub of the exercises") if exercises else ([], "stub")
     with tempfile.TemporaryDirectory() as folder:
         stub = Path(folder, f"{chapter.package}.py")
-        stub.write_text(stub_text(book, chapter), encoding="utf-8")
-        if why := unusable(stub, chapter):
-            return [f"{chapter.path}:1: the stub cannot be loaded: {why}"]
-        found, tail = outcomes(chapter.package, "--impl", str(stub))
+        stub.write_text(stub_text(book, chapter, exercises), encoding="utf-8")
+        if why := unusable(stub, chapter, exercises):
+            return [f"{chapter.path}:1: the {word} cannot be loaded: {why}"]
+        found, tail = outcomes(chapter.package, "--impl", str(stub), *options)
     if "failed" not in found.values():
-        return [f"{chapter.path}:1: no test ran on the stub: {tail}"]
-    return [f"{test_place(chapter, test)}: {test} passes on the stub" for test, state in found.items()
+        return [f"{chapter.path}:1: no test ran on the {word}: {tail}"]
+    return [f"{test_place(chapter, test)}: {test} passes on the {word}" for test, state in found.items()
             if state == "passed"]
 
 
-def unusable(file: Path, chapter) -> str:
+def unusable(file: Path, chapter, exercises: bool = False) -> str:
     """Why the tests could not import a file at all (then each would fail, and prove nothing), or ""."""
     code = ("import sys; from pathlib import Path; from scripts.grading.levels import load_file; "
-            "load_file(Path(sys.argv[1]), sys.argv[2])")
-    run = subprocess.run([sys.executable, "-c", code, str(file), chapter.package], capture_output=True, text=True)
+            "load_file(Path(sys.argv[1]), sys.argv[2], exercises=bool(sys.argv[3]))")
+    run = subprocess.run([sys.executable, "-c", code, str(file), chapter.package, "yes" * exercises],
+                         capture_output=True, text=True)
     return run.stderr.strip().split("\n")[-1] if run.returncode else ""
 
 

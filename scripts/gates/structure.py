@@ -12,6 +12,7 @@ FILES = ("level1_naive.py", "level2_vectorized.py", "level3_memory_efficient.py"
          "level4_pytorch_reference.py", "visualization.py",
          "tests/test_basic.py", "tests/test_edge.py", "tests/test_stress.py")
 LEVELS = FILES[:3]
+GRADED = re.compile(r"\((●{1,3}), graded: ([\w`, ]+)\)")
 HINT = re.compile(r"^:{3,}\s*\{[^}]*\.hint\b[^}]*\}", re.M)
 SHAPE = re.compile(r"\([A-Za-z0-9_.…*+\-/ ]*,[^)]*\)|\bscalar\b|\bshape\b|\bint\b|\bfloat\b|0-d", re.I)
 FORBIDDEN = {"lstsq": "np.linalg.lstsq is not allowed in levels 1-3"}
@@ -49,6 +50,29 @@ def complete(book) -> list[str]:
             offenders.append(f"{chapter.path}:1: no golden outputs, expected golden/t{chapter.topic:02d}.npz "
                              f"(make golden TOPIC={chapter.topic})")
     return offenders
+
+
+def graded(book) -> list[str]:
+    """At least two graded exercises, one of them hard; each has its function in exercises.py, and a test."""
+    return [line for chapter in topics(book) for line in judge_exercises(chapter)]
+
+
+def judge_exercises(chapter):
+    """What is wrong with the graded exercises of a chapter."""
+    heads = [(n, match) for n, line in enumerate(chapter.lines, 1) for match in GRADED.finditer(line)]
+    if len(heads) < 2:
+        yield f"{chapter.path}:1: {len(heads)} graded exercises, expected at least 2: **3 (●●, graded: name).** …"
+    if heads and not any(match[1] == "●●●" for _, match in heads):
+        yield f"{chapter.path}:{heads[0][0]}: no graded exercise is hard (●●●), expected one"
+    path, tests = package_file(chapter, "exercises.py"), package_file(chapter, "tests/test_exercises.py")
+    have = {name for name, _ in public_definitions(path)} if path.exists() else set()
+    tested = tests.read_text(encoding="utf-8") if tests.exists() else ""
+    for number, match in heads:
+        for name in re.findall(r"\w+", match[2]):
+            if name not in have:
+                yield f"{chapter.path}:{number}: graded exercise {name}: no such function in exercises.py"
+            elif not re.search(rf"\bexercises\.{name}\b", tested):
+                yield f"{chapter.path}:{number}: graded exercise {name}: tests/test_exercises.py does not test it"
 
 
 def listed(book) -> list[str]:
@@ -115,7 +139,7 @@ def imports(book) -> list[str]:
     """Levels 1-3: NumPy, the standard library, earlier topics (and, from chapter 03 on, tangled.data)."""
     offenders = []
     for chapter in topics(book):
-        for name in LEVELS:
+        for name in (*LEVELS, "exercises.py"):
             path = package_file(chapter, name)
             if path.exists():
                 offenders += [f"{place(path.as_posix(), line)}: {why}" for line, why in
@@ -124,6 +148,7 @@ def imports(book) -> list[str]:
 
 
 def forbidden_imports(path: Path, chapter):
+    own = path.name == "exercises.py"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -135,9 +160,11 @@ def forbidden_imports(path: Path, chapter):
             if isinstance(node, ast.Attribute) and node.attr in FORBIDDEN:
                 yield node.lineno, FORBIDDEN[node.attr]
         for name in names:
-            if not allowed(name, chapter):
-                yield node.lineno, (f"imports {name}; levels 1-3 may import NumPy, the standard library "
-                                    f"and topics before {chapter.topic}")
+            if own and name.startswith(f"tangled.{chapter.package}."):
+                yield node.lineno, f"imports {name}; exercises.py builds on the public names of {chapter.package}"
+            elif not allowed(name, chapter):
+                yield node.lineno, (f"imports {name}; {'exercises.py' if own else 'levels 1-3'} may import NumPy, "
+                                    f"the standard library and topics before {chapter.topic}")
 
 
 def allowed(name: str, chapter) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import time
 
@@ -30,6 +31,8 @@ def pytest_addoption(parser) -> None:
     group = parser.getgroup("the book")
     group.addoption("--impl", default="levels", help="what is tested: levels, workspace (the learner's "
                     "file), or the path of a Python file that stands for level 2")
+    group.addoption("--exercises", action="store_true", help="the graded exercises alone, in the learner's file or "
+                    "the file that --impl names")
     group.addoption("--level", type=int, choices=(1, 2, 3, 4), help="test this level alone")
 
 
@@ -47,6 +50,9 @@ def package_of(path: Path) -> str | None:
 
 def pytest_generate_tests(metafunc) -> None:
     """Run a test that asks for `level` once for each level, or once on the learner's file."""
+    if "exercises" in metafunc.fixturenames:
+        chosen = whose_exercises(metafunc.config)
+        metafunc.parametrize("exercises", chosen, indirect=True, scope="function")
     if "level" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("levels")
@@ -59,6 +65,13 @@ def pytest_generate_tests(metafunc) -> None:
     metafunc.parametrize("level", chosen, indirect=True, scope="function")
 
 
+def whose_exercises(config) -> list[str]:
+    """["solution"], ["workspace"], or [] where exercises are not asked for."""
+    if config.getoption("exercises"):
+        return ["workspace"]
+    return ["solution"] if config.getoption("impl") == "levels" and config.getoption("level") is None else []
+
+
 def pytest_collection_modifyitems(config, items) -> None:
     """Leave out what `--impl` and `--level` do not ask for."""
     drop = [item for item in items if unwanted(item, config)]
@@ -69,8 +82,10 @@ def pytest_collection_modifyitems(config, items) -> None:
 
 def unwanted(item, config) -> bool:
     """Is it a test with no level to run on, or without `level` where only the learner's file counts?"""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    if "exercises" in getattr(item, "fixturenames", ()) or config.getoption("exercises"):
+        return not isinstance(params.get("exercises"), str)
     if "level" in getattr(item, "fixturenames", ()):
-        params = getattr(getattr(item, "callspec", None), "params", {})
         return not isinstance(params.get("level"), str)          # pytest marks an empty set as skipped
     graded = config.getoption("impl") != "levels" or config.getoption("level") is not None
     return graded and package_of(item.path) is not None
@@ -94,6 +109,11 @@ def under_test(package: str, which: str, impl: str):
 
 def load(package: str, which: str, impl: str):
     """The module of "level2", or of the learner's file, or of the file that `impl` names."""
+    if which == "solution":
+        return importlib.import_module(f"tangled.{package}.exercises")
+    if which == "exercises":
+        path = ROOT / "workspace" / f"{package}_exercises.py" if impl in ("levels", "workspace") else Path(impl)
+        return load_file(path, package, exercises=True)
     if which != "workspace":
         return load_level(package, int(which[-1]))
     return load_file(ROOT / "workspace" / f"{package}.py" if impl == "workspace" else Path(impl), package)
@@ -108,6 +128,14 @@ def level(request):
     if request.param == "level4" and not torch_available():
         pytest.skip(f"PyTorch not installed ({INSTALL_TORCH})")
     return under_test(package, request.param, request.config.getoption("impl"))
+
+
+@pytest.fixture
+def exercises(request):
+    """The module with the graded exercises: the chapter's, or the learner's."""
+    package = package_of(request.path)
+    which = {"workspace": "exercises"}.get(request.param, request.param)
+    return under_test(package, which, request.config.getoption("impl"))
 
 
 @pytest.fixture

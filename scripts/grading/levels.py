@@ -43,7 +43,7 @@ def load_level(package: str, number: int):
     return importlib.import_module(f"tangled.{package}.{STEMS[number]}")
 
 
-def load_file(path: Path, package: str):
+def load_file(path: Path, package: str, exercises: bool = False):
     """A Python file as a module: the learner's, or a variant of level 2.
 
     Whatever goes wrong with it is an `Unusable` in one line: it is missing, does not parse, imports a
@@ -51,7 +51,7 @@ def load_file(path: Path, package: str):
     """
     path = Path(path).resolve()
     shown = shown_path(path)
-    refuse_imports(parsed(path, shown, package), shown, package)
+    refuse_imports(parsed(path, shown, package, exercises), shown, package, exercises)
     name = "workspace_" + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
@@ -67,10 +67,11 @@ def load_file(path: Path, package: str):
     return module
 
 
-def parsed(path: Path, shown: str, package: str) -> ast.Module:
+def parsed(path: Path, shown: str, package: str, exercises: bool = False) -> ast.Module:
     """The file's syntax tree."""
     if not path.is_file():
-        raise Unusable(f"{shown} is missing; run: make start TOPIC={topic_number(package)}")
+        raise Unusable(f"{shown} is missing; run: make start TOPIC={topic_number(package)}"
+                       + " EXERCISES=1" * exercises)
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
@@ -101,15 +102,18 @@ def shown_path(path: Path) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
-def refuse_imports(tree: ast.AST, shown: str, package: str) -> None:
-    """Raise Unusable for an import of a framework or of the topic's own solution, naming the line."""
+def refuse_imports(tree: ast.AST, shown: str, package: str, exercises: bool = False) -> None:
+    """Raise Unusable for an import of a framework or of the topic's own solution, naming the line.
+
+    What solves the exercises is `exercises.py` alone; they build on the topic's other modules.
+    """
+    own = f"tangled.{package}" + ".exercises" * exercises
     for node in ast.walk(tree):
         for module in imported(node):
             if module.split(".")[0] in FRAMEWORKS:
                 raise Unusable(f"{shown}:{node.lineno}: imports {module}; only NumPy, the standard library "
                                "and earlier topics are allowed here")
-            own = f"tangled.{package}"
-            if module == own or (module.startswith(own + ".") and module.split(".")[2] not in GIVEN):
+            if module == own or (not exercises and module.startswith(own + ".") and module.split(".")[2] not in GIVEN):
                 raise Unusable(f"{shown}:{node.lineno}: imports {module}, which is the solution")
 
 

@@ -104,7 +104,8 @@ class Report:
         """The file under test, where it is not a level."""
         if self.impl == "levels":
             return ""
-        return str(accidents.ROOT / "workspace" / f"{package}.py") if self.impl == "workspace" else self.impl
+        name = package + "_exercises" * self.config.getoption("exercises") + ".py"
+        return str(accidents.ROOT / "workspace" / name) if self.impl == "workspace" else self.impl
 
     # -- records
 
@@ -201,7 +202,8 @@ def record_of(item, phases) -> dict:
     skip = next((p for p in phases if p.skipped), None)
     outcome = "failed" if failed else "skipped" if skip else "passed"
     params = getattr(getattr(item, "callspec", None), "params", {})
-    level = params.get("level") if isinstance(params.get("level"), str) else None    # or an empty set
+    chosen = params.get("level", params.get("exercises"))
+    level = chosen if isinstance(chosen, str) else None                              # or an empty set
     accident = item.stash.get(RESULT, None) if failed else None
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),

@@ -47,7 +47,7 @@ def level_name(level: str | None) -> str:
     """`level 2`, `your file`, or `all levels` for tests that compare levels."""
     if level and level.startswith("level"):
         return f"level {level[-1]}"
-    return {"workspace": "your file", None: "across"}.get(level, str(level))
+    return {"workspace": "your file", "solution": "exercises", None: "across"}.get(level, str(level))
 
 
 def level_table(package: str, records: list[dict], impl: str) -> list[str]:

@@ -13,9 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from scripts.errors import Problem, Problems
-from scripts.reading import front
+from scripts.reading import STAGE, front
 from scripts.reading.fences import TANGLING, Fence, find
-from scripts.tangling.fresh import STAGE
 
 LABEL = re.compile(r"\$\$[ \t]*\n?[ \t]*\{[^}\n]*?#(eq-[\w-]+)[^}\n]*\}")
 HEADING = re.compile(r"#[ \t]+(.*?)[ \t]*(\{[^{}]*\})?[ \t]*#*$")

@@ -17,6 +17,10 @@ ATTRIBUTE = re.compile(r"""\s*(?:\#(?P<id>[^\s{}="']+)|\.(?P<cls>[^\s{}="']+)"""
 UNBRACED = re.compile(r"""(?:^|\s)(file|chunk|extend|pitfall|replaces|caught)\s*=""")
 BACKTICK = re.compile(r"^[ \t>]*`{3,}[ \t]*\{[^\n]*\b(?:file|chunk|extend|pitfall|replaces|caught)=[^\n]*`[^\n]*\}",
                       re.M)
+MARKER = r"(?:(?:[:~|*+-]|\(?[\w#@]{1,9}[.)]|\[\^[^\]\n]*\]:)[ \t]+)?"       # of a list, definition or footnote
+LOOKS = re.compile(rf"^[ \t>]*{MARKER}{MARKER}(?:`{{3,}}|~{{3,}})[ \t]*\{{[^`\n]*\b(?:{'|'.join(TANGLING)})[ \t]*="
+                   r"[^`\n]*$", re.M)
+HOLDER = re.compile(rf"[ >]{{0,3}}{MARKER[:-1]}")
 _PARSER = None
 
 
@@ -106,6 +110,15 @@ def _strays(text, path, fences, hidden, problems) -> None:
         if not inside(line):
             wrong(line, "a backtick in a chunk's attributes, so this is no code block; "
                         "expected the name without backticks")
+    open_ = {f.line for f in fences}
+    shut = [(f.line, f.end) for f in fences]
+    for match in LOOKS.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if line in open_ or any(a <= line <= b for a, b in shut) or _commented(text, match.start()):
+            continue
+        if _belongs(text.split("\n"), line - 1):
+            wrong(line, "looks like a chunk and is none to tangle, though a page may show it (in a footnote, a "
+                        "definition, a list with letters, an indented block); expected it at the margin")
     position = text.find("<!--")
     while position >= 0:
         start, stop = position, text.find("-->", position)
@@ -115,6 +128,24 @@ def _strays(text, path, fences, hidden, problems) -> None:
             wrong(first, "a comment that holds code blocks begins within a paragraph; "
                          "expected <!-- at the start of its own line")
         position = text.find("<!--", max(stop, start + 4))
+
+
+def _belongs(lines: list[str], n: int) -> bool:
+    """Is line `n` (from 0) part of a list, note or definition? Else it is indented text that shows a chunk."""
+    while lines[n].startswith(("    ", "\t")) or not lines[n].strip():
+        if n == 0:
+            return False
+        n -= 1
+    while not HOLDER.match(lines[n]):
+        n -= 1
+        if n < 0 or not lines[n].strip():
+            return False
+    return True
+
+
+def _commented(text: str, position: int) -> bool:
+    """Is this place inside an HTML comment?"""
+    return text.rfind("<!--", 0, position) > text.rfind("-->", 0, position)
 
 
 def attributes(fence: Fence, path: str, problems: list[Problem]) -> None:

@@ -55,6 +55,8 @@ def markdown(root: Path) -> str:
     machines: dict[str, list[int]] = {}
     for topic, found in records(root).items():
         for name, entry in found.get("ladders", {}).items():
+            if "level 2" not in entry["rows"] and "level 3" not in entry["rows"]:
+                continue                                        # no ladder of levels
             lines.append(row_of(topic, name, entry["rows"]))
             machines.setdefault(machine(found["by"][entry["by"]]), []).append(topic)
     said = [text if len(machines) == 1 else f"Topics {', '.join(map(str, sorted(set(topics))))}: {text}"

@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+from scripts.reading import STAGE
+
 CACHE = ".cache/tangle.json"
-STAGE = "tangled/.staging"
 TICK = 50_000_000                                     # ns; a younger file may change and its stat not show it
 TOOLS = Path(__file__).resolve().parents[1]
 PARTS = (".", "reading", "tangling")               # of the tools, those that have a say in what is tangled

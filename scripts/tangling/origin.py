@@ -8,11 +8,10 @@ from pathlib import Path
 
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import read_book
-from scripts.tangling.outputs import Output, chapter_outputs
+from scripts.tangling.outputs import PITFALLS, Output, chapter_outputs
 from scripts.tangling.plan import state, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
-PITFALLS = "build/pitfalls/"
 _TEXTS: dict[tuple, tuple[str, str]] = {}
 _FILES: dict[tuple, list] = {}
 _CHAPTERS: dict[tuple, dict[str, Output]] = {}
@@ -23,7 +22,7 @@ def locate(path, line: int, root: Path | str | None = None) -> tuple[str, int] |
     root = os.path.realpath(root or ROOT)
     try:
         target = os.path.relpath(os.path.realpath(path), root).replace(os.sep, "/")
-        rows = _rows(root, target) if target.startswith(("tangled/", PITFALLS)) else []
+        rows = _rows(root, target) if target.startswith(("tangled/", PITFALLS + "/")) else []
     except (Problem, Problems, OSError, ValueError):
         return None
     found = rows[line - 1] if 0 < line <= len(rows) else None

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import Book, Chapter
 from scripts.reading.front import near
-from scripts.tangling import pitfalls
 from scripts.tangling.expand import Program, Row
 
 HEADER = "# Tangled from {source}; edit the chapter, then run make tangle. sha256:{digest}"
@@ -21,6 +20,7 @@ ROOT_INIT = '''\
 """The programs of the book, a package a topic. All of it is made from the chapters by `make tangle`."""
 
 import sys
+from pathlib import Path
 
 
 def _show(kind, error, trace, plain=sys.excepthook):
@@ -49,7 +49,8 @@ class _Pitfalls:
         return find_spec(name, __path__[0])
 
 
-if getattr(sys.excepthook, "__name__", "") != "_show":
+_IN_THE_BOOK = (Path(__file__).parent.parent / "scripts" / "tangling").is_dir()     # else it is installed
+if _IN_THE_BOOK and getattr(sys.excepthook, "__name__", "") != "_show":
     sys.meta_path.insert(0, _Pitfalls)
     sys.excepthook = _show
     if "IPython" in sys.modules:
@@ -60,6 +61,9 @@ if getattr(sys.excepthook, "__name__", "") != "_show":
         except Exception:
             pass
 '''
+
+
+PITFALLS = "build/pitfalls"
 
 
 @dataclass
@@ -75,6 +79,11 @@ class Output:
     @property
     def body(self) -> str:
         return self.text.partition("\n")[2]
+
+
+def pitfall_file(package: str, slug: str) -> str:
+    """Where a pitfall is built, below the root: `build/pitfalls/t27_x/forgot_the_scale.py`."""
+    return f"{PITFALLS}/{package}/{slug.replace('-', '_')}.py"
 
 
 def digest(body: str) -> str:
@@ -183,7 +192,7 @@ def _pitfall(program: Program, book: Book, found: dict[str, Output], slug: str, 
         program.wrong(chunks[0].line, f"pitfall {slug!r} equals the original; expected a wrong version")
         return
     name = f"# Pitfall {chapter.number}.{k}: {slug.replace('-', ' ')}"
-    target = pitfalls.target(chapter.package, slug)
+    target = pitfall_file(chapter.package, slug)
     found[target] = make(chapter.path, [Row(name, chunks[0].line, "")] + rows, "pitfall")
     program.problems += _tabs(chapter, found[target])
 

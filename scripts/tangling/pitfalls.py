@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import Problem, Problems
+from scripts.reading.chapters import read_book
+from scripts.tangling.outputs import PITFALLS, chapter_outputs, pitfall_file, syntax
 
-FOLDER = "build/pitfalls"
 MODULE = re.compile(r"tangled\.(t\d\d_\w+)\.pitfalls(?:\.(\w+))?")
 SEEN = ".cache/pitfalls.json"                       # digests of pitfalls that were seen to compile, a chapter
 _BUILT: dict[tuple, dict[str, Pitfall]] = {}
@@ -42,16 +43,6 @@ class Pitfall:
         return f"tangled.{self.package}.pitfalls.{self.stem}"
 
 
-def stem(slug: str) -> str:
-    """`forgot_the_scale`, of "forgot-the-scale"."""
-    return slug.replace("-", "_")
-
-
-def target(package: str, slug: str) -> str:
-    """Where a pitfall is built, below the root."""
-    return f"{FOLDER}/{package}/{stem(slug)}.py"
-
-
 def caught(chunks) -> tuple[str, ...]:
     """The tests that the chunks of a pitfall name."""
     return tuple(dict.fromkeys(name for c in chunks for name in c.keys.get("caught", "").split()))
@@ -59,8 +50,6 @@ def caught(chunks) -> tuple[str, ...]:
 
 def build(root: Path | str, package: str) -> dict[str, Pitfall]:
     """All pitfalls of a package in the order of the chapter, written where they are missing or stale."""
-    from scripts.reading.chapters import read_book
-    from scripts.tangling.outputs import chapter_outputs, syntax
     root = Path(root)
     path = next((c.path for c in read_book(root, only=[]).chapters if c.package == package), None)
     if path is None:
@@ -79,7 +68,7 @@ def build(root: Path | str, package: str) -> dict[str, Pitfall]:
     if missing := [p for p in found.values() if not p.path.is_file()]:
         _BUILT.pop(key)                              # somebody has cleaned up meanwhile
         return build(root, package) if missing else found
-    _clear(root / FOLDER / package, set(found))
+    _clear(root / PITFALLS / package, set(found))
     return found
 
 
@@ -88,9 +77,12 @@ def _described(root: Path, chapter) -> dict[str, Pitfall]:
     for chunk in chapter.chunks:
         if chunk.pitfall:
             chunks.setdefault(chunk.pitfall, []).append(chunk)
-    return {stem(slug): Pitfall(chapter.package, stem(slug), f"{chapter.number}.{k}", slug.replace("-", " "),
-                                root / target(chapter.package, slug), own[0].place, caught(own))
-            for k, (slug, own) in enumerate(chunks.items(), 1)}
+    found = {}
+    for k, (slug, own) in enumerate(chunks.items(), 1):
+        path = root / pitfall_file(chapter.package, slug)
+        found[path.stem] = Pitfall(chapter.package, path.stem, f"{chapter.number}.{k}", slug.replace("-", " "),
+                                   path, own[0].place, caught(own))
+    return found
 
 
 def _write(path: Path, text: str) -> None:

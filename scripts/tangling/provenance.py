@@ -27,7 +27,7 @@ def chapter_text(path: str, line: int) -> str:
 
 def is_tangled(filename: str) -> bool:
     root = os.path.realpath(origin.ROOT)
-    folders = os.path.join(root, "tangled", ""), os.path.join(root, *origin.PITFALLS.split("/"))
+    folders = os.path.join(root, "tangled", ""), os.path.join(root, *origin.PITFALLS.split("/"), "")
     return os.path.realpath(filename).startswith(folders)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import Problem
-from scripts.tangling.fresh import STAGE
+from scripts.reading import STAGE
 
 
 @dataclass

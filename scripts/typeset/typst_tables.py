@@ -34,7 +34,8 @@ class Tables:
         id = node["label"] or node["id"]
         label = self.label(id) if id else "none"
         body = self.panels(node) if node["columns"] else self.blocks(node["body"])
-        floats = ", place-it: true" if node["kind"] == "fig" and node["label"] and not self.depth else ""
+        may = node["kind"] == "fig" and node["label"] and not self.depth and not self.listing_near
+        floats = ", place-it: true" if may else ""
         caption = self.inlines(node["caption"])
         return f'#float("{node["kind"]}", {word}, {label}, [{caption}]{floats})[\n{body}]\n\n'
 

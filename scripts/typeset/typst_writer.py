@@ -9,6 +9,8 @@ from scripts.typeset.code import Piece, code_lines
 from scripts.typeset.mathematics.tokens import quoted
 from scripts.typeset.mathematics.typst_math import convert
 from scripts.typeset.references import Place, place_of
+from scripts.typeset.shortened import shortened
+from scripts.typeset.topics import topics
 from scripts.typeset.tree import attributes, find, string, text_of
 from scripts.typeset.typst_tables import Tables
 from scripts.typeset.writer import Writer
@@ -25,7 +27,20 @@ WRAPPERS = {
 BOXES = {"index": "index", "csl-entry": "csl-entry", "topic-facts": "facts", "web-note": "web-note",
          "apart": "apart"}    # divisions with a look
 TEXT = {"Str", "Space", "SoftBreak"}
+BINDING = {"Equation", "Callout"}               # what the last lines of a paragraph stay with
+LONG = 12                                       # lines of a listing that may break over two pages
 NUMBERINGS = {"LowerAlpha": "a", "UpperAlpha": "A", "LowerRoman": "i", "UpperRoman": "I"}
+
+
+class Near:
+    """Which of some blocks have a long listing close by, within two blocks."""
+
+    def __init__(self, nodes: list):
+        self.long = [any(p["source"].count("\n") >= LONG for p in find(node, "Program"))
+                     if node["t"] in ("Chunk", "Program", "Float") else False for node in nodes]
+
+    def listing(self, k: int) -> bool:
+        return any(self.long[max(k - 2, 0):k + 3])
 
 
 class TypstWriter(Tables, Writer):
@@ -36,17 +51,21 @@ class TypstWriter(Tables, Writer):
         self.mentioned: set[Place] = set()  # places in other chapters whose page was given already
         self.in_index = False
         self.depth = 0  # of lists and boxes, in which pictures stay where they are
+        self.listing_near = False  # whether a picture that floats could come to stand in a listing
+        self.topics = {id(heading) for heading in topics(chapter.headings)}
 
     def chapter_body(self) -> str:
         return self.blocks(self.chapter.blocks)
 
     def blocks(self, nodes: list) -> str:
-        """A question stays on the page on which its answer begins."""
+        """A sentence stays with the equation, the callout or the output that follows it."""
         out = ""
-        for node, after in zip(nodes, [*nodes[1:], None]):
+        near = Near(nodes)
+        for k, (node, after) in enumerate(zip(nodes, [*nodes[1:], None])):
+            self.listing_near = near.listing(k)
             text = getattr(self, f"block_{node['t']}")(node)
-            asked = node["t"] == "Para" and after and after["t"] == "Callout" and after["collapse"]
-            out += f"#block(sticky: true)[{text.strip()}]\n\n" if asked else text
+            bound = node["t"] == "Para" and after and after["t"] in BINDING
+            out += f"#block(sticky: true)[{text.strip()}]\n\n" if bound and text.strip() else text
         return out
 
     @property
@@ -225,7 +244,8 @@ class TypstWriter(Tables, Writer):
             word = quoted(self.chapter.word)
             return f"#bookchapter({word}, {number}, {label}, {self.level})[{title}]\n\n"
         level = self.level + node["level"] - 1
-        return f"#booksection({node['level']}, {level}, {number}, {label})[{title}]\n\n"
+        listed = str(id(node) in self.topics).lower()
+        return f"#booksection({node['level']}, {level}, {number}, {label}, {listed})[{title}]\n\n"
 
     def block_Equation(self, node: dict) -> str:
         number = quoted(node["number"]) if node["number"] else "none"
@@ -233,9 +253,19 @@ class TypstWriter(Tables, Writer):
         return f"#bookeq({number}, {label}, {quoted(node['tex'])}, $ {convert(node['tex'])} $)\n\n"
 
     def block_Program(self, node: dict) -> str:
+        node = self.brief(node)
         rows, longest = self.rows(node)
         label = self.label(node["id"]) if node["id"] else "none"
         return f"#program({quoted(node['role'])}, {longest}, {label}, (\n{rows}))\n\n"
+
+    def brief(self, node: dict) -> dict:
+        """The program with its docstrings shortened, as print shows it."""
+        if node["role"] != "chunk" or node["annotated"]:
+            return node
+        key = ("brief", id(node))
+        if key not in self.book.cache:
+            self.book.cache[key] = {**node, "source": shortened(node["source"])}
+        return self.book.cache[key]
 
     def rows(self, node: dict) -> tuple[str, int]:
         """The lines of a program for the template, and the length of the longest."""
@@ -256,7 +286,12 @@ class TypstWriter(Tables, Writer):
 
     def block_Chunk(self, node: dict) -> str:
         name, file = (self.inlines(node[part]) for part in ("name", "file"))
-        links, body = self.said(node["links"]), self.blocks(node["body"])
+        links = self.said(node["links"])
+        if [block["t"] for block in node["body"]] == ["Program"] and not node["body"][0]["id"]:
+            rows, longest = self.rows(self.brief(node["body"][0]))
+            return (f"#listing({self.label(node['id'])}, [{name}], [{file}], [{links}], {longest}, "
+                    f"(\n{rows}))\n\n")
+        body = self.blocks(node["body"])
         return f"#chunk({self.label(node['id'])}, [{name}], [{file}], [{links}])[\n{body}]\n\n"
 
     def said(self, links: list) -> str:

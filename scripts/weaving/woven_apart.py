@@ -99,7 +99,16 @@ def parts(names: list[str], found: list[Piece]) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
 
 
-# -- answers
+# -- hints and answers
+def run_in(head: str, body: list[Row], line: int) -> list[Row]:
+    """The body with its head in front of its first words, or above what is no plain paragraph."""
+    first = next((k for k, (row, _) in enumerate(body) if row.strip()), 0)
+    if first < len(body) and TEXT.match(body[first][0]):
+        row, number = body[first]
+        return [(f"{head} {row}", number), *body[first + 1:]]
+    return [(head, line), ("", line), *body]
+
+
 def question(rows: list[Row]) -> tuple[int | None, str]:
     """(index of the row at which the question begins, what a link to it says) of an answer that follows."""
     begins = None

@@ -1,5 +1,12 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:4f973830d3c15ada
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:edc3eb345922c006
 """Backpropagation."""
+
+from tangled.t06_backpropagation.base import (
+    Module,
+    Parameter,
+    Progress,
+    gradient_check,
+)
 
 from tangled.t06_backpropagation.level2_vectorized import (
     CrossEntropyLoss,
@@ -8,12 +15,8 @@ from tangled.t06_backpropagation.level2_vectorized import (
     GradientDescent,
     Linear,
     MSELoss,
-    Module,
-    Parameter,
-    Progress,
     ReLU,
     Sequential,
-    gradient_check,
     linear_backward,
     mlp_backward,
     mse_backward,

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:d17af46b20416a06
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:0d24c636b7317fa5
 """Chapter 06: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -62,6 +62,17 @@ def parameters(found):
     return found
 
 
+def floating(dtype):
+    """float16, float32 or float64, as a dtype."""
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise ValueError(f"dtype = {dtype!r}; expected float16, float32 or float64") from None
+    if dtype not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"dtype = {dtype}; expected float16, float32 or float64")
+    return dtype
+
+
 def modules(found, kind):
     """Refuse layers that are no modules."""
     for k, layer in enumerate(found):
@@ -95,6 +106,9 @@ def state(arrays, given):
         raise ValueError(f"state lacks {missing} and has unknown {unknown}; "
                          "expected exactly the names of state_dict()")
     for name, array in arrays.items():
+        if np.asarray(given[name]).dtype.kind not in "fiub":
+            raise ValueError(f"state[{name!r}] has dtype {np.asarray(given[name]).dtype}; "
+                             f"expected {array.dtype}")
         if np.shape(given[name]) != array.shape:
             raise ValueError(f"state[{name!r}] has shape {np.shape(given[name])}; "
                              f"expected {array.shape}")

@@ -1,10 +1,5 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e9f3fb8eb15af774
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:66f188e79fc6ad3e
 """Backpropagation, level 2: whole arrays, and the classes that train."""
-
-import copy
-import math
-import sys
-import time
 
 import numpy as np
 
@@ -16,6 +11,12 @@ from tangled.t05_mlp_forward import (
     mse,
     relu,
     softmax_cross_entropy,
+)
+from tangled.t06_backpropagation.base import (
+    Module,
+    Parameter,
+    Progress,
+    gradient_check,  # noqa: F401, stands beside its module
 )
 
 
@@ -123,138 +124,6 @@ def mlp_backward(dout, cache):
     return dout, grads[::-1]
 
 
-class Parameter:
-    """An array that learns.
-
-    Parameters
-    ----------
-    data : array_like of floats, any shape; copied
-
-    Attributes
-    ----------
-    data : ndarray
-    grad : ndarray of the shape and dtype of `data`, zeros at first
-    """
-
-    def __init__(self, data):
-        self.data = check.parameter(data)
-        self.grad = np.zeros_like(self.data)
-
-    def accumulate(self, grad):
-        """Add to `grad`, in place; a ValueError for another shape than that of `data`."""
-        check.same_shape("grad", grad, self.data.shape)
-        if self.grad is None:
-            self.zero_grad()
-        self.grad += grad
-
-    def zero_grad(self):
-        """Fill `grad` with zeros, in place if it has the shape and dtype of `data`."""
-        old = self.grad
-        if old is None or (old.shape, old.dtype) != (self.data.shape, self.data.dtype):
-            self.grad = np.zeros_like(self.data)
-        else:
-            self.grad.fill(0)
-
-    def __repr__(self):
-        """Such as "Parameter(shape=(3,), dtype=float32)"."""
-        return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
-
-
-class Module:
-    """Anything with parameters. Subclasses write `forward` and `backward`.
-
-    Attributes
-    ----------
-    training : bool, set by `train()` and `eval()` for this module and all below
-    input_grad : bool; where False, `backward` may return None in place of dx
-    cache : what the last `forward` keeps for its `backward`; a module that stands in two
-        places of a network is two modules, which may share their Parameters
-    """
-
-    training, input_grad, cache = True, True, None
-
-    def forward(self, x):
-        """The output for an input, of the shapes that the subclass says."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
-
-    def backward(self, dout):
-        """Add to the parameters' `grad`; return the gradient dx, in the shape of x."""
-        raise NotImplementedError(f"{type(self).__name__} has no backward")
-
-    def __call__(self, *inputs):
-        return self.forward(*inputs)
-
-    def kept(self):
-        """What the last `forward` left in `cache`; a RuntimeError before the first."""
-        if self.cache is None:
-            raise RuntimeError(f"{type(self).__name__}.backward() came before forward()")
-        return self.cache
-
-    def members(self):
-        """[(name, Parameter or Module)] in the order of the attributes, lists included."""
-        found = []
-        for name, value in vars(self).items():
-            inside = enumerate(value) if isinstance(value, (list, tuple)) else ()
-            found += [(name, value), *((f"{name}.{k}", item) for k, item in inside)]
-        return [pair for pair in found if isinstance(pair[1], (Parameter, Module))]
-
-    def named_parameters(self):
-        """[(name, Parameter)] of this module and all below; a shared one only once."""
-        found, seen = [], set()
-        for name, member in self.members():
-            inner = isinstance(member, Module)
-            below = member.named_parameters() if inner else [("", member)]
-            for rest, parameter in below:
-                if id(parameter) not in seen:
-                    found.append((f"{name}.{rest}".rstrip("."), parameter))
-                    seen.add(id(parameter))
-        return found
-
-    def parameters(self):
-        """The parameters of this module and all below, each once."""
-        return [parameter for _, parameter in self.named_parameters()]
-
-    def zero_grad(self):
-        """Fill every gradient with zeros."""
-        for parameter in self.parameters():
-            parameter.zero_grad()
-
-    def train(self, mode=True):
-        """Training mode for this module and all below; evaluation, if `mode` is False."""
-        self.training = mode
-        for _, member in self.members():
-            if isinstance(member, Module):
-                member.train(mode)
-        return self
-
-    def eval(self):
-        """Evaluation mode for this module and all below."""
-        return self.train(False)
-
-    def buffers(self):
-        """{name: ndarray} of what is saved but does not learn; none by default."""
-        return {}
-
-    def state_dict(self):
-        """{name: copy of the array} of all parameters and buffers."""
-        return {name: array.copy() for name, array in self._arrays().items()}
-
-    def load_state_dict(self, state):
-        """Copy arrays of the same names and shapes into parameters and buffers, or none."""
-        arrays = self._arrays()
-        check.state(arrays, state)
-        for name, array in arrays.items():
-            array[...] = state[name]
-
-    def _arrays(self):
-        """{name: the array itself} of all parameters and buffers."""
-        arrays = {}
-        for name, member in self.members():
-            below = {"": member.data} if isinstance(member, Parameter) else member._arrays()
-            arrays |= {f"{name}.{rest}".rstrip("."): array for rest, array in below.items()}
-        return arrays | self.buffers()
-
-
 class Linear(Module):
     """x @ weight + bias, for x (N, in_features) or (..., in_features).
 
@@ -310,38 +179,38 @@ class Sequential(Module):
     """
 
     def __init__(self, *modules):
-        self.modules = check.modules(modules, Module)
+        self.layers = check.modules(modules, Module)
 
     def members(self):
         """[("0", first), ("1", second), ...]."""
-        return [(str(k), module) for k, module in enumerate(self.modules)]
+        return [(str(k), module) for k, module in enumerate(self.layers)]
 
     def __len__(self):
-        return len(self.modules)
+        return len(self.layers)
 
     def __getitem__(self, k):
-        return self.modules[k]
+        return self.layers[k]
 
     @property
     def input_grad(self):
         """That of the first module."""
-        return not self.modules or self.modules[0].input_grad
+        return not self.layers or self.layers[0].input_grad
 
     @input_grad.setter
     def input_grad(self, wanted):
         """Hand it on to the first module."""
-        if self.modules:
-            self.modules[0].input_grad = wanted
+        if self.layers:
+            self.layers[0].input_grad = wanted
 
     def forward(self, x):
         """x through all modules; the shape is the last one's."""
-        for module in self.modules:
+        for module in self.layers:
             x = module(x)
         return x
 
     def backward(self, dout):
         """dout back through all modules, the last one first."""
-        for module in reversed(self.modules):
+        for module in reversed(self.layers):
             dout = module.backward(dout)
         return dout
 
@@ -508,12 +377,15 @@ class Engine:
 
     def evaluate(self, loader):
         """Means over all samples, at least one, in evaluation mode: {"loss": ..., "accuracy": ...}."""
-        training, totals = self.model.training, _Totals()
+        modes, totals = [(m, m.training) for m in self.model.modules()], _Totals()
         self.model.eval()
-        for *inputs, target in loader:
-            pred = self.model(*inputs)
-            totals.add(self.loss(pred, target), pred, target)
-        self.model.train(training)
+        try:
+            for *inputs, target in loader:
+                pred = self.model(*inputs)
+                totals.add(self.loss(pred, target), pred, target)
+        finally:                                    # each module as it was, also after an error
+            for module, mode in modes:
+                module.training = mode
         return totals.means()
 
 
@@ -538,77 +410,3 @@ class _Totals:
             raise ValueError("loader gave 0 samples; expected at least one batch")
         of_classes = {"accuracy": self.correct / self.counted} if self.counted else {}
         return {"loss": self.loss / self.seen} | of_classes
-
-
-class Progress:
-    """A bar on one line of stderr: [######----] 12/50  loss 0.0123.
-
-    Parameters
-    ----------
-    total : int, steps until the bar is full
-    show : True to show it if stderr is a terminal, "always", or False
-    """
-
-    WIDTH, PAUSE = 30, 0.1              # characters; seconds between two prints
-
-    def __init__(self, total, show=True):
-        self.total, self.done, self.last, self.longest = total, 0, -math.inf, 0
-        self.shown = show == "always" or (bool(show) and sys.stderr.isatty())
-
-    def advance(self, text):
-        """One step further; `text` stands behind the bar."""
-        self.done += 1
-        now = time.monotonic()
-        if self.shown and (now - self.last >= self.PAUSE or self.done == self.total):
-            self.last = now
-            bar = "#" * (self.WIDTH * self.done // self.total)
-            line = f"[{bar:-<{self.WIDTH}}] {self.done}/{self.total}  {text}"
-            self.longest = max(self.longest, len(line))
-            print(f"\r{line:<{self.longest}}", end="", file=sys.stderr, flush=True)
-
-    def close(self):
-        """End the line."""
-        if self.shown and self.done:
-            print(file=sys.stderr)
-
-
-def gradient_check(module, x, rng, step=6e-6):
-    """Compare the gradients of a module with central differences, in float64, every entry.
-
-    Parameters
-    ----------
-    module : Module without randomness; it is copied and stays as it is
-    x : ndarray, an input
-    rng : numpy.random.Generator, for the weights of the outputs
-    step : float, half the distance of the two points (eq. 6.14), relative to entries
-        larger than 1
-
-    Returns
-    -------
-    errors : dict from "x" and the names of the parameters to their largest error, relative to
-        the entry, a hundredth of the largest entry, or 1e-3, whichever is largest
-    """
-    check.generator(rng)
-    module, x = copy.deepcopy(module), np.array(x, np.float64)
-    for parameter in module.parameters():
-        parameter.data, parameter.grad = parameter.data.astype(np.float64), None
-    module.zero_grad()
-    weights = rng.standard_normal(np.shape(module(x)))
-    grads = {"x": (x, module.backward(weights.copy()))}
-    grads |= {name: (p.data, p.grad) for name, p in module.named_parameters()}
-    return {name: _largest_error(lambda: np.sum(weights * module(x)), array, grad, step)
-            for name, (array, grad) in grads.items()}
-
-
-def _largest_error(f, array, grad, step):
-    """Largest relative error of `grad` against central differences of f() in each entry."""
-    numeric = np.zeros_like(array)
-    for index in np.ndindex(array.shape):
-        kept, h = array[index], step * max(1.0, abs(array[index]))
-        array[index] = kept + h
-        above = f()
-        array[index] = kept - h
-        numeric[index] = (above - f()) / (2 * h)                # eq. 6.13
-        array[index] = kept
-    scale = np.maximum(np.abs(numeric), 0.01 * np.abs(numeric).max(initial=0.1))
-    return float(np.max(np.abs(grad - numeric) / scale, initial=0.0))

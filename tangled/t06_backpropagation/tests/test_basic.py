@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:915a2e38ad17b24d
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:723e09180a829933
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -243,6 +243,179 @@ def test_names_and_modes(level):
     assert block.eval() is block and not block.rest[1].training and not block.first.training
     block.train()
     assert block.training and block.rest[1].training
+
+
+def tree(level, depth=2):
+    """Modules in attributes, lists, tuples and dicts, with parameters and buffers at each depth."""
+    class Node(level.Module):
+        buffer_names = ("count", "mean")
+
+        def __init__(self, depth):
+            self.scale = level.Parameter(np.full(2, depth, np.float32))
+            self.blocks = [[level.Linear(2, 3, rng(depth))], (level.ReLU(),)]
+            self.count, self.mean = np.array(depth), np.full(3, depth / 2, np.float32)
+            self.by_name = {"up": Node(depth - 1), "left": level.Linear(3, 1, rng(9), False)} \
+                if depth else {}
+            self.cache = (self.scale, [level.ReLU()])       # what is kept is no member
+    return Node(depth)
+
+
+NODE = ["scale", "blocks.0.0.weight", "blocks.0.0.bias"]
+PATHS = [*NODE, *("by_name.up." + name for name in NODE),
+         *("by_name.up.by_name.up." + name for name in NODE),
+         "by_name.up.by_name.left.weight", "by_name.left.weight"]
+
+
+@classes
+@pytest.mark.value
+def test_every_depth(level):
+    """Names, modes, states and gradients of modules in lists, tuples and dicts, three levels deep."""
+    model = tree(level)
+    assert [name for name, _ in model.named_parameters()] == PATHS
+    assert len(model.parameters()) == len(PATHS)
+    names = [name for name, _ in model.named_modules()]
+    assert names[:4] == ["", "blocks.0.0", "blocks.1.0", "by_name.up"]
+    assert len(names) == 11 == len(model.modules()) and names[-1] == "by_name.left"
+    assert [m for _, m in model.named_modules()] == model.modules() and model.modules()[0] is model
+    for mode, switch in ((False, model.eval), (True, model.train), (False, lambda: model.train(False))):
+        assert switch() is model
+        assert [m.training for m in model.modules()] == [mode] * 11
+    state = model.state_dict()
+    buffers = [f"{path}{name}" for path in ("", "by_name.up.", "by_name.up.by_name.up.")
+               for name in ("count", "mean")]
+    assert sorted(state) == sorted([*PATHS, *buffers])
+    assert state["by_name.up.by_name.up.mean"].dtype == np.float32
+    for k, p in enumerate(model.parameters()):
+        p.accumulate(np.full(p.data.shape, k + 1.0))
+    model.by_name["up"].zero_grad()
+    gone = [not p.grad.any() for p in model.parameters()]
+    assert gone == [name.startswith("by_name.up") for name in PATHS]
+
+
+@classes
+@pytest.mark.value
+def test_states_of_every_depth(level):
+    """A deep state travels whole: parameters and buffers, integers too, in place."""
+    model, other = tree(level), tree(level)
+    for p in model.parameters():
+        p.data += 1
+    deep, deep_other = (m.by_name["up"].by_name["up"] for m in (model, other))
+    deep.mean += 7
+    deep.count += 5
+    kept, state = deep_other.mean, model.state_dict()
+    other.load_state_dict(state)
+    assert deep_other.mean is kept
+    assert_close(other.state_dict(), state, what="state")
+    assert_close(kept, np.full(3, 7, np.float32), what="buffer")
+    assert deep_other.count == 5 and deep_other.count.dtype.kind == "i"
+    state["by_name.up.by_name.up.mean"][:] = 0
+    assert_close(deep.mean, np.full(3, 7, np.float32), what="a buffer after its copy was changed")
+    lacks = {name: a for name, a in model.state_dict().items() if not name.endswith("up.mean")}
+    expect_value_error("state", model.load_state_dict, lacks)
+    words = {name: a.astype(str) for name, a in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"state\['scale'\] has dtype .*expected float32"):
+        model.load_state_dict(words)
+
+
+@classes
+@pytest.mark.value
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_astype(level, dtype):
+    """All floats change their type, at any depth; integers, ties and values stay; gradients are 0."""
+    model = tree(level)
+    model.tied = model.blocks[0][0].weight
+    model.by_name["left"].bias = model.tied
+    before = model.state_dict()
+    for p in model.parameters():
+        p.accumulate(np.ones(p.data.shape, np.float32))
+    assert model.astype(dtype) is model and model.cache is None
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    for name, array in after.items():
+        wanted = before[name].dtype if name.endswith("count") else dtype
+        assert_close(array, before[name].astype(wanted), dtype=wanted, what=name)
+    assert model.tied is model.blocks[0][0].weight is model.by_name["left"].bias
+    for p in model.parameters():
+        assert_close(p.grad, np.zeros(p.data.shape, dtype), dtype=dtype, what="gradient")
+    for wrong in (int, complex, bool, "no type"):
+        expect_value_error("dtype", model.astype, wrong)
+
+
+@classes
+@pytest.mark.gradient
+def test_tied_weights(level):
+    """One Parameter in two modules: one entry, two names in the state, one gradient: the sum."""
+    class Tied(level.Module):
+        def __init__(self):
+            self.read, self.write = level.Linear(3, 4, rng(0)), level.Linear(3, 4, rng(1), False)
+            self.write.weight = self.read.weight
+
+        def forward(self, x, z):
+            return self.read(x), self.write(z)
+
+        def backward(self, douts):
+            return self.read.backward(douts[0]), self.write.backward(douts[1])
+    model = Tied()
+    assert [name for name, _ in model.named_parameters()] == ["read.weight", "read.bias"]
+    assert list(model.state_dict()) == ["read.weight", "read.bias", "write.weight"]
+    x, z = (rng(k).standard_normal((5, 3)).astype(np.float32) for k in (2, 3))
+    dx, dz = (rng(k).standard_normal((5, 4)).astype(np.float32) for k in (4, 5))
+    model(x, z)
+    model.backward((dx, dz))
+    assert_close(model.read.weight.grad, x.T @ dx + z.T @ dz, what="gradient of the tied weight")
+    level.GradientDescent(model.parameters(), 0.5).step()
+    assert model.write.weight.data is model.read.weight.data
+    errors = level.gradient_check(model, (x, z), rng(6))
+    assert list(errors) == ["x0", "x1", "read.weight", "read.bias"]
+    assert_close(np.array(list(errors.values())), np.zeros(4), tol=1e-6, what="errors")
+
+
+@classes
+@pytest.mark.value
+def test_gradients_belong_to_their_parameter(level):
+    """accumulate copies: two parameters never share a gradient, and the caller's array stays."""
+    one, other, grad = level.Parameter(np.zeros(3)), level.Parameter(np.zeros(3)), np.arange(3.0)
+    for start in ("zeros", "None"):
+        for p in (one, other):
+            p.grad = None if start == "None" else np.zeros(3)
+            p.accumulate(grad)
+        one.accumulate(grad)
+        assert_close(one.grad, 2 * np.arange(3.0), what="added twice")
+        assert_close(other.grad, np.arange(3.0), what="added once")
+        assert_close(grad, np.arange(3.0), what="the caller's array")
+        grad += 1
+        assert_close(other.grad, np.arange(3.0), what="added once, then the array changed")
+        grad -= 1
+    data = np.ones(3)
+    p = level.Parameter(data)
+    data += 1
+    assert_close(p.data, np.ones(3), what="data of a Parameter, a copy")
+
+
+@classes
+@pytest.mark.value
+def test_a_list_of_inputs(level):
+    """Several inputs and options reach forward; a float mask and integers are no inputs to check."""
+    class Pick(level.Module):
+        def __init__(self):
+            self.table = level.Parameter(rng(0).standard_normal((4, 3)))
+
+        def forward(self, rows, scale, shift=0.0):
+            self.cache = rows, scale
+            return self.table.data[rows] * scale + shift
+
+        def backward(self, dout):
+            rows, scale = self.kept()
+            grad = np.zeros_like(self.table.data)
+            np.add.at(grad, rows, dout * scale)
+            self.table.accumulate(grad)
+            return None, (dout * self.table.data[rows]).sum(axis=1, keepdims=True)
+    model, rows, scale = Pick(), np.array([2, 0, 2]), np.array([[1.0], [2.0], [-1.0]])
+    expected = model.table.data[rows] * scale
+    assert_close(model(rows, scale), expected, what="out")
+    assert_close(model(rows, scale, shift=2.0), expected + 2, what="with an option")
+    errors = level.gradient_check(model, (rows, scale), rng(1))
+    assert list(errors) == ["x1", "table"] and max(errors.values()) < 1e-6
 
 
 @classes

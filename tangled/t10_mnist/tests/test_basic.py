@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:6a4b8f2d142568c0
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:acc6879b7f477b18
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -85,11 +85,11 @@ def test_order_belongs_to_the_generator(level):
 def test_model(level):
     """Layers in their places, float32, and the number of parameters of the real network."""
     model = level.build_model(rng(0), (6, 5, 4, 3), dropout=0.5, noise=rng(1))
-    kinds = [type(module).__name__ for module in model.modules]
+    kinds = [type(module).__name__ for module in model.layers]
     assert kinds == ["Linear", "ReLU", "Dropout"] * 2 + ["Linear"]
     logits = model(np.zeros((2, 6), np.float32))
     assert logits.shape == (2, 3) and logits.dtype == np.float32
-    kinds = [type(m).__name__ for m in level.build_model(rng(0), (6, 5, 3)).modules]
+    kinds = [type(m).__name__ for m in level.build_model(rng(0), (6, 5, 3)).layers]
     assert kinds == ["Linear", "ReLU", "Linear"]
     parameters = level.build_model(rng(0)).parameters()
     assert sum(p.data.size for p in parameters) == 235_146

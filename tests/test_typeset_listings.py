@@ -1,0 +1,116 @@
+"""Print's own way with programs: docstrings shortened, contents by topic, listings and headings that stay together."""
+
+from __future__ import annotations
+
+from scripts.typeset.printed import compile_pdf
+from scripts.typeset.shortened import shortened
+from scripts.typeset.site import TEMPLATES
+from scripts.typeset.topics import topics
+
+LONG = '''\
+def f(x, w, cache, flag=True):
+    """Do it well;
+    see eq. 1.1.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, C) or (N, C, H, W), floating
+    w, b : ndarrays of shape (C,), in the dtype of x
+        used if flag
+    flag : bool
+
+    Returns
+    -------
+    out : ndarray of the shape and dtype of x
+    cache : as x
+    """
+    text = """
+    stays
+    """
+    return x
+'''
+SHORT = '''\
+def f(x, w, cache, flag=True):
+    """Do it well; see eq. 1.1.
+    x (N, C) or (N, C, H, W); w, b (C,) -> out as x"""
+    text = """
+    stays
+    """
+    return x
+'''
+
+
+def test_docstrings_shrink_to_their_first_sentence_and_the_shapes():
+    assert shortened(LONG) == SHORT
+    assert shortened(SHORT) == SHORT
+    for same in ('x = """a\n\nb\n"""\n', '"""One line."""\n', 'def f():\n    """Two\n    lines."""\n',
+                 'def f():\n    """Never closed\n\n    at all\n', 'print("""\na\n""")\n'):
+        assert shortened(same) == same
+    assert shortened('"""A module.\n\nMuch more.\n"""\nx = 1') == '"""A module."""\nx = 1'
+
+
+def heading(level, id, title="T", number="1"):
+    return {"level": level, "id": id, "title": [{"t": "Str", "c": title}], "number": number}
+
+
+def test_contents_list_what_a_chapter_is_about():
+    found = topics([
+        heading(2, "sec-03-problem"), heading(3, "sec-03-api"), heading(2, "sec-03-why"),
+        heading(2, "sec-03-mathematics"), heading(3, "sec-03-momentum"), heading(3, "sec-03-trace"),
+        heading(2, "sec-03-frame"), heading(3, "sec-03-inner"), heading(2, "sec-03-code"),
+        heading(3, "sec-03-level1"), heading(2, "sec-03-landscapes", "What it looks like"),
+        heading(2, "sec-03-pitfalls"), heading(3, "sec-03-bias"), heading(2, "answers-03", number=None)])
+    assert [h["id"] for h in found] == ["sec-03-momentum", "sec-03-frame"]
+
+
+def lines_of(count, word):
+    return "(" + "".join(f'("{word}{n}",),' for n in range(count)) + ")"
+
+
+def pages(tmp_path, body) -> list[str]:
+    """The text of each page of a document in the book's template."""
+    from typeset_sample import pdf_pages
+    (tmp_path / "book.typ").write_text((TEMPLATES / "book.typ").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "x.typ").write_text(
+        '#import "book.typ": *\n#show: book.with(title: "T", single: "C")\n' + body, encoding="utf-8")
+    compile_pdf(tmp_path / "x.typ", tmp_path / "x.pdf")
+    return pdf_pages((tmp_path / "x.pdf").read_bytes())
+
+
+def listing(count, word="line", foot="Foot."):
+    return f'#listing("c:{word}", [Name], [file.py], [{foot}], 20, {lines_of(count, word)})\n\n'
+
+
+def test_listings_below_twelve_lines_stay_whole_and_longer_ones_keep_three(tmp_path):
+    """Whatever is left of the page: no short listing is divided, and no foot stands alone."""
+    filler = lambda n: f"#v({n}cm)\n\n"
+    body = "".join(filler(18 + n / 3) + listing(11, f"s{n}x", f"Foot s{n}x.")
+                   + "#pagebreak()\n" + filler(18 + n / 3) + listing(30, f"m{n}x", f"Foot m{n}x.")
+                   + "#pagebreak()\n" for n in range(9))
+    found = pages(tmp_path, body)
+    on = lambda text: next(k for k, page in enumerate(found) if text in page)
+    for n in range(9):
+        assert len({on(f"s{n}x0"), on(f"s{n}x10"), on(f"Foot s{n}x.")}) == 1
+        assert len({on(f"m{n}x0"), on(f"m{n}x2")}) == 1
+        assert len({on(f"m{n}x27"), on(f"m{n}x29"), on(f"Foot m{n}x.")}) == 1
+    assert any(on(f"m{n}x0") != on(f"m{n}x29") for n in range(9)), "long ones may be divided"
+
+
+def test_no_heading_stands_with_fewer_than_three_lines(tmp_path):
+    """A paragraph of six lines under each heading; its second line is never on another page alone."""
+    words = " ".join(f"w{k}" for k in range(150))
+    body = "".join(f'#v({20 + n / 4}cm)\n#booksection(2, 2, "1.{n}", "c:h{n}", true)[Head{n}x]\n\nbegin{n}x {words}\n\n'
+                   "#pagebreak()\n" for n in range(12))
+    found = pages(tmp_path, body)
+    for n in range(12):
+        page = next(page for page in found if f"Head{n}x" in page and f"begin{n}x" in page)
+        assert page.count("w") > 40, "three lines at least"
+
+
+def test_the_running_head_names_the_section_at_the_top(tmp_path):
+    """Page 3 begins within section 1.1, although 1.2 begins further down on it."""
+    body = ('#bookchapter("Chapter", "1", "c:c", 1)[One]\n\nx\n#pagebreak()\n'
+            '#booksection(2, 2, "1.1", "c:a", true)[Alpha]\n\ny\n#pagebreak()\nz\n#v(10cm)\n'
+            '#booksection(2, 2, "1.2", "c:b", true)[Beta]\n\nz\n#pagebreak()\nu\n#pagebreak()\nv')
+    found = pages(tmp_path, body)
+    assert found[2].startswith("1.1Alpha") and found[4].startswith("1.2Beta")
