@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:9c8870864e1bd468
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:6de579db04a0416e
 """Writing records: golden/records/t09.json, atomically, merged with what is there."""
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def store_ladders(topic, ladders, keep=None):
 
 def store(topic, by: dict, ladders=None, runs=None, keep=None) -> None:
     """Merge entries into the record of a topic and write it, whole or not at all."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    make_folder()
     with alone():
         found = read(topic)
         found["by"][key_of(by)] = by
@@ -89,6 +89,14 @@ def store(topic, by: dict, ladders=None, runs=None, keep=None) -> None:
         used = {entry["by"] for kind in ("ladders", "runs") for entry in found[kind].values()}
         found["by"] = {key: found["by"][key] for key in sorted(used)}
         replace(path_of(topic), (as_text(found) + "\n").encode())
+
+
+def make_folder() -> None:
+    """golden/records/, in a copy of the repository; an installed package has no place for records."""
+    if not FOLDER.parent.is_dir():
+        raise FileNotFoundError(f"{FOLDER.parent}: not found; records are kept in the repository of dl-from-scratch, "
+                                "set TANGLED_HOME to a copy of it")
+    FOLDER.mkdir(exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -287,7 +295,7 @@ def store_arrays(topic, name: str, arrays: dict) -> dict:
             info = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, entry.getvalue())
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    make_folder()
     path = FOLDER / f"{path_of(topic).stem}_{name}.npz"
     replace(path, buffer.getvalue())
     return {"file": path.name, "bytes": len(buffer.getvalue()), "sha256": digest(buffer.getvalue())}

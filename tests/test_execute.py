@@ -14,7 +14,7 @@ import pytest
 from small_book import chapter, edit, make, tangled
 
 from scripts.errors import Problems
-from scripts.execute import KEEP, execute, kept, prune, units
+from scripts.execute import KEEP, execute, kept, prune, spent, units
 from scripts.reading.chapters import read_book
 from scripts.weaving import kernel
 from scripts.weaving.execution_key import closure, key
@@ -188,6 +188,34 @@ def test_the_key(tmp_path, monkeypatch):
     assert key(reads, tmp_path) != before
     monkeypatch.setattr("scripts.weaving.execution_key.versions", lambda: {"python": "4.0"})
     assert key(cell("from tangled.t01_sums import total"), tmp_path) != plain
+
+
+def test_the_key_has_the_records_that_are_read(tmp_path):
+    make(tmp_path)
+    tangled(tmp_path)
+    (tmp_path / "tangled/records.py").write_text("def record(topic):\n    pass\n")
+    folder = tmp_path / "golden/records"
+    folder.mkdir(parents=True)
+    for name in ("t01.json", "t02.json", "t02_weights.npz"):
+        (folder / name).write_text("{}")
+    files = lambda source: {Path(name).name for name in closure([source], tmp_path)[1]}
+    assert files("from tangled.records import record\nrecord(2)") == {"t02.json", "t02_weights.npz"}
+    assert files("from tangled.records import record\nrecord(n)") == {"t01.json", "t02.json", "t02_weights.npz"}
+    assert files("from tangled.t01_sums import total\nrecord(2)") == set()
+    cell = [kernel.Unit("from tangled.records import record\nrecord(2)", 1, 2, {})]
+    before = key(cell, tmp_path)
+    (folder / "t01.json").write_text("{ }")
+    assert key(cell, tmp_path) == before
+    (folder / "t02.json").write_text("{ }")
+    assert key(cell, tmp_path) != before
+
+
+def test_what_takes_too_long_is_named():
+    """The seconds of a chapter's cells, and over the budget the lines that took them."""
+    cells = [kernel.Unit("", line, line, {}) for line in (10, 20, 30)]
+    assert spent(kernel.Run([], 9.0, [1.0, 2.0, 0.1]), cells) == "3.1 s"
+    assert spent(kernel.Run([], 9.0, [1.0, 7.5, 0.1]), cells) == (
+        "8.6 s: over the budget of 8 s a chapter (line 20 7.5 s, line 10 1.0 s)")
 
 
 def test_old_outputs_go(tmp_path):

@@ -77,7 +77,7 @@ def test_every_topic_is_imported_from_a_foreign_folder(python, tmp_path):
 @pytest.mark.parametrize("call", [
     "data.load_mnist()", "data.load_fashion_mnist()", "data.load_emoji()", "data.load_nhefs()", "data.load_cps85()",
     "data.load_shakespeare()", "data.load_sotu()", "data.load_first_names()", "data.load_en_fr()", "data.verify()",
-    "records.record(9)"])
+    "records.record(9)", "records.store_run(9, 'x')"])
 def test_what_is_not_there_says_how_to_get_it(python, tmp_path, call):
     done = run(python, "-c", f"from tangled import data, records\n{call}", cwd=tmp_path)
     last = done.stderr.strip().split("\n")[-1]

@@ -18,6 +18,7 @@ def book(tmp_path, monkeypatch):
     """A package t90_sums and an empty folder of records."""
     package = tmp_path / "tangled" / "t90_sums"
     package.mkdir(parents=True)
+    (tmp_path / "golden").mkdir()
     (package / "__init__.py").write_text("from .level2_vectorized import total\n")
     (package / "checks.py").write_text("LIMIT = 3\n")
     (package / "level2_vectorized.py").write_text("from tangled.t90_sums.checks import LIMIT\n\n\ndef total(x):\n"

@@ -1,7 +1,7 @@
 """The text of the report: a table of levels by category (or of topics by level), then the failures.
 
 It works on plain records, printed by pytest's process or, where that died, by its parent:
-{"id", "package", "level", "category", "outcome": passed|failed|skipped, "why", "name", "doc",
+{"id", "package", "level", "category", "outcome": passed|failed|skipped|unmeasured, "why", "name", "doc",
  "kind", "lines", "code", "test", "printed", "pitfalls": [{"number", "name", "place"}]}
 """
 
@@ -12,6 +12,7 @@ from collections import Counter
 
 CATEGORIES = ("shape", "value", "gradient", "edge", "performance", "other")
 WIDTH = 100
+RAN = ("passed", "failed")                        # "skipped" and "unmeasured" are neither
 SHOWN = 15                                        # failures printed in full
 
 
@@ -39,7 +40,7 @@ def title(package: str) -> str:
 
 def count(records: list[dict]) -> str:
     """`4/6`: passed of those that ran; `-` where none did."""
-    ran = [r for r in records if r["outcome"] != "skipped"]
+    ran = [r for r in records if r["outcome"] in RAN]
     return f"{sum(r['outcome'] == 'passed' for r in ran)}/{len(ran)}" if ran else "-"
 
 
@@ -63,7 +64,9 @@ def level_table(package: str, records: list[dict], impl: str) -> list[str]:
 
 
 def skipped(records: list[dict]) -> str:
-    """`skipped: PyTorch not installed (make setup)`; the commonest reason."""
+    """`skipped: PyTorch not installed (make setup)`, the commonest reason; how many were not measured."""
+    if busy := sum(r["outcome"] == "unmeasured" for r in records):
+        return f"not measured {busy}: the machine is busy"
     why = Counter(r["why"] for r in records if r["outcome"] == "skipped" and r["why"])
     if not why:
         return ""
@@ -180,10 +183,11 @@ def wrap(text: str, indent: str, further: str | None = None) -> list[str]:
 
 def verdict(records: list[dict]) -> str:
     """`57 of 60 tests passed (95 %), 19 skipped`."""
-    ran = [r for r in records if r["outcome"] != "skipped"]
+    ran = [r for r in records if r["outcome"] in RAN]
     passed = sum(r["outcome"] == "passed" for r in ran)
-    left = len(records) - len(ran)
+    left, busy = (sum(r["outcome"] == state for r in records) for state in ("skipped", "unmeasured"))
     if not ran:
         return "no test ran"
     percent = 100 * passed // len(ran)
-    return f"{passed} of {len(ran)} tests passed ({percent} %)" + (f", {left} skipped" if left else "")
+    return f"{passed} of {len(ran)} tests passed ({percent} %)" + (f", {left} skipped" if left else "") + (
+        f", {busy} not measured: the machine is busy" if busy else "")

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:c86f1468b38da1f4
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:06a321db32f2d6b5
 """Optimisers, level 4: torch.optim on arrays that it shares; makes the golden outputs."""
 
 import copy
@@ -236,6 +236,10 @@ RULES = {                              # name of the case: (class, settings)
     "adam-eps": ("Adam", {"lr": 0.02, "eps": 0.1}),
     "adamw": ("AdamW", {"lr": 0.02}),
     "adamw-decay": ("AdamW", {"lr": 0.02, "betas": (0.8, 0.99), "weight_decay": 0.5}),
+    "adagrad-all": ("AdaGrad", {"lr": 0.3, "eps": 0.05, "weight_decay": 0.2}),
+    "rmsprop-all": ("RMSProp", {"lr": 0.03, "rho": 0.8, "eps": 0.05, "weight_decay": 0.2}),
+    "adam-all": ("Adam", {"lr": 0.03, "betas": (0.7, 0.95), "eps": 0.05, "weight_decay": 0.2}),
+    "adamw-all": ("AdamW", {"lr": 0.03, "betas": (0.7, 0.95), "eps": 0.05, "weight_decay": 2.0}),
 }
 SCHEDULES = {
     "schedule-step": ("step_decay", {"lr": 0.5, "step_size": 7, "gamma": 0.3}),

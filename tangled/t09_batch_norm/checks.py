@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:ecf02275ace3e878
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:2582742072657dbc
 """Chapter 09: arguments checked, for all levels and for yours."""
 
 import math
@@ -7,13 +7,14 @@ import numbers
 import numpy as np
 
 POSITIVE = lambda value: 0 < value < np.inf
+DTYPES = [np.dtype(name) for name in ("float16", "float32", "float64")]
 
 
 def floats(name, x, shape=None, dtype=None):
     """`x` as an array of floats of that shape, in which letters stand for any size."""
     x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
+    if x.dtype not in DTYPES:
+        raise ValueError(f"{name} has dtype {x.dtype}; expected float16, float32 or float64")
     if dtype is not None and x.dtype != dtype:
         raise ValueError(f"{name} has dtype {x.dtype}; expected {dtype}, as the other arrays")
     if shape is not None and x.shape != shape:
@@ -22,6 +23,17 @@ def floats(name, x, shape=None, dtype=None):
             shown = str(tuple(shape)).replace("'", "")
             raise ValueError(f"{name} has shape {x.shape}; expected {shown}")
     return x
+
+
+def wide(x):
+    """`x` in the dtype that is computed in: float32 for float16, else its own."""
+    return x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+
+
+def narrow(x, dtype):
+    """`x` in that dtype; what is too large for float16 becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x).astype(dtype, copy=False)
 
 
 def forward(x, gamma, beta, running_mean, running_var, training, momentum, eps):
@@ -38,6 +50,9 @@ def forward(x, gamma, beta, running_mean, running_var, training, momentum, eps):
     number("eps", eps, POSITIVE, "a positive finite number")
     past("running_mean", running_mean, channels, training, running_var is None)
     past("running_var", running_var, channels, training, running_mean is None)
+    if training and running_mean is not None:
+        apart({"running_mean": running_mean, "running_var": running_var},
+              {"gamma": gamma, "beta": beta})
     if training and x.shape[0] * math.prod(x.shape[2:]) == 1:
         raise ValueError(f"x has shape {x.shape}, one number per channel; "
                          "expected more than one when training is True")
@@ -65,19 +80,50 @@ def past(name, array, channels, training, without_other):
         raise ValueError(f"{name} is read-only; expected a writable array, training updates it")
 
 
+def apart(updated, others):
+    """Refuse arrays that would be updated together with another one; {name: (C,)} both."""
+    while updated:
+        name, array = updated.popitem()
+        for other, memory in {**updated, **others}.items():
+            if np.shares_memory(array, memory):
+                raise ValueError(f"{name} shares memory with {other}; "
+                                 "expected an array of its own, training updates it")
+
+
 def gradient(dout, x):
     """`dout` as an array of the shape and dtype of `x`."""
     return floats("dout", dout, x.shape).astype(x.dtype, copy=False)
 
 
+def target(name, out, like, kept=(), same=()):
+    """`out`, if it is fit to be written to; or a new array like `like`, contiguous.
+
+    It must share no memory with the arrays `kept`, and with those in `same` all or none.
+    """
+    if out is None:
+        return np.empty(like.shape, like.dtype)
+    fits = isinstance(out, np.ndarray) and (out.shape, out.dtype) == (like.shape, like.dtype)
+    if not fits or not out.flags.c_contiguous or not out.flags.writeable:
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"{name} is {found}; expected {like.dtype} {like.shape}, "
+                         "contiguous, writable")
+    for array in (*kept, *same):
+        itself = (array.ctypes.data, array.strides) == (out.ctypes.data, out.strides)
+        allowed = itself and any(array is other for other in same)
+        if array.size and not allowed and np.may_share_memory(out, array):
+            raise ValueError(f"{name} shares memory with an array that is read afterwards; "
+                             "expected another array")
+    return out
+
+
 def fold(W, b, gamma, beta, running_mean, running_var, eps):
-    """W (in, C); b (C,) or None; four arrays (C,); eps."""
+    """W (in, C); b (C,) or None; four arrays (C,), at least float32 on return; eps."""
     W = floats("W", W, ("in", "C"))
     channels = {"b": b, "gamma": gamma, "beta": beta,
                 "running_mean": running_mean, "running_var": running_var}
     for name, array in channels.items():
         if name != "b" or b is not None:
-            channels[name] = floats(name, array, (W.shape[1],))
+            channels[name] = wide(floats(name, array, (W.shape[1],)))
     number("eps", eps, POSITIVE, "a positive finite number")
     return W, *channels.values()
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:6e7295335af19b55
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:b2a4cc5b54befced
 """Batch normalisation, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -24,7 +24,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
             mean, var = float(running_mean[c]), float(running_var[c])
         s = 1.0 / math.sqrt(var + eps)
         y = [float(gamma[c]) * (v - mean) * s + float(beta[c]) for v in values]
-        out[:, c] = np.reshape(y, out[:, c].shape)              # eq. 9.2
+        out[:, c] = _as(out[:, c], y)                           # eq. 9.2
         stats.append((mean, s))
     return out, (x, gamma, stats, training)
 
@@ -38,7 +38,12 @@ def _moments(values):
 
 def _update(running, c, new, momentum):
     """Entry c of running (C,): a step towards the new value, eq. 9.4."""
-    running[c] = (1 - momentum) * float(running[c]) + momentum * new
+    running[c] = _as(running[c], (1 - momentum) * float(running[c]) + momentum * new)
+
+
+def _as(like, values):
+    """A number, or a list of M numbers, in the shape and dtype of `like`."""
+    return check.narrow(np.reshape(values, np.shape(like)), like.dtype)
 
 
 def batch_norm_backward(dout, cache):
@@ -49,11 +54,11 @@ def batch_norm_backward(dout, cache):
     for c, (mean, s) in enumerate(stats):
         d = [v - mean for v in x[:, c].ravel().tolist()]        # M deviations
         dy = dout[:, c].ravel().tolist()
-        dbeta[c] = sum(dy)                                      # eq. 9.9
-        dgamma[c] = sum(g * v * s for g, v in zip(dy, d))
+        dbeta[c] = _as(dbeta[c], sum(dy))                       # eq. 9.9
+        dgamma[c] = _as(dgamma[c], sum(g * v * s for g, v in zip(dy, d)))
         dx_hat = [float(gamma[c]) * g for g in dy]
         back = _through_statistics(dx_hat, d, s) if training else [s * g for g in dx_hat]
-        dx[:, c] = np.reshape(back, dx[:, c].shape)
+        dx[:, c] = _as(dx[:, c], back)
     return dx, dgamma, dbeta
 
 
@@ -74,6 +79,6 @@ def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5):
     for c, (g, beta_c, mean, var) in enumerate(np.transpose(layer).tolist()):
         a = g / math.sqrt(var + eps)
         for i in range(len(W)):
-            new_W[i, c] = a * float(W[i, c])                    # eq. 9.22
-        new_b[c] = a * ((0.0 if b is None else float(b[c])) - mean) + beta_c
+            new_W[i, c] = _as(W[i, c], a * float(W[i, c]))      # eq. 9.22
+        new_b[c] = _as(new_b[c], a * ((0.0 if b is None else float(b[c])) - mean) + beta_c)
     return new_W, new_b

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:0ad62333ccef9d96
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:f28650d7cba0ca27
 """Batch normalisation, level 2: expressions over whole arrays, and the modules."""
 
 import math
@@ -40,15 +40,16 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
     """
     x, gamma, beta = check.forward(x, gamma, beta, running_mean, running_var, training,
                                    momentum, eps)
+    x = check.wide(x)                                           # float16: as float32
     if training:
         axes, count = _channel_axes(x)
         mean = x.sum(axis=axes) / count                                 # (C,)   eq. 9.1
         deviation = x - _wide(mean, x)                                  # as x
         var = np.square(deviation, out=deviation).sum(axis=axes) / count        # (C,), biased
         if running_mean is not None and x.size:
-            unbiased = var * (count / (count - 1))                          # eq. 9.6
-            running_mean += momentum * (mean - running_mean)                # eq. 9.4
-            running_var += momentum * (unbiased - running_var)
+            for running, new in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
+                running *= 1 - momentum                                     # eq. 9.4, eq. 9.6
+                running += momentum * new
     else:
         mean, var = running_mean.astype(x.dtype), running_var.astype(x.dtype)
     inv_std = 1.0 / np.sqrt(var + eps)                              # (C,)
@@ -56,7 +57,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
     x_hat *= _wide(inv_std, x)
     out = x_hat * _wide(gamma, x)                               # eq. 9.2
     out += _wide(beta, x)
-    return out, (x_hat, gamma, inv_std, training)
+    return check.narrow(out, gamma.dtype), (x_hat, gamma, inv_std, training)
 
 
 def batch_norm_backward(dout, cache):
@@ -74,7 +75,7 @@ def batch_norm_backward(dout, cache):
         dx *= scale
     else:
         dx = dout * scale                                       # eq. 9.7
-    return dx, dgamma, dbeta
+    return tuple(check.narrow(grad, gamma.dtype) for grad in (dx, dgamma, dbeta))
 
 
 def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5):
@@ -94,7 +95,7 @@ def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5):
     W, b, gamma, beta, mean, var = check.fold(W, b, gamma, beta, running_mean, running_var, eps)
     a = gamma / np.sqrt(var + eps)                              # (C,)
     shift = beta - a * mean if b is None else a * (b - mean) + beta       # eq. 9.22
-    return (W * a).astype(W.dtype), shift.astype(W.dtype)
+    return check.narrow(W * a, W.dtype), check.narrow(shift, W.dtype)
 
 
 class BatchNorm1d(Module):

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a0909739222850ee
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:5449c9eef2fba007
 """Batch normalisation, level 3: affine forms, blocks in cache, x_hat never formed."""
 
 import functools
@@ -23,9 +23,19 @@ def _blocks(x):
 
 
 def _buffer(x):
-    """An array for any block of x (N, C, S)."""
+    """An array for any block of x (N, C, S), float32 for float16."""
     step = max(1, BLOCK // max(1, x.shape[1] * x.shape[2]))
-    return np.empty((min(step, len(x)), *x.shape[1:]), x.dtype)
+    return np.empty((min(step, len(x)), *x.shape[1:]), np.promote_types(x.dtype, np.float32))
+
+
+def _written(out, dtype):
+    """(slice, array to fill) for the blocks of out (N, C, S); for float16 by way of dtype."""
+    for block in _blocks(out):
+        y = out[block]
+        t = y if out.dtype == dtype else np.empty(y.shape, dtype)
+        yield block, t
+        if t is not y:
+            y[...] = check.narrow(t, y.dtype)
 
 
 @functools.lru_cache(maxsize=64)
@@ -57,14 +67,15 @@ def _column(dtype, *vectors):
 def _moments(x):
     """Mean and biased variance of each channel of x (N, C, S): two (C,) in float64."""
     buffer, (first, second) = _buffer(x), np.zeros((2, x.shape[1]))
-    count = max(x.shape[0] * x.shape[2], 1)
-    K = _sum(x[:1]) / max(x.shape[2], 1)                        # (C,), mean of the first sample
-    for block in _blocks(x):
+    count, blocks = max(x.shape[0] * x.shape[2], 1), _blocks(x)
+    head = check.wide(x[blocks[0]] if blocks else x)            # the first block (n, C, S)
+    K = _sum(head) / max(len(head) * x.shape[2], 1)             # (C,), its mean
+    for block in blocks:
         t = np.subtract(x[block], K[:, None], out=buffer[:len(x[block])])
         first += _sum(t)
         second += _dot(t, t)
     first /= count                                              # mu - K
-    return K + first, np.maximum(second / count - first * first, 0)     # eq. 9.25
+    return K + first, np.maximum(second / count - first * first, 0)     # eq. 9.26
 
 
 def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5,
@@ -72,14 +83,16 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
     """As level 2, into out if given; in evaluation out may be x, and there is no cache then."""
     x, gamma, beta = check.forward(x, gamma, beta, running_mean, running_var, training,
                                    momentum, eps)
-    out = _room(out, x, forbidden=training)
+    kept, same = ([x, gamma], []) if training else ([gamma], [x])
+    out = check.target("out", out, x, kept, same)
     rows, into = _flat(x), _flat(out)
     if training:
         mean, var = _moments(rows)
         if running_mean is not None and x.size:
             count = x.size // len(mean)
-            running_mean += momentum * (mean - running_mean)    # eq. 9.4
-            running_var += momentum * (var * (count / (count - 1)) - running_var)
+            for running, new in ((running_mean, mean), (running_var, var * (count / (count - 1)))):
+                running *= 1 - momentum                         # eq. 9.4
+                running += momentum * new
     else:
         mean, var = running_mean.astype(float), running_var.astype(float)
     inv_std = 1.0 / np.sqrt(var + eps)
@@ -91,24 +104,10 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
 
 def _affine(x, a, c, out):
     """out = a x + c, all (N, C, S), with a and c (C,): block by block."""
-    a, c = _column(x.dtype, a, c)
-    for block in _blocks(x):
-        y = np.multiply(x[block], a, out=out[block])
+    a, c = _column(np.promote_types(x.dtype, np.float32), a, c)
+    for block, y in _written(out, a.dtype):
+        np.multiply(x[block], a, out=y)
         y += c
-
-
-def _room(out, x, forbidden):
-    """A contiguous array like x to write to: `out`, if given and fit."""
-    if out is None:
-        return np.empty(x.shape, x.dtype)
-    fits = isinstance(out, np.ndarray) and (out.shape, out.dtype) == (x.shape, x.dtype)
-    if not fits or not out.flags.c_contiguous:
-        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out is {found}; expected {x.dtype} {x.shape}, contiguous")
-    if forbidden and np.may_share_memory(out, x):
-        raise ValueError("out shares memory with x; expected another array when training is "
-                         "True, for the backward pass reads x")
-    return out
 
 
 def batch_norm_backward(dout, cache, out=None):
@@ -117,7 +116,7 @@ def batch_norm_backward(dout, cache, out=None):
         raise ValueError("cache is None, x was overwritten; expected that of another call")
     x, gamma, mean, inv_std, training = cache
     dout = check.gradient(dout, x)
-    dx = _room(out, x, forbidden=False)
+    dx = check.target("out", out, x, kept=[x], same=[dout])
     rows, grads, into = _flat(x), _flat(dout), _flat(dx)
     dgamma, dbeta = _parameter_gradients(rows, grads, mean, inv_std)
     a, count = gamma * inv_std, max(rows.shape[0] * rows.shape[2], 1)
@@ -126,15 +125,15 @@ def batch_norm_backward(dout, cache, out=None):
         _affine_pair(grads, rows, a, k, -a * dbeta / count - k * mean, into)
     else:
         _affine(grads, a, np.zeros_like(a), into)
-    return dx, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
+    return dx, check.narrow(dgamma, x.dtype), check.narrow(dbeta, x.dtype)
 
 
 def _parameter_gradients(x, dout, mean, inv_std):
     """x, dout (N, C, S), mean and 1 / deviation (C,): dgamma, dbeta (C,) in float64."""
     buffer, (dgamma, dbeta) = _buffer(x), np.zeros((2, x.shape[1]))
-    centre = mean.astype(x.dtype)
+    centre = mean.astype(buffer.dtype)
     for block in _blocks(x):
-        g = dout[block]
+        g = check.wide(dout[block])
         t = np.subtract(x[block], centre[:, None], out=buffer[:len(g)])
         dbeta += _sum(g)
         dgamma += _dot(g, t)
@@ -142,21 +141,25 @@ def _parameter_gradients(x, dout, mean, inv_std):
 
 
 def _affine_pair(g, x, a, k, c, out):
-    """out = a g + k x + c, block by block; out may be g.   eq. 9.24"""
-    buffer, (a, k, c) = _buffer(x), _column(x.dtype, a, k, c)
-    for block in _blocks(x):
-        t = np.multiply(x[block], k, out=buffer[:len(x[block])])
+    """out = a g + k x + c, block by block; out may be g.   eq. 9.25"""
+    buffer = _buffer(x)
+    a, k, c = _column(buffer.dtype, a, k, c)
+    for block, y in _written(out, buffer.dtype):
+        t = np.multiply(x[block], k, out=buffer[:len(y)])
         t += c
-        y = np.multiply(g[block], a, out=out[block])
+        np.multiply(g[block], a, out=y)
         y += t
 
 
 def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5, out=None):
     """As level 2; with out=(W, b) in place."""
     W, b, gamma, beta, mean, var = check.fold(W, b, gamma, beta, running_mean, running_var, eps)
-    into_W, into_b = out or (np.empty_like(W), np.empty(W.shape[1], W.dtype))
+    into_W, into_b = (None, None) if out is None else out
+    into_W = check.target("out[0]", into_W, W, same=[W])
+    into_b = check.target("out[1]", into_b, np.empty(W.shape[1], W.dtype), kept=[into_W])
     a = gamma / np.sqrt(var + eps)                              # eq. 9.22
-    np.multiply(W, a, out=into_W, casting="same_kind")
-    shift = -mean if b is None else b - mean
-    np.add(a * shift, beta, out=into_b, casting="same_kind")
+    shift = a * (-mean if b is None else b - mean) + beta       # (C,), before anything is written
+    with np.errstate(over="ignore"):
+        np.multiply(W, a, out=into_W, casting="same_kind")
+    into_b[...] = check.narrow(shift, W.dtype)
     return into_W, into_b

@@ -1,15 +1,16 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:1794137b6c0e9140
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:b16477fa4747ce25
 """Chapter 09: shapes, values and gradients."""
 
 import numpy as np
 import pytest
 
 from tangled.t02_autograd import Tensor
+from tangled.t06_backpropagation import ReLU, Sequential
 from tangled.testing import assert_close, check_gradients, check_module_gradients, rng
 
 TRAIN = ("train-1d", "train-2d", "train-two", "train-pixels", "train-momentum", "train-eps",
          "train-constant")
-ALL = (*TRAIN, "eval-1d", "eval-2d", "eval-one")
+ALL = (*TRAIN, "eval-1d", "eval-2d", "eval-one", "eval-eps")
 SHAPES = ((6, 3), (3, 2, 2, 3))
 
 
@@ -87,7 +88,7 @@ def test_golden_gradients(level, golden, name):
 
 
 @pytest.mark.value
-@pytest.mark.parametrize("name", ["fold", "fold-without-bias"])
+@pytest.mark.parametrize("name", ["fold", "fold-eps", "fold-without-bias"])
 def test_golden_fold(level, golden, name):
     """Weights and bias of the merged layer, as PyTorch merges them."""
     case = golden(name)
@@ -99,13 +100,17 @@ def test_golden_fold(level, golden, name):
 @pytest.mark.value
 def test_fold_is_exact(level):
     """Linear and evaluation in a row equal the folded layer; the inputs stay as they were."""
-    u, W, b = rng(2).standard_normal((9, 4)), rng(3).standard_normal((4, 3)), np.ones(3)
+    u, W, b = rng(2).standard_normal((9, 4)), rng(3).standard_normal((4, 3)), rng(4).uniform(1, 2, 3)
     past = layer(3)
-    expected, _ = level.batch_norm(u @ W + b, *past, False)
-    kept = W.copy()
-    new_W, new_b = level.fold_batch_norm(W, b, *past)
-    assert_close(u @ new_W + new_b, expected, tol=1e-12, what="folded")
-    assert np.array_equal(W, kept)
+    for eps in (0.7, 1e-3):
+        expected, _ = level.batch_norm(u @ W + b, *past, False, eps=eps)
+        kept = [a.copy() for a in (W, b, *past)]
+        new_W, new_b = level.fold_batch_norm(W, b, *past, eps)
+        assert_close(u @ new_W + new_b, expected, tol=1e-12, what=f"folded, eps {eps}")
+        new_W += 1.0
+        new_b += 1.0
+        for now, before in zip((W, b, *past), kept):
+            assert_close(now, before, tol=0, what="an argument afterwards")
 
 
 @pytest.mark.value
@@ -152,7 +157,8 @@ def test_evaluation_is_blind_to_the_batch(level):
     for n in range(5):
         alone, _ = level.batch_norm(x[n:n + 1], *past, False)
         assert_close(alone, out[n:n + 1], tol=1e-12, what="alone")
-    assert all(np.array_equal(a, b) for a, b in zip(past, kept))
+    for now, before in zip(past, kept):
+        assert_close(now, before, tol=0, what="an argument afterwards")
 
 
 @pytest.mark.gradient
@@ -213,15 +219,26 @@ def test_weights_of_any_length(level):
 
 
 @pytest.mark.gradient
-def test_backward_twice(level):
-    """The cache survives: a second backward pass gives the same gradients."""
-    x, dout = rng(14).standard_normal((2, 4, 3, 2, 2))
-    _, cache = level.batch_norm(x, *layer(3), True)
-    first, second = (level.batch_norm_backward(dout, cache) for _ in range(2))
-    for a, b in zip(first, second):
-        assert_close(b, a, tol=1e-12, what="second time")
-    _, other = level.batch_norm(x[:2], *layer(3), True)
-    assert not np.allclose(level.batch_norm_backward(dout[:2], other)[0], first[0][:2])
+@pytest.mark.parametrize("training", [True, False])
+def test_everything_twice(level, training):
+    """A second call, forward or backward, gives the same; nothing handed in is changed or shared."""
+    x, dout, other = rng(14).standard_normal((3, 4, 3, 2, 2))
+    gamma, beta, *past = layer(3)
+    kept = [a.copy() for a in (x, dout, gamma, beta)]
+    run = lambda x: level.batch_norm(x, gamma, beta, *(r.copy() for r in past), training)
+    first, cache = run(x)
+    expected = first.copy()
+    grads = [g.copy() for g in level.batch_norm_backward(dout, cache)]
+    _, unrelated = run(other)
+    for array in (first, *level.batch_norm_backward(dout, unrelated)):
+        array[...] = 7.0                                        # results belong to the caller
+    assert_close(run(x)[0], expected, tol=0, what="out, second call")
+    for _ in range(2):
+        for got, want, name in zip(level.batch_norm_backward(dout, cache), grads, "xgb"):
+            assert_close(got, want, tol=0, what="gradient, again: " + name)
+            got[...] = 7.0
+    for now, before in zip((x, dout, gamma, beta), kept):
+        assert_close(now, before, tol=0, what="an argument afterwards")
 
 
 @pytest.mark.levels(2)
@@ -249,7 +266,7 @@ def test_module_state(level):
     assert_close(state["running_mean"], 0.1 * x.mean(0), what="running_mean")
     assert_close(state["running_var"], 0.9 + 0.1 * x.var(0, ddof=1), what="running_var")
     second.load_state_dict(state)
-    assert np.array_equal(second.eval()(x), first.eval()(x))
+    assert_close(second.eval()(x), first.eval()(x), tol=0, what="after loading")
     assert [name for name, _ in first.named_parameters()] == ["weight", "bias"]
 
 
@@ -260,10 +277,55 @@ def test_module_modes_and_accumulation(level):
     module = level.BatchNorm2d(2)
     x = rng(17).standard_normal((3, 2, 4, 4)).astype(np.float32) + 5
     assert_close(flat(module(x)).mean(1), np.zeros(2), what="mean in training")
-    past = module.running_mean.copy()
-    assert flat(module.eval()(x)).mean(1).min() > 1 and np.array_equal(past, module.running_mean)
-    dx = module.backward(x)
-    assert_close(dx, x / np.sqrt(module.running_var + 1e-5)[:, None, None], what="dx in evaluation")
-    once = module.bias.grad.copy()
+    past = module.running_mean.copy(), module.running_var.copy()
+    a = 1 / np.sqrt(past[1] + 1e-5)
+    expected = (x - past[0][:, None, None]) * a[:, None, None]
+    assert_close(module.eval()(x), expected, what="out in evaluation")
+    assert_close(module.running_mean, past[0], tol=0, what="running_mean after evaluation")
+    assert_close(module.backward(x), x * a[:, None, None], what="dx in evaluation")
+    once = module.weight.grad.copy(), module.bias.grad.copy()
     module.backward(x)
-    assert_close(module.bias.grad, 2 * once, what="bias.grad")
+    assert_close(module.weight.grad, 2 * once[0], what="weight.grad")
+    assert_close(module.bias.grad, 2 * once[1], what="bias.grad")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+@pytest.mark.parametrize("name, shape", [("BatchNorm1d", (5, 3)), ("BatchNorm2d", (2, 3, 2, 2))])
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.35}, {"eps": 0.6}, {"momentum": 0.7, "eps": 0.2}])
+def test_module_hands_its_options_on(level, name, shape, options):
+    """The module is the op with its own momentum and eps, in both modes."""
+    module, x = getattr(level, name)(3, **options), rng(18).standard_normal(shape).astype(np.float32)
+    gamma, beta, mean, var = np.ones(3), np.zeros(3), np.zeros(3), np.ones(3)
+    for mode in (True, False):
+        expected, _ = level.batch_norm(x.astype(float), gamma, beta, mean, var, mode, **options)
+        assert_close(module.train(mode)(x), expected.astype(np.float32), tol=1e-5, what="out")
+        assert_close(module.running_mean, mean.astype(np.float32), tol=1e-6, what="running_mean")
+        assert_close(module.running_var, var.astype(np.float32), tol=1e-6, what="running_var")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_nested_modules(level):
+    """Two levels down in a network: modes, parameters, buffers, a state that is restored."""
+    def network():
+        inner = Sequential(level.BatchNorm1d(3, momentum=1.0), ReLU())
+        return Sequential(Sequential(inner), level.BatchNorm1d(3, momentum=0.5))
+
+    first, second = network(), network()
+    x = (2 * rng(19).standard_normal((20, 3)) + 4).astype(np.float32)
+    first(x)
+    assert_close(first[0][0][0].running_mean, x.mean(0), what="running_mean two levels down")
+    state = first.state_dict()
+    assert len(state) == 8 and len(first.parameters()) == 4
+    second.load_state_dict(state)
+    hidden = np.maximum((x - x.mean(0)) / np.sqrt(x.var(0, ddof=1) + 1e-5), 0)
+    mean, var = 0.5 * hidden.mean(0), 0.5 + 0.5 * hidden.var(0, ddof=1)
+    for model in (first.eval(), second.eval()):                 # not exactly: mean of the batch
+        start = np.maximum((x[:1] - x.mean(0)) / np.sqrt(x.var(0, ddof=1) + 1e-5), 0)
+        assert model[0][0][0].training is False
+        got = model(x[:1])
+        loose = np.abs(got - (start - mean) / np.sqrt(var + 1e-5)).max()
+        assert loose < 0.1, f"one sample in evaluation is off by {loose:.2g}"
+    assert_close(second(x[:1]), first(x[:1]), tol=0, what="after loading")
+    assert first.train()[0][0][0].training is True

@@ -1,10 +1,10 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:03037a6d286a4ea0
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:657c8b54b42e7697
 """Chapter 09: what is empty, single, constant, far from zero, or invalid."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import assert_close, assert_dtypes, assert_layouts, expect_value_error, rng
 
 pytestmark = pytest.mark.edge
 
@@ -102,7 +102,7 @@ def test_empty(level, shape, training):
         dx, dgamma, dbeta = level.batch_norm_backward(out, cache)
     assert out.shape == dx.shape == shape
     assert_close(np.array([dgamma, dbeta]), np.zeros((2, 3)), what="dgamma, dbeta")
-    assert past[0].tolist() == [2.0] * 3 and past[1].tolist() == [5.0] * 3
+    assert_close(np.array(past), np.array([[2.0] * 3, [5.0] * 3]), tol=0, what="running")
 
 
 def test_constant_channel(level):
@@ -159,10 +159,14 @@ def test_not_a_number_stays_in_its_channel(level, value):
     """One NaN or infinity spoils its own channel, output and statistics, and no other."""
     x, past = rng(6).standard_normal((4, 3, 2, 2)), (np.zeros(3), np.ones(3))
     x[2, 1, 0, 1] = value
+    clean, reference = np.nan_to_num(x, posinf=0, neginf=0), (np.zeros(3), np.ones(3))
+    expected, _ = level.batch_norm(clean, ones(3), ones(3), *reference, True)
     with np.errstate(invalid="ignore"):
         out, _ = level.batch_norm(x, ones(3), ones(3), *past, True)
-    assert np.isfinite(out).all(axis=(0, 2, 3)).tolist() == [True, False, True]
-    assert np.isfinite(past[1]).tolist() == [True, False, True]
+    assert_close(out[:, ::2], expected[:, ::2], tol=1e-12, what="the other channels")
+    assert_close(past[1][::2], reference[1][::2], tol=1e-12, what="their running_var")
+    assert_close(out[:, 1], np.full((4, 2, 2), np.nan), what="the channel itself")
+    assert not np.isfinite(past[1][1])
 
 
 @pytest.mark.parametrize("momentum", [0, 1, 0.0, 1.0])
@@ -174,6 +178,36 @@ def test_momentum_at_its_ends(level, momentum):
     assert_close(past[0], mean, what="running_mean")
     assert_close(past[1], var, what="running_var")
     assert_close(level.batch_norm(x, ones(2), ones(2), None, None, True)[0], out, what="untracked")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2, 6)])
+@pytest.mark.parametrize("training", [True, False])
+def test_any_layout(level, training, shape):
+    """Each input and the upstream gradient in ten layouts: transposed, with gaps, read-only, ..."""
+    layer = rng(20).uniform(0.5, 2, (4, 3))
+    past = (None, None) if training else layer[2:]
+    f = lambda x, gamma, beta: level.batch_norm(x, gamma, beta, *past, training, eps=0.2)
+    assert_layouts(f, (rng(21).standard_normal(shape), *layer[:2]), level.batch_norm_backward,
+                   names=("x", "gamma", "beta"), tol=1e-9)
+    if not training:
+        fold = lambda *arrays: level.fold_batch_norm(*arrays, 0.2)
+        assert_layouts(fold, (rng(22).standard_normal((4, 3)), layer[3], *layer))
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (6, 3, 5, 7)])
+@pytest.mark.parametrize("training", [True, False])
+def test_any_dtype(level, training, shape):
+    """float16, float32, float64, small and large, against plain float64; integers are refused."""
+    past = (None, None) if training else (np.full(3, 0.5), np.array([0.3, 2, 9]))
+
+    def plain(x, gamma, beta):
+        return (exactly(x, x, gamma, beta, *past)[0], (x, gamma, beta))
+    back = lambda dout, cache: exactly(cache[0], dout, *cache[1:], *past)[1:]
+    f = lambda x, gamma, beta: level.batch_norm(x, gamma, beta, *past, training)
+    layer = rng(23).uniform(0.5, 2, (2, 3))
+    assert_dtypes(f, (rng(24).standard_normal(shape), *layer), f_backward=level.batch_norm_backward,
+                  reference=(plain, back), refuses=(np.int64,), tol={2: 4e-3, 4: 1e-4, 8: 1e-9})
 
 
 def test_strided_input_of_any_order(level):
@@ -188,13 +222,92 @@ def test_strided_input_of_any_order(level):
             results.append((out, *level.batch_norm_backward(g, cache)))
         for got, want in zip(*results):
             assert_close(got, want, tol=1e-10, what="strided")
-        assert np.array_equal(view, kept)
+        assert_close(view, kept, tol=0, what="x afterwards")
+
+
+def exactly(x, dout, gamma, beta, mean=None, var=None):
+    """out, dx, dgamma, dbeta in float64, for any x (N, C) or (N, C, H, W), eps 1e-5."""
+    x, dout, gamma, beta = (np.asarray(a, np.float64) for a in (x, dout, gamma, beta))
+    axes, wide = (0, 2, 3)[:x.ndim - 1], (-1, 1, 1)[:x.ndim - 1]
+    training = mean is None
+    mean, var = (x.mean(axes), x.var(axes)) if training else (mean, var)
+    s = (1 / np.sqrt(var + 1e-5)).reshape(wide)
+    x_hat = (x - mean.reshape(wide)) * s
+    dgamma, dbeta = (dout * x_hat).sum(axes), dout.sum(axes)
+    projected = dout
+    if training:
+        projected = dout - dout.mean(axes, keepdims=True) - x_hat * (dout * x_hat).mean(axes, keepdims=True)
+    return (x_hat * gamma.reshape(wide) + beta.reshape(wide), gamma.reshape(wide) * s * projected,
+            dgamma, dbeta)
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (6, 3, 16, 12)])
+@pytest.mark.parametrize("mean, deviation", [(0, 1), (30_000, 9_000), (600, 2), (0, 1e-3), (-5, 5)])
+def test_half_precision(level, shape, mean, deviation):
+    """float16 comes back as float16, and is computed in float32: squares would overflow."""
+    x = (mean + deviation * rng(11).standard_normal(shape)).astype(np.float16)
+    dout = (rng(12).standard_normal(shape) / 8).astype(np.float16)
+    gamma, beta = np.array([0.5, -1, 2], np.float16), np.array([1, 0, -3], np.float16)
+    past = np.zeros(3, np.float32), np.ones(3, np.float32)
+    out, cache = level.batch_norm(x, gamma, beta, *past, True, momentum=1.0)
+    grads = level.batch_norm_backward(dout, cache)
+    exact = x.astype(np.float64).var(axis=(0, 2, 3)[:x.ndim - 1], ddof=1)
+    assert_close(past[1] / exact, np.ones(3), tol=1e-4, what="running_var over the exact one")
+    for got, want, what in zip((out, *grads), exactly(x, dout, gamma, beta),
+                               ("out", "dx", "dgamma", "dbeta"), strict=True):
+        assert got.dtype == np.float16, f"{what} has dtype {got.dtype}"
+        scale = np.abs(want).max()
+        assert_close(got / scale, want / scale, tol=2e-3, what=what)
+
+
+def test_half_precision_in_evaluation(level):
+    """A large slope and a large shift that cancel: 300 x - 90,000, neither fits in float16."""
+    x, past = np.array([[300.0], [301.0], [310.0]], np.float16), (np.full(1, 300.0), np.ones(1))
+    gamma, beta = np.full(1, 300, np.float16), np.zeros(1, np.float16)
+    out, cache = level.batch_norm(x, gamma, beta, *past, False, eps=1e-9)
+    assert_close(out.astype(float), np.array([[0.0], [300], [3000]]), tol=1e-6, what="out")
+    dx, *_ = level.batch_norm_backward(ones((3, 1), np.float16), cache)
+    assert_close(dx.astype(float), np.full((3, 1), 300.0), tol=1e-6, what="dx")
+    W, b = level.fold_batch_norm(ones((2, 1), np.float16), None, gamma, beta,
+                                 np.full(1, 100, np.float16), np.full(1, 1e-4, np.float16), 0.01)
+    assert_close(W.astype(float), np.full((2, 1), 300 / 0.0101 ** 0.5), tol=1e-3, what="W")
+    assert_close(b.astype(float), np.full(1, -np.inf), what="b, beyond float16")
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, ">f4", complex, int, bool, object])
+def test_refuses_other_types(level, dtype):
+    """What is neither float16, float32 nor float64 in the machine's order is refused."""
+    expect_value_error("x", level.batch_norm, **valid(x=ones((4, 3)).astype(dtype)))
+    expect_value_error("W", level.fold_batch_norm, ones((2, 3)).astype(dtype), *ones((5, 3)))
+
+
+@pytest.mark.parametrize("name, other", [("running_mean", "gamma"), ("running_mean", "beta"),
+                                         ("running_var", "gamma"), ("running_var", "beta"),
+                                         ("running_var", "running_mean")])
+def test_refuses_statistics_that_are_shared(level, name, other):
+    """One array in two roles would be overwritten in the middle; views of it too."""
+    array = ones(3)
+    expect_value_error(name, level.batch_norm, **valid(**{name: array, other: array[::-1][::-1]}))
+    columns = ones((3, 4))                                      # interleaved, and apart
+    level.batch_norm(valid()["x"], *columns.T, True)
+
+
+@pytest.mark.parametrize("mean, tolerance", [(0, 2e-5), (100, 1e-4)])
+def test_tall_batch(level, mean, tolerance):
+    """4,096 samples and more in float32: a variance to four digits, whoever comes first."""
+    for n in (4096, 50_000):
+        x = (mean + rng(13).standard_normal((n, 3))).astype(np.float32)
+        x[0, 1] += 100.0                                        # one channel begins far out
+        past = np.zeros(3), np.ones(3)
+        level.batch_norm(x, *ones((2, 3), np.float32), *past, True, momentum=1.0)
+        exact = x.astype(np.float64).var(axis=0, ddof=1)
+        assert_close(past[1] / exact, ones(3), tol=tolerance, what="running_var over the exact one")
 
 
 @pytest.mark.levels(2)
 def test_modules_refuse(level):
     """A number of channels that is none, pictures for 1-D, rows for 2-D, other widths."""
-    for value in (0, -1, 2.0, True, None):
+    for value in (0, -1, 2.0, True, None, "3"):
         expect_value_error("num_features", level.BatchNorm1d, value)
     expect_value_error("x", level.BatchNorm1d(3), ones((2, 3, 4, 4), np.float32))
     expect_value_error("x", level.BatchNorm2d(3), ones((2, 3), np.float32))

@@ -1,11 +1,11 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:1a164676a98f10b3
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a59267b869603b05
 """Chapter 09: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
 import pytest
 
 from tangled.measuring import growth_exponent, peak_memory, time_ratio
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import assert_close, assert_layouts, expect_value_error, rng
 
 pytestmark = pytest.mark.performance
 
@@ -96,6 +96,64 @@ def test_level3_corrects_for_the_rounded_mean(level):
     exact = x.astype(np.float64)
     x_hat = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5)
     assert np.abs(dgamma - (dout * x_hat).sum(0)).max() < 0.01
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape", [(4096, 8), (50_000, 3), (24, 16, 32, 32)])
+@pytest.mark.parametrize("mean", [100, 1e4])
+def test_level3_variance_far_out(level, shape, mean):
+    """Relative error of the variance below 2e-5 whatever the mean is: the shift is a block's mean."""
+    x = (mean + rng(6).standard_normal(shape)).astype(np.float32)
+    C, axes = shape[1], (0, 2, 3)[:len(shape) - 1]
+    past = np.zeros(C), np.ones(C)
+    level.batch_norm(x, *np.ones((2, C), np.float32), *past, True, momentum=1.0)
+    exact = x.astype(np.float64)
+    assert_close(past[1] / exact.var(axis=axes, ddof=1), np.ones(C), tol=2e-5, what="running_var, relative")
+    assert_close(past[0], exact.mean(axis=axes), tol=1e-9 * mean, what="running_mean")
+
+
+@pytest.mark.levels(3)
+def test_level3_first_block_is_an_outlier(level):
+    """The worst case: a first block a thousand deviations off, among eight blocks."""
+    n = 8 * level.BLOCK // 4
+    x = rng(7).standard_normal((n, 4)).astype(np.float32)
+    x[:n // 8] += 1000
+    past = np.zeros(4), np.ones(4)
+    level.batch_norm(x, *np.ones((2, 4), np.float32), *past, True, momentum=1.0)
+    exact = x.astype(np.float64).var(axis=0, ddof=1)
+    assert_close(past[1] / exact, np.ones(4), tol=1e-4, what="running_var, relative")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2, 6)])
+@pytest.mark.parametrize("training", [True, False])
+def test_level3_out_of_any_layout(level, training, shape):
+    """out= shifted, unaligned, read-only, over an input: right, or a ValueError."""
+    past = (None, None) if training else rng(9).uniform(0.5, 2, (2, 3))
+    f = lambda x, gamma, beta, out=None: level.batch_norm(x, gamma, beta, *past, training, out=out)
+    refused = [f"out={name}" for name in ("Fortran order", "transposed", "negative strides",
+                                          "every second entry", "offset")]
+    assert_layouts(f, (rng(10).standard_normal(shape), *rng(11).uniform(0.5, 2, (2, 3))),
+                   level.batch_norm_backward, out=True, backward_out=True, leave_out=refused, tol=1e-9)
+
+
+@pytest.mark.levels(3)
+def test_level3_refuses_to_destroy_what_it_reads(level):
+    """out over x's memory, over half of dout's, over gamma's, or read-only."""
+    room = rng(8).standard_normal((2, 5, 3)).astype(np.float32)
+    x, gamma = room[0], np.ones(3, np.float32)
+    out, cache = level.batch_norm(x, gamma, gamma, None, None, True)
+    expect_value_error("out", level.batch_norm_backward, out, cache, out=x)
+    wide = np.zeros((10, 3), np.float32)
+    expect_value_error("out", level.batch_norm_backward, wide[:5], cache, out=wide[1:6])
+    past = np.ones((2, 3))
+    expect_value_error("out", level.batch_norm, wide[:5], gamma, gamma, *past, False, out=wide[2:7])
+    frozen = np.empty((5, 3), np.float32)
+    frozen.flags.writeable = False
+    expect_value_error("out", level.batch_norm, x, gamma, gamma, None, None, True, out=frozen)
+    W, b = np.ones((2, 3)), np.ones(3)
+    expect_value_error("out[0]", level.fold_batch_norm, W, b, *np.ones((4, 3)), out=(W.T, b))
+    expect_value_error("out[1]", level.fold_batch_norm, W, b, *np.ones((4, 3)), out=(W, W[0]))
 
 
 @pytest.mark.levels(3)
