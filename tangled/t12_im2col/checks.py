@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:3e4b0bafbd26a4be
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:c36c207ca42fd7df
 """Chapter 12: arguments checked and geometry worked out, for all levels and for yours."""
 
 from typing import NamedTuple
@@ -8,8 +8,8 @@ import numpy as np
 from tangled.t11_conv2d_naive import conv_output_size, explicit_padding
 from tangled.t11_conv2d_naive.checks import arrays, floats, gradient, pair, planes, whole, working
 
-__all__ = ["Window", "arrays", "channels", "columns", "filters", "gradient", "pictures", "transposed", "whole",
-           "window", "working"]
+__all__ = ["Window", "arrays", "channels", "columns", "gradient", "pair", "pictures", "transposed", "window",
+           "working"]
 
 
 class Window(NamedTuple):
