@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:8b87ea2673076afd
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:c2b436cfd64c540e
 """Chapter 12: the mechanism, and the checkerboard. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -9,24 +9,25 @@ from tangled.t12_im2col import col2im, conv_transpose2d, im2col
 
 def draw_mechanism(size=4, kernel=3):
     """Two channels, their columns, the product; backward below."""
-    figure, ax = plt.subplots(figsize=(6.6, 3.0))
+    figure, ax = plt.subplots(figsize=(6.6, 2.7))
     outputs = size - kernel + 1
     count = col2im(im2col(np.ones((1, 1, size, size)), kernel), (size, size), kernel)[0, 0]
     for channel in (1, 0):
-        _matrix(ax, channel * 0.7, 2.2 - channel * 0.7, np.full((size, size), 0.05), 0.55, count)
+        _matrix(ax, channel * 0.8, 1.6 - channel * 0.8, np.full((size, size), 0.05), 0.7, None if channel else count)
     columns = np.tile(np.linspace(0.1, 0.55, outputs ** 2), (2 * kernel ** 2, 1))
-    _matrix(ax, 5.6, 0.3, columns, 0.26)
-    _matrix(ax, 9.4, 2.4, np.full((1, 2 * kernel ** 2), 0.25), 0.26)
-    _matrix(ax, 15.8, 2.4, np.linspace(0.1, 0.55, outputs ** 2)[None], 0.26)
-    _arrow(ax, (3.4, 3.2), (5.4, 3.2), "im2col: copy")
-    _arrow(ax, (5.4, 1.0), (3.4, 1.0), "col2im: add")
-    for x, y, text in ((1.4, -0.55, "x (2, 4, 4)"), (6.1, -0.35, "X (18, 4)"), (11.7, 3.0, "W (1, 18)"),
-                       (16.3, 3.0, "y = W X (1, 4)"), (14.9, 2.45, "X =")):
+    _matrix(ax, 7.6, 0, columns, 0.26)
+    _matrix(ax, 10.2, 3.4, np.full((1, 2 * kernel ** 2), 0.25), 0.26)
+    _matrix(ax, 16.4, 3.4, np.linspace(0.1, 0.55, outputs ** 2)[None], 0.26)
+    _arrow(ax, (4.2, 3.3), (7.3, 3.3), "im2col: copy")
+    _arrow(ax, (7.3, 1.5), (4.2, 1.5), "col2im: add")
+    for x, y, text in ((1.8, 0.2, "x (2, 4, 4)"), (8.1, 4.85, "X (18, 4)"), (12.5, 3.85, "W (1, 18)"),
+                       (16.9, 3.85, "y (1, 4)"), (15.6, 3.42, "X =")):
         ax.text(x, y, text, ha="center", fontsize=8)
-    for y, text in ((1.5, "dW = dy X^T      (1, 4) (4, 18)"), (0.9, "dX = W^T dy      (18, 1) (1, 4)"),
-                    (0.3, "dx = col2im(dX)      (2, 4, 4)")):
-        ax.text(9.4, y, text, fontsize=8)
-    ax.set(xlim=(-0.3, 17.8), ylim=(-0.9, 5.4), aspect="equal")
+    for y, text in ((2.1, r"$\bar{W} = \bar{y} X^\top$   (1, 4) (4, 18)"),
+                    (1.3, r"$\bar{X} = W^\top \bar{y}$   (18, 1) (1, 4)"),
+                    (0.5, r"$\bar{x}$ = col2im($\bar{X}$)   (2, 4, 4)")):
+        ax.text(10.2, y, text, fontsize=8)
+    ax.set(xlim=(-0.1, 17.7), ylim=(-0.1, 5.3), aspect="equal")
     ax.axis("off")
     return figure
 
