@@ -389,6 +389,7 @@ def test_orders_of_growth():
     assert order("O(B H T D) once") == r"$O(B\, H\, T\, D)$ once"
     assert order("O(n^2)") == "$O(n^2)$"
     assert order("O(H (T + S)) or so") == r"$O(H\, (T + S))$ or so"
+    assert order("O(size of x)") == r"$O(\text{size of } x)$"
     assert order("O(n, really)") == "O(n, really)", "what it cannot read stays as it is"
 
 

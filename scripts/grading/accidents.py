@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.grading import solution
 from scripts.grading.guard import LeftOver, Quit, TimeLimit
 from scripts.grading.sentry import Forbidden
 
@@ -73,6 +74,8 @@ def describe(error: BaseException, item, package: str, impl_path: str = "") -> A
         filename, line, name = inside[-1]
         accident.code = f"{place(filename, line)} in {name}"
     accident.test = test_place(item, of_test)
+    if impl_path and accident.kind in ("mismatch", "assertion", "error"):
+        accident.lines += solution.advice(error, item, package, impl_path)
     return accident
 
 
