@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:b18fdffd632bf710
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:70bdfa087c74620b
 """The experiments of chapter 04: data to separate, their margin, the path of the weights."""
 
 import numpy as np
@@ -15,7 +15,7 @@ def two_clouds(gap, n=80, seed=0):
     return x + np.array([0.5, 0.3]), y
 
 
-def best_direction(points, steps=20_000):
+def best_direction(points, steps=5000):
     """Unit vector (D,) with nearly the largest smallest product with points (N, D).
 
     Walks towards the point of the convex hull that is nearest to the origin
