@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:3123f596f311858e
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:40f55de05eac1134
 """Activations, level 2: expressions over whole arrays, and the modules made of them."""
 
 import functools
@@ -204,7 +204,7 @@ def selu_backward(dout, cache):
 
 @functools.lru_cache
 def _tail_coefficients(terms):
-    """Coefficients, a list, of log(erfc(z) / t) + z^2 in u; eq. 7.29."""
+    """Coefficients, a list, of log(erfc(z) / t) + z^2 in u; eq. 7.30."""
     angles = [math.pi * (j + 0.5) / terms for j in range(terms)]
     values = []
     for angle in angles:
@@ -223,7 +223,7 @@ def _upper_tail(z):
     first, *rest = _tail_coefficients(10 if z.dtype.itemsize <= 4 else 24)
     this = before = np.zeros_like(u)
     for c in reversed(rest):
-        this, before = 2 * u * this - before + c, this          # eq. 7.30
+        this, before = 2 * u * this - before + c, this          # eq. 7.31
     return t * np.exp(u * this - before + first - z * z)        # eq. 7.28
 
 
@@ -240,7 +240,7 @@ def erfc(x):
     """
     x = check.floats("x", x)
     tail = _upper_tail(np.abs(check.wide(x)))
-    return check.narrow(np.where(x < 0, 2 - tail, tail), x.dtype)         # eq. 7.31
+    return check.narrow(np.where(x < 0, 2 - tail, tail), x.dtype)         # eq. 7.32
 
 
 def _normal_gate(a):

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:1863ec6c4a4ba60a
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:61dd188142ffd92c
 """Activations, level 3: block by block, in a few blocks of scratch, nothing selected by a mask.
 
 `out=` is a contiguous array in the shape and dtype of the result. Forward, it may be the input
@@ -220,7 +220,7 @@ def softplus_backward(dout, cache, out=None):
         np.negative(y, out=s)
         np.expm1(s, out=s)
         s *= dout
-        np.negative(s, out=out)                                 # eq. 7.32
+        np.negative(s, out=out)                                 # eq. 7.33
     return _backward(kernel, dout, cache, out)
 
 
@@ -254,7 +254,7 @@ def elu_backward(dout, cache, out=None):
 
     def kernel(dout, y, out, s, t):
         np.clip(y, -np.inf, 0, out=s)
-        s += left                                               # eq. 7.32
+        s += left                                               # eq. 7.33
         np.greater(y, 0, out=t)
         t *= right - left
         s += t
@@ -265,6 +265,43 @@ def elu_backward(dout, cache, out=None):
 def selu_backward(dout, cache, out=None):
     """dx (...) from dout and the output; `out` may be dout."""
     return elu_backward(dout, cache, out)
+
+
+@functools.lru_cache
+def _power():
+    """(function, factor): 2^t is function(factor * t). `exp2` if it is the faster one here."""
+    t = np.linspace(-8, 8, 4096, dtype=np.float32)
+    seconds = [min(timeit.repeat(lambda f=f: f(t), number=4, repeat=9)) for f in (np.exp2, np.exp)]
+    return (np.exp2, 1.0) if seconds[0] < seconds[1] else (np.exp, math.log(2))
+
+
+EXPONENT = (-2.3022072, -0.10483858, 9.55929560e-5, 1.59389405e-4, -1.14524291e-5, 3.85044947e-7,
+            -5.20990773e-9)                         # eq. 7.35, lowest power first
+
+
+def _gelu_with_slope(x, slope, out, c, q, p):
+    """float32: x times the gate into out, the derivative into slope; three of scratch; (n,) each."""
+    power, factor = _power()
+    *lower, highest = (factor * a for a in EXPONENT)
+    np.clip(x, -14, 14, out=c)
+    np.multiply(c, c, out=q)
+    np.multiply(q, highest, out=p)
+    for a in lower[:0:-1]:
+        p += a
+        p *= q
+    p += lower[0]
+    p *= c
+    np.clip(p, -np.inf, 126 * factor, out=p)
+    power(p, out=p)
+    p += 1
+    np.divide(1, p, out=p)                                      # the gate, eq. 7.35
+    np.clip(x, -BEYOND, np.inf, out=slope)
+    np.multiply(slope, p, out=out)
+    q *= -0.5 * math.log2(math.e) * factor
+    q += math.log2(2 * math.pi) * -0.5 * factor
+    power(q, out=q)                                             # the normal density
+    q *= c
+    np.add(q, p, out=slope)                                     # eq. 7.18
 
 
 @functools.lru_cache
@@ -292,43 +329,6 @@ def _half_tail(a, out, t, u):
     out -= u
     np.exp(out, out=out)
     out *= t                                                    # eq. 7.28
-
-
-@functools.lru_cache
-def _power():
-    """(function, factor): 2^t is function(factor * t). `exp2` if it is the faster one here."""
-    t = np.linspace(-8, 8, 4096, dtype=np.float32)
-    seconds = [min(timeit.repeat(lambda f=f: f(t), number=4, repeat=9)) for f in (np.exp2, np.exp)]
-    return (np.exp2, 1.0) if seconds[0] < seconds[1] else (np.exp, math.log(2))
-
-
-EXPONENT = (-2.3022072, -0.10483858, 9.55929560e-5, 1.59389405e-4, -1.14524291e-5, 3.85044947e-7,
-            -5.20990773e-9)                         # eq. 7.34, lowest power first
-
-
-def _gelu_with_slope(x, slope, out, c, q, p):
-    """float32: x times the gate into out, the derivative into slope; three of scratch; (n,) each."""
-    power, factor = _power()
-    *lower, highest = (factor * a for a in EXPONENT)
-    np.clip(x, -14, 14, out=c)
-    np.multiply(c, c, out=q)
-    np.multiply(q, highest, out=p)
-    for a in lower[:0:-1]:
-        p += a
-        p *= q
-    p += lower[0]
-    p *= c
-    np.clip(p, -np.inf, 126 * factor, out=p)
-    power(p, out=p)
-    p += 1
-    np.divide(1, p, out=p)                                      # the gate, eq. 7.34
-    np.clip(x, -BEYOND, np.inf, out=slope)
-    np.multiply(slope, p, out=out)
-    q *= -0.5 * math.log2(math.e) * factor
-    q += math.log2(2 * math.pi) * -0.5 * factor
-    power(q, out=q)                                             # the normal density
-    q *= c
-    np.add(q, p, out=slope)                                     # eq. 7.18
 
 
 def _gelu(x, out, a, t, u):
@@ -494,5 +494,5 @@ def erfc(x):
         a += 2
         np.less(x, 0, out=u)
         a *= u
-        out += a                                                # eq. 7.31
+        out += a                                                # eq. 7.32
     return _forward(kernel, x, None, 3)
