@@ -361,6 +361,14 @@ def test_print_names_what_only_the_web_shows(tmp_path):
     Text with `check`.
 
     {web}
+    ```{{.python file="level1_naive.py" chunk="Imports of level 1"}}
+    import math
+    ```
+    :::
+
+    And more.
+
+    {web}
     Only words.
     :::
     """
