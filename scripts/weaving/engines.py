@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scripts.errors import Problem
 from scripts.reading.chapters import Book
+from scripts.tools import environment
 
 LEAST = (1, 9)
 
@@ -23,7 +24,8 @@ def quarto() -> tuple[str, tuple[int, int]] | None:
     if program is None:
         return None
     try:
-        text = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout
+        text = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60,
+                              env=environment()).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.match(r"\s*(\d+)\.(\d+)", text)
@@ -57,7 +59,7 @@ def typeset_book(wanted, book: Book, said: list[str]) -> list[str]:
         said.append(f"{', '.join(by_quarto)} by Quarto")
         from scripts.typeset.quarto import render
         for chapter in only or [None]:
-            render(program, project, out, by_quarto, wanted.paper, chapter)
+            render(program, project, out, by_quarto, wanted.paper, chapter, said=said)
     if embedded:
         from scripts.typeset import typeset
         said.append(f"{', '.join(embedded)} by the embedded typesetter")

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:7a4a44a86bf86475
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:88488939c4faad0b
 """Chapter 05: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -59,6 +59,11 @@ def errors(pred, target):
     return pred, target.astype(pred.dtype, copy=False)
 
 
+def wide(x):
+    """`x`, or float16 as float32: sums and powers of float16 overflow at 65504."""
+    return x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+
+
 def room(out, shape, dtype):
     """An array to write into: `out` if it fits, a new one if it is None."""
     if out is None:
@@ -66,6 +71,14 @@ def room(out, shape, dtype):
     if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (tuple(shape), dtype):
         found = f"{getattr(out, 'dtype', type(out))} of shape {np.shape(out)}"
         raise ValueError(f"out is {found}; expected {dtype} of shape {tuple(shape)}")
+    if not out.flags.writeable:
+        raise ValueError(f"out of shape {out.shape} is read-only; expected an array to write into")
+    extent = 0                          # bytes that the axes so far reach over, the closest first
+    for stride, n in sorted((abs(s), n) for s, n in zip(out.strides, out.shape) if n > 1):
+        if out.size and stride < extent + out.itemsize:
+            raise ValueError(f"out of shape {out.shape} has strides {out.strides}; "
+                             "expected entries that do not overlap")
+        extent += stride * (n - 1)
     return out
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:62143ece44555e27
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:6d6de1e9e404d880
 """The forward pass of an MLP, level 1: loops over single numbers. Shapes as in level 2."""
 
 import math
@@ -11,7 +11,7 @@ import tangled.t05_mlp_forward.checks as check
 def linear(x, W, b=None):
     """x (..., in) times W (in, out) plus b (out,): out (..., out), and (x, W, b)."""
     x, W, b = check.layer(x, W, b)
-    rows = x.reshape(-1, W.shape[0])
+    rows = x.reshape(math.prod(x.shape[:-1]), W.shape[0])
     out = np.empty((len(rows), W.shape[1]), x.dtype)
     for n, j in np.ndindex(out.shape):
         z = float(b[j]) if b is not None else 0.0
@@ -44,14 +44,15 @@ def mlp_forward(x, parameters):
 def softmax_cross_entropy(logits, y):
     """Mean of -log softmax(logits)[y], logits (..., K) and y (...); the cache is (p, y)."""
     logits, y = check.classes(logits, y)
-    rows, p, total = logits.reshape(-1, logits.shape[-1]), np.empty_like(logits), 0.0
+    rows, total = logits.reshape(-1, logits.shape[-1]), 0.0     # (N, K)
+    p = np.empty(rows.shape, rows.dtype)                        # (N, K), whatever logits' layout
     for n, (row, k) in enumerate(zip(rows.tolist(), y.reshape(-1).tolist())):
         largest = math.nan if any(map(math.isnan, row)) else max(row)
         powers = [math.exp(z - largest) for z in row]           # eq. 5.6
         log_sum = math.log(sum(powers))
         total -= (row[k] - largest) - log_sum                   # eq. 5.7
-        p.reshape(rows.shape)[n] = [power / sum(powers) for power in powers]
-    return logits.dtype.type(total / y.size), (p, y)            # eq. 5.5
+        p[n] = [power / sum(powers) for power in powers]
+    return logits.dtype.type(total / y.size), (p.reshape(logits.shape), y)    # eq. 5.5
 
 
 def mse(pred, target):

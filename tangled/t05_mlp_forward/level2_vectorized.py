@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:6d51ae719b7e8434
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:9b170b19822a24d1
 """The forward pass of an MLP, level 2: expressions over whole arrays."""
 
 import math
@@ -45,7 +45,7 @@ def relu(x):
     out : ndarray of the same shape: x where positive, else 0; NaN stays NaN
     cache : out, which is not 0 exactly where the slope is 1
     """
-    out = np.maximum(check.floats("x", x), 0)                   # eq. 5.2
+    out = np.asarray(np.maximum(check.floats("x", x), 0))       # eq. 5.2
     return out, out
 
 
@@ -92,10 +92,11 @@ def softmax_cross_entropy(logits, y):
     ValueError : if a shape does not fit, there is no row, or y holds no classes
     """
     logits, y = check.classes(logits, y)
+    dtype, logits = logits.dtype, check.wide(logits)            # float16 is computed in float32
     shifted = logits - logits.max(axis=-1, keepdims=True)       # eq. 5.6, largest is 0
     log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))     # eq. 5.7
     loss = -np.take_along_axis(log_p, y[..., None], axis=-1).mean()           # eq. 5.5
-    return loss, (np.exp(log_p), y)
+    return dtype.type(loss), (np.exp(log_p).astype(dtype, copy=False), y)
 
 
 def mse(pred, target):
@@ -116,8 +117,9 @@ def mse(pred, target):
     ValueError : if the shapes differ or are empty
     """
     pred, target = check.errors(pred, target)
-    difference = pred - target
-    return np.mean(difference * difference), difference         # eq. 5.8
+    difference = np.asarray(pred - target)
+    loss = np.mean(np.square(check.wide(difference)))           # eq. 5.8
+    return pred.dtype.type(loss), difference
 
 
 def kaiming_uniform(rng, shape, gain=2.0 ** 0.5, mode="fan_in"):

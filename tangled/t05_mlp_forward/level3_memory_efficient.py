@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:d641589115c19660
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:b186d329c8997a64
 """The forward pass of an MLP, level 3: into arrays that exist. Shapes as in level 2.
 
 `out=` is an array in the shape and dtype of the result. Where said, it may be the input.
@@ -45,27 +45,54 @@ def mlp_forward(x, parameters, keep=True):
     return x, cache if keep else None
 
 
+BLOCK = 2 ** 15                     # numbers worked on at a time: 128 KB of float32
+LOG2_E = 1.0 / math.log(2.0)
+
+
 def softmax_cross_entropy(logits, y, out=None):
     """Mean of -log softmax(logits)[y], for logits (..., K) and y (...).
 
     The cache is (p, y), with the probabilities p in `out`, which may be logits.
     """
     logits, y = check.classes(logits, y)
-    largest = logits.max(axis=-1, keepdims=True)
-    p = np.subtract(logits, largest, out=check.room(out, logits.shape, logits.dtype))
-    of_class = np.take_along_axis(p, y[..., None], axis=-1)     # (..., 1), true class
-    np.exp(p, out=p)                                            # eq. 5.6
-    sums = (p @ np.ones(p.shape[-1], p.dtype))[..., None]       # (..., 1), each from 1 to K
-    loss = (np.log(sums) - of_class).mean()                     # eq. 5.7
-    p /= sums
-    return loss, (p, y)
+    out = check.room(out, logits.shape, logits.dtype)
+    if np.may_share_memory(out, logits) and not _same_array(out, logits):
+        logits = logits.copy()
+    p = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
+    z, q, classes = (a.reshape(y.size, -1) for a in (logits, p, y))      # (N, K) twice, (N, 1)
+    step, total = max(1, BLOCK // z.shape[1]), 0.0
+    for start in range(0, y.size, step):
+        rows = slice(start, start + step)
+        total += _loss_of_rows(z[rows], classes[rows, 0], q[rows])
+    if p is not out:
+        out[...] = p
+    return logits.dtype.type(total / y.size), (out, y)          # eq. 5.5
+
+
+def _loss_of_rows(z, classes, p):
+    """Sum of the losses of logits z (n, K) and classes (n,); probabilities into p (n, K)."""
+    largest = z.max()
+    if not largest - z.min() < 32:                              # NaN and infinities, too
+        largest = z.max(axis=-1, keepdims=True)
+    same = p.dtype != np.float16
+    q = np.subtract(z, largest, out=p if same else None, dtype=None if same else np.float32)
+    of_class = q[np.arange(len(q)), classes]                    # (n,), the true class
+    np.exp2(np.multiply(q, LOG2_E, out=q), out=q)               # eq. 5.6
+    sums = q @ np.ones(q.shape[1], q.dtype)                     # (n,)
+    np.multiply(q, (1 / sums)[:, None], out=p, casting="same_kind")
+    return float((np.log(sums) - of_class).sum())               # eq. 5.7
+
+
+def _same_array(a, b):
+    """Do two arrays of one shape have the same entries in the same places?"""
+    return a.ctypes.data == b.ctypes.data and a.strides == b.strides
 
 
 def mse(pred, target, out=None):
     """Mean of (pred - target)^2, any shape; the cache, the difference, is `out`."""
     pred, target = check.errors(pred, target)
     difference = np.subtract(pred, target, out=check.room(out, pred.shape, pred.dtype))
-    flat = difference.reshape(-1)
+    flat = check.wide(difference.reshape(-1))
     return pred.dtype.type(flat @ flat / flat.size), difference           # eq. 5.8
 
 

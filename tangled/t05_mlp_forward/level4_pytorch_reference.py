@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:d11dc80e144a6729
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:bf6c6914c83a27fe
 """The forward pass of an MLP, level 4: PyTorch. NumPy arrays in and out."""
 
 from itertools import pairwise
@@ -54,7 +54,8 @@ def softmax_cross_entropy(logits, y):
 def mse(pred, target):
     """Mean over all entries, any shape; the cache is the difference."""
     pred, target = check.errors(pred, target)
-    return functional.mse_loss(_tensor(pred), _tensor(target)).numpy()[()], pred - target
+    loss = functional.mse_loss(_tensor(pred), _tensor(target)).numpy()[()]
+    return loss, np.asarray(pred - target)
 
 
 def _initialised(function, rng, shape, **options):

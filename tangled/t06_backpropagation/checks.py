@@ -1,6 +1,7 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:0d24c636b7317fa5
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:51f744fc7926fcad
 """Chapter 06: arguments checked, for all levels and for yours."""
 
+import math
 import numbers
 
 import numpy as np
@@ -15,6 +16,11 @@ def gradient(name, dout, shape, dtype):
         raise ValueError(f"{name} has shape {dout.shape}; expected {tuple(shape)}, "
                          "that of the output")
     return dout.astype(dtype, copy=False)
+
+
+def rows(x):
+    """x (..., D) as the rows of one matrix (N, D), also where D or N is 0."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def same_shape(name, array, shape):

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:1a85a529dd557cbd
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9a5600f136fde184
 """Backpropagation, level 1: loops over single numbers. Shapes as in level 2."""
 
 import numpy as np
@@ -26,7 +26,7 @@ def linear_backward(dout, cache, input_grad=True):
     """dx (..., in) or None, dW (in, out), and db (out,) unless there is no b."""
     x, W, b = cache
     dout = check.gradient("dout", dout, (*x.shape[:-1], W.shape[1]), x.dtype)
-    rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])
+    rows, drows = check.rows(x), check.rows(dout)
     dx, dW, db = np.zeros(rows.shape), np.zeros(W.shape), np.zeros(W.shape[1])
     for n, j in np.ndindex(drows.shape):
         dz = float(drows[n, j])

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:66f188e79fc6ad3e
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e01e4d79eeef5353
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
 import numpy as np
@@ -41,12 +41,12 @@ def linear_backward(dout, cache, input_grad=True):
     """
     x, W, b = cache
     dout = check.gradient("dout", dout, (*x.shape[:-1], W.shape[1]), x.dtype)
-    rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])
+    rows, drows = check.rows(x), check.rows(dout)               # (N, in), (N, out)
     dW = rows.T @ drows                                         # eq. 6.2, (in, N) @ (N, out)
     dx = (drows @ W.T).reshape(x.shape) if input_grad else None         # eq. 6.4
     if b is None:
         return dx, dW
-    db = drows.sum(axis=0)                                      # eq. 6.3, (out,)
+    db = np.ones(len(drows), x.dtype) @ drows                   # eq. 6.3, (N,) @ (N, out)
     return dx, dW, db
 
 
@@ -63,7 +63,7 @@ def relu_backward(dout, cache):
     dx : ndarray of the same shape
     """
     dout = check.gradient("dout", dout, cache.shape, cache.dtype)
-    return dout * (cache != 0)                                  # eq. 6.5
+    return np.where(cache != 0, dout, 0)                        # eq. 6.5
 
 
 def softmax_cross_entropy_backward(dloss, cache):
@@ -80,7 +80,7 @@ def softmax_cross_entropy_backward(dloss, cache):
     """
     p, y = cache
     dloss = check.scalar("dloss", dloss)
-    dlogits = p.copy()                                          # (N, K)
+    dlogits = p.copy()                                          # (N, K), in C order
     dlogits.reshape(-1, p.shape[-1])[np.arange(y.size), y.reshape(-1)] -= 1     # eq. 6.8
     dlogits *= dloss / y.size                                   # eq. 6.10
     return dlogits
@@ -99,7 +99,7 @@ def mse_backward(dloss, cache):
     dpred : ndarray of the shape of pred
     """
     dloss = check.scalar("dloss", dloss)
-    return cache * (2.0 * dloss / cache.size)                   # eq. 6.11
+    return np.asarray(cache * (2.0 * dloss / cache.size))       # eq. 6.11
 
 
 def mlp_backward(dout, cache):

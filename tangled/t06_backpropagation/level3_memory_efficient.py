@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2787447587b0ae8d
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:5f3b729f044244ee
 """Backpropagation, level 3: into arrays that exist. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result. What a module returns is an array
@@ -8,6 +8,7 @@ of its own, valid until the module is called again.
 import numpy as np
 
 import tangled.t06_backpropagation.checks as check
+from tangled.t05_mlp_forward.checks import room
 from tangled.t05_mlp_forward.level3_memory_efficient import (
     linear,
     mlp_forward,  # noqa: F401, its partner is below
@@ -29,30 +30,37 @@ def linear_backward(dout, cache, input_grad=True, out=None):
     """dx (..., in) or None, dW (in, out), db (out,) unless there is no b; dx into `out`."""
     x, W, b = cache
     dout = check.gradient("dout", dout, (*x.shape[:-1], W.shape[1]), x.dtype)
-    rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])
-    dx = np.matmul(dout, W.T, out=out) if input_grad else None  # eq. 6.4
+    rows, drows = check.rows(x), check.rows(dout)
     dW = rows.T @ drows                                         # eq. 6.2
-    return (dx, dW) if b is None else (dx, dW, _ones(drows) @ drows)      # eq. 6.3
+    db = _ones(drows) @ drows                                   # eq. 6.3
+    dx = np.matmul(dout, W.T, out=room(out, x.shape, x.dtype)) if input_grad else None
+    return (dx, dW) if b is None else (dx, dW, db)                # eq. 6.4
 
 
 def relu_backward(dout, cache, out=None):
     """dx: dout where the output of relu was not 0, any shape; `out` may be dout."""
     dout = check.gradient("dout", dout, cache.shape, cache.dtype)
-    return np.multiply(dout, cache != 0, out=out)               # eq. 6.5
+    out = room(out, cache.shape, cache.dtype)
+    bits = np.dtype(f"i{cache.itemsize}")                       # an integer of the float's size
+    spare = None if np.may_share_memory(out, dout) else out.view(bits)
+    gate = np.negative((cache != 0).view(np.int8), out=spare, dtype=bits)       # bits 1 where on
+    np.bitwise_and(dout.view(bits), gate, out=out.view(bits))   # eq. 6.5
+    return out
 
 
 def softmax_cross_entropy_backward(dloss, cache, out=None):
     """dlogits (..., K) into `out`, which may be the probabilities of the cache."""
     p, y = cache
     share = check.scalar("dloss", dloss) / y.size
-    dlogits = np.multiply(p, share, out=out)                    # eq. 6.10
-    dlogits.reshape(-1, p.shape[-1])[np.arange(y.size), y.reshape(-1)] -= share
+    dlogits = np.multiply(p, share, out=room(out, p.shape, p.dtype))      # eq. 6.10
+    dlogits[(*np.indices(y.shape, sparse=True), y)] -= share    # in any layout of the array
     return dlogits
 
 
 def mse_backward(dloss, cache, out=None):
     """dpred in the shape of pred, into `out`, which may be the cache."""
-    return np.multiply(cache, 2.0 * check.scalar("dloss", dloss) / cache.size, out=out)
+    share = 2.0 * check.scalar("dloss", dloss) / cache.size
+    return np.multiply(cache, share, out=room(out, cache.shape, cache.dtype))
 
 
 def mlp_backward(dout, cache):
@@ -135,7 +143,7 @@ class Linear(level2.Linear):
         """dout (..., out_features) to dx (..., in_features); products go into `grad`."""
         x, W, _ = self.kept()
         dout = check.gradient("dout", dout, (*x.shape[:-1], W.shape[1]), x.dtype)
-        rows, drows = x.reshape(-1, W.shape[0]), dout.reshape(-1, W.shape[1])
+        rows, drows = check.rows(x), check.rows(dout)
         self.weight.accumulate_product(rows.T, drows)           # eq. 6.2
         if self.bias is not None:
             self.bias.accumulate_product(_ones(drows), drows)   # eq. 6.3

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e6e8cc0bf4235973
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:a8d6f14ee93b0b73
 """Backpropagation, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 from itertools import pairwise
@@ -18,7 +18,7 @@ def _leaf(x):
 
 def _gradients(dout, out, leaves):
     """Gradients of the leaves, in their shapes, for dout in the shape of out."""
-    dout = torch.from_numpy(np.asarray(dout))
+    dout = torch.from_numpy(np.array(dout))
     found = torch.autograd.grad(out, leaves, dout, retain_graph=True)
     return tuple(grad.numpy() for grad in found)
 
@@ -72,7 +72,7 @@ def mse(pred, target):
     """Mean over all entries, any shape."""
     pred, target = check_forward.errors(pred, target)
     leaf = _leaf(pred)
-    loss = functional.mse_loss(leaf, torch.from_numpy(target))
+    loss = functional.mse_loss(leaf, torch.from_numpy(np.array(target)))
     return loss.detach().numpy()[()], (loss, [leaf])
 
 

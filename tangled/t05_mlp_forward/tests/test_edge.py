@@ -1,14 +1,129 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:3c66b3df96d83dfc
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:dbf4bc1c13bd3093
 """Chapter 05: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import (
+    assert_close,
+    assert_dtypes,
+    assert_layouts,
+    assert_repeatable,
+    expect_value_error,
+    rng,
+)
 
 pytestmark = pytest.mark.edge
 
 ones = np.ones
+
+
+OPS = {"linear": [rng(1).standard_normal(s) for s in ((2, 5, 3), (3, 4), (4,))],
+       "relu": [rng(2).standard_normal((2, 5, 3))],
+       "softmax_cross_entropy": [3 * rng(3).standard_normal((2, 5, 3)),
+                                 rng(3).integers(0, 3, (2, 5))],
+       "mse": [rng(k).standard_normal((2, 5, 3)) for k in (4, 5)],
+       "mlp_forward": [rng(6).standard_normal((7, 3)),
+                       [tuple(rng(k).standard_normal(s) for k, s in enumerate(pair))
+                        for pair in (((3, 4), (4,)), ((4, 2), (2,)))]]}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_any_layout(level, level_number, name):
+    """Results do not depend on how arrays lie in memory, nor on where level 3 writes them."""
+    op, value = getattr(level, name), name in ("mse", "softmax_cross_entropy")
+    kept = (lambda x, y: (op(x, y)[0], op(x, y)[1][0])) if name == "softmax_cross_entropy" \
+        else (lambda *inputs: op(*inputs) if name == "mse" else op(*inputs)[0])
+    assert_layouts(kept, OPS[name])
+    if level_number == 3 and name != "mlp_forward":
+        pick = (lambda loss, cache: cache[0] if isinstance(cache, tuple) else cache) if value \
+            else (lambda out, cache: out)
+        assert_layouts(op, OPS[name], lambda dout, cache: dout * np.ones(()), out=pick)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_called_again(level, name):
+    """A second call gives the same, in arrays of its own; inputs stay as they are."""
+    op = getattr(level, name)
+    assert_repeatable(lambda *inputs: op(*inputs)[0], OPS[name])
+    first, second = (op(*OPS[name])[1] for _ in range(2))
+    if name == "softmax_cross_entropy":
+        assert not np.shares_memory(first[0], second[0])
+        assert_close(first[0], second[0], what="p")
+    if name == "mse":
+        assert not np.shares_memory(first, second)
+        assert_close(first, second, what="difference")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("name", OPS)
+def test_every_dtype(level, name):
+    """float16, 32 and 64 in, the same out, and right: sums and powers of float16 in float32."""
+    from tangled.t05_mlp_forward import level1_naive
+    inputs = OPS[name]
+    if name == "mse":
+        inputs = [50 * inputs[0], 50 * inputs[1]]
+    reference = lambda *given: getattr(level1_naive, name)(*given)[0]
+    extremes = {"softmax_cross_entropy": [[np.array([[6e4, -6e4, 0], [9, 8, 7]]), np.array([2, 1])]],
+                "relu": [[np.array([6e4, -6e4, 6e-8])]]}.get(name, ())
+    assert_dtypes(lambda *given: getattr(level, name)(*given)[0], inputs, reference=reference,
+                  scales=(1.0, 1e-3), extremes=extremes, refuses=[np.int64, np.complex128],
+                  tol={2: 6e-3})
+    if name in ("mse", "softmax_cross_entropy"):
+        _, cache = getattr(level, name)(inputs[0].astype(np.float16), inputs[1])
+        kept = cache if name == "mse" else cache[0]
+        assert_close(kept, getattr(level, name)(*inputs)[1] if name == "mse"
+                     else getattr(level, name)(*inputs)[1][0], tol=4e-3, dtype=np.float16, what="kept")
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_many_numbers_of_float16(level, level_number):
+    """Thousands of terms, beyond what float16 can count: 4,099 classes, 4,099 errors of 1."""
+    n = 99 if level_number == 1 else 4099
+    loss, (p, _) = level.softmax_cross_entropy(np.zeros((2, n), np.float16), [0, 3])
+    assert_close(loss, np.float16(np.log(n)), tol=2e-3, dtype=np.float16, what="log K")
+    assert_close(p, np.full((2, n), 1 / n, np.float16), tol=2e-3, dtype=np.float16, what="p")
+    loss, _ = level.mse(np.full(n, 300, np.float16), np.full(n, 100, np.float16))
+    assert_close(loss, np.float16(40000), tol=2e-3, dtype=np.float16, what="mse")
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_rows_of_all_sizes(level, level_number):
+    """Many rows and few, close logits and far ones, a row of -inf beside others: each row alone."""
+    for n, k, size in ((3, 5, 1), (7, 3, 100)) if level_number == 1 else ((5000, 7, 1), (700, 101, 50)):
+        logits, y = size * rng(n).standard_normal((n, k)), rng(k).integers(0, k, n)
+        loss, (p, _) = level.softmax_cross_entropy(logits, y)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        assert_close(loss, -log_p[np.arange(n), y].mean(), tol=1e-12, what="loss")
+        assert_close(p, np.exp(log_p), tol=1e-9, what="p")
+    logits = np.array([[1.0, 2.0], [400.0, 401.0], [-900.0, -901.0]], np.float32)
+    loss, (p, _) = level.softmax_cross_entropy(logits, [0, 0, 0])
+    a, b = 1 / (1 + np.exp(1.0)), 1 / (1 + np.exp(-1.0))
+    assert_close(p, np.array([[a, b], [a, b], [b, a]], np.float32), what="rows far apart")
+    assert_close(loss, np.float32(-(2 * np.log(a) + np.log(b)) / 3), what="loss of rows far apart")
+    with np.errstate(invalid="ignore"):
+        _, (p, _) = level.softmax_cross_entropy(np.array([[np.nan, 1.0], [1.0, 2.0]]), [0, 0])
+    assert_close(p[1], np.array([a, b]), what="a row beside NaN")
+
+
+def test_no_features(level):
+    """A layer of 0 inputs returns its bias, one of 0 outputs nothing; both as a batch."""
+    out, _ = level.linear(ones((2, 0)), ones((0, 3)), np.array([1.0, 2.0, 3.0]))
+    assert_close(out, np.array([[1.0, 2.0, 3.0]] * 2), what="out of no inputs")
+    assert level.linear(ones((2, 5, 3)), ones((3, 0)), ones(0))[0].shape == (2, 5, 0)
+    assert_close(level.linear(ones((2, 5, 0)), ones((0, 3)))[0], np.zeros((2, 5, 3)), what="no bias")
+
+
+def test_numbers_without_axes(level):
+    """A single number is an array of no axes, before and after."""
+    for x, wanted in ((3.0, 3.0), (-3.0, 0.0)):
+        out, cache = level.relu(np.array(x))
+        assert isinstance(out, np.ndarray) and isinstance(cache, np.ndarray)
+        assert_close(out, np.array(wanted), what="relu of a number")
+    loss, difference = level.mse(np.array(3.0), np.array(1.0))
+    assert isinstance(difference, np.ndarray) and difference.shape == ()
+    assert_close(loss, np.array(4.0), what="mse of a number")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

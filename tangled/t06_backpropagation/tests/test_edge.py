@@ -1,14 +1,113 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:a9d0f61541e39d18
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:d91252eb8ab388a5
 """Chapter 06: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import (
+    assert_close,
+    assert_dtypes,
+    assert_layouts,
+    assert_repeatable,
+    expect_value_error,
+    rng,
+)
 
 pytestmark = pytest.mark.edge
 classes = pytest.mark.levels(1, 2, 3)
 ones = np.ones
+
+
+OPS = {"linear": [rng(1).standard_normal(s) for s in ((2, 5, 3), (3, 4), (4,))],
+       "relu": [rng(2).standard_normal((2, 5, 3))],
+       "softmax_cross_entropy": [3 * rng(3).standard_normal((2, 5, 3)),
+                                 rng(3).integers(0, 3, (2, 5))],
+       "mse": [rng(k).standard_normal((2, 5, 3)) for k in (4, 5)],
+       "mlp_forward": [rng(6).standard_normal((7, 3)),
+                       [tuple(rng(k).standard_normal(s) for k, s in enumerate(pair))
+                        for pair in (((3, 4), (4,)), ((4, 2), (2,)))]]}
+
+
+def pair(level, name):
+    """An op and its backward, whose results are arrays or tuples of them."""
+    backward = getattr(level, name.removesuffix("_forward") + "_backward")
+    return getattr(level, name), lambda *given, **out: flat(backward(*given, **out))
+
+
+def flat(grads):
+    """Gradients as one array, or as one flat tuple of arrays."""
+    if isinstance(grads, tuple):
+        return tuple(a for g in grads for a in (g if isinstance(g, list) else [g])
+                     for a in (a if isinstance(a, tuple) else [a]))
+    return grads
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_any_layout(level, level_number, name):
+    """Gradients do not depend on how arrays lie in memory, nor on where level 3 writes them."""
+    op, backward = pair(level, name)
+    given = backward if level_number == 3 and name != "mlp_forward" else None
+    assert_layouts(op, OPS[name], backward, backward_out=given and True)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_called_again(level, name):
+    """A cache serves twice, for another upstream gradient too, and after another forward pass."""
+    assert_repeatable(*[pair(level, name)[0], OPS[name], pair(level, name)[1]])
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("name", OPS)
+def test_every_dtype(level, name):
+    """float16, 32 and 64 in, gradients of the same out, and right to its last digits."""
+    op, backward = pair(level, name)
+    extremes = {"softmax_cross_entropy": [[np.array([[6e4, -6e4, 0], [9, 8, 7]]), np.array([2, 1])]],
+                "relu": [[np.array([6e4, -6e4, 6e-8])]]}.get(name, ())
+    assert_dtypes(op, OPS[name], f_backward=backward, scales=(1.0, 0.01), extremes=extremes,
+                  tol={2: 8e-3})
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_many_rows_of_float16(level, level_number):
+    """A bias sums over the batch: 4,099 ones of float16 are 4,100, not 2,048."""
+    n = 99 if level_number == 1 else 4099
+    out, cache = level.linear(ones((n, 2), np.float16), ones((2, 3), np.float16), ones(3, np.float16))
+    _, dW, db = level.linear_backward(ones(out.shape, np.float16), cache)
+    assert_close(db, np.full(3, n, np.float16), dtype=np.float16, what="db")
+    assert_close(dW, np.full((2, 3), n, np.float16), dtype=np.float16, what="dW")
+
+
+def test_infinite_gradient_at_a_closed_gate(level):
+    """Nothing passes a unit that is off, be it infinite or not a number; what is on passes all."""
+    _, cache = level.relu(np.array([-1.0, 2.0, 0.0, 3.0, -4.0, 5.0]))
+    dout = np.array([np.inf, np.inf, np.nan, -np.inf, -7.0, np.nan])
+    with np.errstate(invalid="raise"):
+        dx = level.relu_backward(dout, cache)
+    assert_close(dx, np.array([0.0, np.inf, 0.0, -np.inf, 0.0, np.nan]), what="dx")
+
+
+def test_no_features(level):
+    """Layers of 0 inputs or 0 outputs have gradients of those shapes."""
+    for lead in ((2,), (2, 5)):
+        out, cache = level.linear(ones((*lead, 0)), ones((0, 3)), ones(3))
+        dx, dW, db = level.linear_backward(2 * out, cache)
+        rows = float(np.prod(lead))
+        assert dx.shape == (*lead, 0) and dW.shape == (0, 3)
+        assert_close(db, np.full(3, 2 * rows), what="db")
+        out, cache = level.linear(ones((*lead, 3)), ones((3, 0)), ones(0))
+        dx, dW, db = level.linear_backward(out, cache)
+        assert dW.shape == (3, 0) and db.shape == (0,)
+        assert_close(dx, np.zeros((*lead, 3)), what="dx")
+
+
+def test_numbers_without_axes(level):
+    """The gradient of a single number is an array of no axes."""
+    _, cache = level.relu(np.array(3.0))
+    dx = level.relu_backward(np.array(2.0), cache)
+    _, cache = level.mse(np.array(3.0), np.array(1.0))
+    dpred = level.mse_backward(1.0, cache)
+    assert isinstance(dx, np.ndarray) and isinstance(dpred, np.ndarray)
+    assert_close((dx, dpred), (np.array(2.0), np.array(4.0)), what="gradients")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
