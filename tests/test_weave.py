@@ -331,7 +331,7 @@ def test_answers_fold_on_the_web_and_move_in_print(tmp_path):
 def test_how_to_begin_is_said_by_the_template(tmp_path):
     folder, _ = woven(tmp_path, {}, sums=QUESTIONS, means=chapter("Nothing.", 2))
     text = (folder / "chapters/01-sums.qmd").read_text()
-    assert "### Exercises {#sec-01-exercises}\n\nMarks: ● a few minutes, ●● an hour, ●●● an evening.\n\n**3" in text
+    assert "### Exercises {#sec-01-exercises}\n\nMarks: ● a few minutes, ●● an hour, ●●● an evening.\n" in text
     assert ("{#sec-01-try}\n\n`make start TOPIC=1` writes `workspace/t01_x.py` with signatures, docstrings and "
             "empty bodies. `make test TOPIC=1 IMPL=workspace` grades it, and `make hint TOPIC=1`") in text
 
@@ -359,6 +359,14 @@ def test_print_names_what_only_the_web_shows(tmp_path):
     :::
 
     Text with `check`.
+
+    {web}
+    ```{{.python file="level1_naive.py" chunk="Imports of level 1"}}
+    import math
+    ```
+    :::
+
+    And more.
 
     {web}
     Only words.
@@ -389,6 +397,7 @@ def test_orders_of_growth():
     assert order("O(B H T D) once") == r"$O(B\, H\, T\, D)$ once"
     assert order("O(n^2)") == "$O(n^2)$"
     assert order("O(H (T + S)) or so") == r"$O(H\, (T + S))$ or so"
+    assert order("O(size of x)") == r"$O(\text{size of } x)$"
     assert order("O(n, really)") == "O(n, really)", "what it cannot read stays as it is"
 
 

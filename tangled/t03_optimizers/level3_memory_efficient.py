@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:a2b7725806a4a085
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:f423042e9f10e93f
 """Optimisers, level 3: one flat buffer, in place, in pieces that fit the cache."""
 
 import math
@@ -124,7 +124,7 @@ class Nesterov(Momentum):
     """Momentum that looks ahead, over one flat vector."""
 
     def update(self, w, g, state, t):
-        """w, g, v (c,); eq. 3.18 in six passes."""
+        """w, g, v (c,); eq. 3.19 in six passes."""
         v, g, a = state["v"], self._penalised(w, g), self.spare[0, :len(w)]
         v *= self.momentum
         v += g
@@ -153,7 +153,7 @@ class AdaGrad(FlatOptimizer):
         self.eps = number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, s (c,); eq. 3.20 in seven passes."""
+        """w, g, s (c,); eq. 3.21 in seven passes."""
         s, g, a = state["s"], self._penalised(w, g), self.spare[0, :len(w)]
         s += np.multiply(g, g, out=a)
         _descend(w, g, s, self.lr, self.eps, a)
@@ -169,7 +169,7 @@ class RMSProp(FlatOptimizer):
         self.rho, self.eps = number("rho", rho, 0, 1), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, s_sum (c,); eq. 3.21 in eight passes, s = (1 - rho) * s_sum."""
+        """w, g, s_sum (c,); eq. 3.22 in eight passes, s = (1 - rho) * s_sum."""
         s, g, a = state["s_sum"], self._penalised(w, g), self.spare[0, :len(w)]
         s *= self.rho
         s += np.multiply(g, g, out=a)
@@ -187,7 +187,7 @@ class Adam(FlatOptimizer):
         self.betas, self.eps = pair("betas", betas), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, m_sum, v_sum (c,); eq. 3.35 in ten passes."""
+        """w, g, m_sum, v_sum (c,); eq. 3.36 in ten passes."""
         self._adapt(w, self._penalised(w, g), state, t)
 
     def _adapt(self, w, g, state, t):
@@ -209,7 +209,7 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def update(self, w, g, state, t):
-        """w, g, m_sum, v_sum (c,); eq. 3.30 in eleven passes."""
+        """w, g, m_sum, v_sum (c,); eq. 3.31 in eleven passes."""
         w *= 1 - self.lr * self.weight_decay
         self._adapt(w, g, state, t)
 
@@ -221,7 +221,7 @@ def clip_by_global_norm(parameters, max_norm):
     norm = math.sqrt(sum(_square_norm(np.asarray(p.grad)) for p in with_gradient))
     if max_norm < norm < math.inf:
         for p in with_gradient:
-            p.grad *= max_norm / norm                           # eq. 3.34
+            p.grad *= max_norm / norm                           # eq. 3.35
     return norm
 
 

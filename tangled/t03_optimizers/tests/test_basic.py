@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:aaef3f3c9e3f820b
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:2d7645bc185aeefe
 """Chapter 3: paths, schedules, clipping, resuming."""
 
 import numpy as np
@@ -92,7 +92,7 @@ def test_defaults(level, rule):
 
 @pytest.mark.value
 def test_look_ahead(level):
-    """PyTorch's form is Nesterov's own seen from the point ahead: eq. 3.15."""
+    """PyTorch's form is Nesterov's own seen from the point ahead: eq. 3.16."""
     lr, mu, curvature = 0.1, 0.9, np.array([1.0, 7.0])
     w, v, ahead = np.array([2.0, -1.0]), np.zeros(2), []
     for _ in range(20):
@@ -101,6 +101,16 @@ def test_look_ahead(level):
         ahead.append(w - lr * mu * v)
     path = follow(level.Nesterov, quadratic(curvature), [2.0, -1.0], 20, lr=lr, momentum=mu)
     assert_close(path[1:], np.array(ahead), tol=1e-9, what="point ahead")
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3)
+def test_rmsprop_forgets(level):
+    """RMSProp converges while it remembers its start, and dances once it has forgotten it."""
+    bowl = quadratic([1.0, 25.0])
+    path = follow(level.RMSProp, bowl, [-3.0, 1.0], 2000, lr=0.08)
+    values = np.array([bowl(path[t])[0] for t in (60, 300, 2000)])
+    assert values[0] < 1e-10 and values[1] < 1e-100 and 1e-3 < values[2] < 0.1, values
 
 
 @pytest.mark.value
