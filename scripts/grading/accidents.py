@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.grading import solution
 from scripts.grading.guard import LeftOver, Quit, TimeLimit
 from scripts.grading.sentry import Forbidden
 
@@ -73,6 +74,8 @@ def describe(error: BaseException, item, package: str, impl_path: str = "") -> A
         filename, line, name = inside[-1]
         accident.code = f"{place(filename, line)} in {name}"
     accident.test = test_place(item, of_test)
+    if impl_path and accident.kind in ("mismatch", "assertion", "error"):
+        accident.lines += solution.advice(error, item, package, impl_path)
     return accident
 
 
@@ -130,7 +133,7 @@ def name_it(error: BaseException, inside, of_test, impl_path: str) -> Accident:
 def left(name: str, error: BaseException, text: str) -> str:
     """A sentence about code that would leave the test, or the program."""
     if text == "breakpoint":
-        return f"{name} called breakpoint(), and there is no terminal to wait at"
+        return f"{name} called breakpoint(); to stop there, run the test at a terminal with ARGS=-s"
     call = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else text
     if call.startswith("raise "):
         return f"{name} did {call!r}, which would end the test or the run without a failure"

@@ -149,6 +149,8 @@ def order(text: str) -> str:
         inside = re.sub(r"\blog\b", r"\\log", match[1].strip())
         if not re.fullmatch(r"[\w\s+*/^.()²³\\-]*", inside):
             return match[0]
+        if words := re.fullmatch(r"([a-z]+ of) ([a-zA-Z])", inside):
+            return rf"$O(\text{{{words[1]} }} {words[2]})$"
         inside = inside.replace("²", "^2").replace("³", "^3").replace("*", r"\,")
         inside = re.sub(r"(?<=[A-Za-z0-9)]) +(?=[A-Za-z0-9(\\\\])", r"\\, ", inside)
         return f"$O({inside})$"
