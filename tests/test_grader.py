@@ -49,7 +49,7 @@ LEAVING = {
     "interrupt": ("    raise KeyboardInterrupt\n", "raise KeyboardInterrupt"),
     "a signal": ("    import os, signal\n    os.kill(os.getpid(), signal.SIGINT)\n", "raise KeyboardInterrupt"),
     "a busy machine": ("    import pytest\n    pytest.skip('not measured: the machine is busy')\n", "pytest.skip()"),
-    "breakpoint": ("    breakpoint()\n", "scores called breakpoint(), and there is no terminal"),
+    "breakpoint": ("    breakpoint()\n", "scores called breakpoint(); to stop there"),
 }
 
 
@@ -198,6 +198,28 @@ def test_verdict():
     assert of([whole[0], entry("a", "unmeasured"), entry("b", "passed"), {"end": 0}]).status == 0
     assert of([*whole[:2], {"start": "b", "limit": 1}]).status == 1
     assert parent.verdict([], 0, 4, False, 0, True).status == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no pseudo-terminals here")
+def test_breakpoint_waits_at_a_terminal(repo):
+    """The debugger is no endless loop: the time limit ends where it begins"""
+    import pty
+    mine, theirs = pty.openpty()
+    text = level_two(repo).replace(BODY, "    seven = 7\n    breakpoint()\n" + BODY)
+    (repo / "workspace" / f"{PACKAGE}.py").write_text(text)
+    command = [sys.executable, "-m", "scripts", "test", "--topic", "90", "--impl", "workspace", "--no-tangle",
+               "-k", "golden", "--limit", "1", "-s"]
+    child = subprocess.Popen(command, cwd=repo, env=environment(), stdin=theirs, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT)
+    said = b""
+    while b"(Pdb)" not in said and (more := os.read(child.stdout.fileno(), 4096)):
+        said += more
+    time.sleep(4)
+    os.write(mine, b"p seven * 6\nc\n")
+    said += child.communicate(timeout=60)[0]
+    os.close(mine)
+    os.close(theirs)
+    assert child.returncode == 0 and b"42" in said, said.decode()
 
 
 def test_a_forged_record(repo):

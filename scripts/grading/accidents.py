@@ -133,7 +133,7 @@ def name_it(error: BaseException, inside, of_test, impl_path: str) -> Accident:
 def left(name: str, error: BaseException, text: str) -> str:
     """A sentence about code that would leave the test, or the program."""
     if text == "breakpoint":
-        return f"{name} called breakpoint(), and there is no terminal to wait at"
+        return f"{name} called breakpoint(); to stop there, run the test at a terminal with ARGS=-s"
     call = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else text
     if call.startswith("raise "):
         return f"{name} did {call!r}, which would end the test or the run without a failure"
