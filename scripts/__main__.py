@@ -7,6 +7,7 @@ import os
 import sys
 
 from scripts.errors import Problem, Problems
+from scripts.tools import environment
 
 VERBS = {  # verb: (module, function, what it does)
     "tangle": ("scripts.tangle", "main", "chapters -> tangled/"),
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> int:
         print(f"no verb {argv[0]!r}" + (f"; did you mean {near[0]!r}?" if near else
               f"; there are {', '.join(VERBS)}"), file=sys.stderr)
         return 2
+    os.environ.update(environment())            # every tool that is called reads and writes UTF-8
     module, function, _ = VERBS[argv[0]]
     try:
         return getattr(importlib.import_module(module), function)(argv[1:]) or 0

@@ -1,4 +1,4 @@
-"""`make render`: tangle, execute, weave, typeset, into `_book/`; `make preview` does it again at every save.
+"""`make render`: tangle, execute, weave, typeset, into `_book/` (`preview.py` does it again at every save).
 
     python -m scripts render [--topic 27 | --only chapters/a-testing.qmd] [--engine auto|embedded|quarto]
                              [--paper a4|letter] [--formats html,pdf,epub] [--traceback]

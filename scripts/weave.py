@@ -17,8 +17,10 @@ from pathlib import Path
 
 from scripts.execute import inline, units
 from scripts.reading.chapters import Book, Chapter
-from scripts.reading.prose import classify, replace_inline_cells
+from scripts.reading.prose import classify, replace_inline_cells, spans
 from scripts.weaving.identifiers import PAGE, Identifiers, link_paragraph
+from scripts.weaving.subjects import PAGE as SUBJECTS
+from scripts.weaving.subjects import Subjects, unmarked
 from scripts.weaving.woven_apart import (
     ANSWER,
     HINT,
@@ -35,9 +37,20 @@ from scripts.weaving.woven_apart import (
 )
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.weaving.woven_front import facts, front_matter, invitation, project
+from scripts.weaving.woven_front import (
+    contents,
+    facts,
+    front_matter,
+    invitation,
+    is_unnumbered,
+    link_to,
+    marks,
+    project,
+)
 from scripts.weaving.woven_pitfalls import weave_pitfall
 
+UNNUMBERED = re.compile(r"(?<![\w@\[])@(sec-[\w-]*\w)")
+CONTENTS = re.compile(r"^:{3,}\s*\{\.chapters-there\}\s*$")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 Row = tuple[str, int]
@@ -54,8 +67,11 @@ class Result:
 class ChapterWeaver:
     """Turns one chapter into rows of Markdown, each with the chapter's line it came from."""
 
-    def __init__(self, chapter: Chapter, book: Book, chunks: Chunks, identifiers: Identifiers, outputs):
+    def __init__(self, chapter: Chapter, book: Book, chunks: Chunks, identifiers: Identifiers, outputs,
+                 subjects: Subjects):
+        self.subjects = subjects
         self.chapter, self.book, self.identifiers, self.chunks = chapter, book, identifiers, chunks
+        self.unnumbered = {c.anchor: c for c in book.chapters if is_unnumbered(c)}
         self.pieces = {p.chunk.line: p for p in chunks.pieces[chapter.path]}
         self.cells = {c.line: (n, c) for n, c in enumerate(chapter.cells, 1)}
         self.kinds = classify(chapter)
@@ -116,7 +132,9 @@ class ChapterWeaver:
         if n == self.chapter._title[2]:
             rows += [(row, 1) for row in facts(self.chapter, self.book)]
         if self.kinds[n - 1] == "heading":
-            rows += [(row, n) for row in invitation(self.chapter, text)]
+            rows += [(row, n) for row in [*invitation(self.chapter, text), *marks(self.chapter, text)]]
+        if CONTENTS.match(text) and self.kinds[n - 1] == "div":
+            rows += [(row, n) for row in contents(self.book, self.chapter)]
         return rows + [(row, n) for row in self.notes.get(n, [])]
 
     def paragraph(self, n: int, end: int) -> tuple[list[Row], int]:
@@ -125,12 +143,26 @@ class ChapterWeaver:
         while last < end and self.kinds[last] == "prose" and last + 1 not in self.pieces:
             last += 1
         text = "\n".join(self.chapter.lines[n - 1:last])
-        linked = link_paragraph(text, self.chapter, self.identifiers, self.seen).split("\n")
-        return [(self.evaluated(row, line), line) for line, row in enumerate(linked, n)], last + 1
+        linked = link_paragraph(unmarked(text), self.chapter, self.identifiers, self.seen).split("\n")
+        rows = [(self.evaluated(row, line), line) for line, row in enumerate(linked, n)]
+        if id := self.subjects.anchors.get((self.chapter.path, n)):
+            rows = [(row, n) for row in ("", f"::: {{#{id}}}", ":::", "")] + rows
+        return rows, last + 1
 
     def evaluated(self, text: str, n: int) -> str:
         values = iter(self.values.get(n, []))
-        return replace_inline_cells(text, lambda expression: next(values, "…"))
+        return self.linked(replace_inline_cells(text, lambda expression: next(values, "…")))
+
+    def linked(self, text: str) -> str:
+        """References to chapters without a number, of which Quarto knows none, as links."""
+        if "@sec-" not in text or not self.unnumbered:
+            return text
+        return "".join(UNNUMBERED.sub(self.to_unnumbered, part) if kind == "text" else part
+                       for kind, part in spans(text))
+
+    def to_unnumbered(self, found: re.Match) -> str:
+        chapter = self.unnumbered.get(found[1])
+        return link_to(chapter, self.chapter) if chapter else found[0]
 
     def cite(self, text: str) -> str:
         """`@eq-27-rotation` in code, as tangle writes it."""
@@ -222,10 +254,11 @@ def weave(book: Book, outputs: dict, executed: dict, folder: Path) -> Result:
     """Write the woven book into `folder`, touching only the files that change."""
     chunks = Chunks(book, outputs)
     identifiers = Identifiers(chunks)
+    subjects = Subjects(book)
     files: dict[str, bytes] = {}
     lines: dict[str, list[int]] = {}
     for chapter in book.chapters:
-        weaver = ChapterWeaver(chapter, book, chunks, identifiers, executed.get(chapter.path))
+        weaver = ChapterWeaver(chapter, book, chunks, identifiers, executed.get(chapter.path), subjects)
         rows = squeeze(weaver.weave())
         files[chapter.path] = ("\n".join(text for text, _ in rows).rstrip("\n") + "\n").encode()
         lines[chapter.path] = [line for _, line in rows]
@@ -233,7 +266,8 @@ def weave(book: Book, outputs: dict, executed: dict, folder: Path) -> Result:
         files |= {posixpath.join(home, "figures", name): data for name, data in weaver.pictures.items()}
         files |= pictures(chapter, book.root)
     files[PAGE] = identifiers.page().encode()
-    files |= project(book, PAGE)
+    files[SUBJECTS] = subjects.page().encode()
+    files |= project(book, [SUBJECTS, PAGE])
     files["lines.json"] = (json.dumps(lines, separators=(",", ":")) + "\n").encode()
     return write(Path(folder), files)
 

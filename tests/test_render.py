@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -11,7 +15,7 @@ from pathlib import Path
 import pytest
 from small_book import edit, make
 
-from scripts import preview, render
+from scripts import preview, render, tools
 from scripts.errors import Problem, Problems
 from scripts.reading.chapters import read_book
 from scripts.weaving import engines, kernel
@@ -129,8 +133,47 @@ def test_quarto_is_called(root, tmp_path, monkeypatch):
 
 def test_quarto_fails(root, tmp_path, monkeypatch):
     quarto(tmp_path / "bin", monkeypatch, "1.9.1", status=1)
-    with pytest.raises(Problem, match="--to html failed: ERROR: it is broken"):
+    with pytest.raises(Problems, match="--to html failed: ERROR: it is broken"):
         engines.typeset_book(render.Settings(root, None, "quarto", "a4", ("html",)), read_book(root), [])
+
+
+def test_a_failure_of_quarto_leaves_the_other_formats(root, tmp_path, monkeypatch):
+    """The site is Quarto's, the PDF the embedded typesetter's: the one fails, the other is made."""
+    quarto(tmp_path / "bin", monkeypatch, "1.10.18", status=1)
+    made = []
+    monkeypatch.setattr("scripts.typeset.typeset", lambda *args, **kw: made.append(args[2]), raising=False)
+    with pytest.raises(Problems, match="it is broken"):
+        engines.typeset_book(render.Settings(root, None, "auto", "a4", ("html", "pdf")), read_book(root), [])
+    assert made == [("pdf",)]
+
+
+def test_a_folder_with_any_name_in_a_locale_without_letters(tmp_path):
+    """The tools are given a UTF-8 locale, so that neither the folder's name nor a citation stops them."""
+    root = make(tmp_path / "Bücher ё")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
+    for how in ({"LANG": "C"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}):
+        done = subprocess.run([sys.executable, "-m", "scripts", "render", "--root", str(root), "--engine",
+                               "embedded"], cwd=render.__file__.rpartition("/scripts/")[0],
+                              env=environment | how, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+        for path in ("build/book-typeset", "_book"):
+            shutil.rmtree(root / path)
+
+
+def test_a_tool_s_message_is_shown_and_its_backtrace_is_not():
+    said = "pandoc: x.bib: withBinaryFile: does not exist (No such file or directory)\n"
+    haskell = said + "HasCallStack backtrace:\n  throwIO, called at libraries/IO.hs:315:19 in ghc-internal\n\n"
+    assert tools.message(haskell) == said.strip()
+    assert tools.message("ERROR: no\n    at f (file:///q.js:1:2)\nmore") == "ERROR: no\nmore"
+    python = 'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\n    f()\nValueError: no'
+    assert tools.message(python) == "ValueError: no"
+
+
+def test_pandoc_s_failure_is_a_problem():
+    from scripts.typeset.pandoc import run
+    with pytest.raises(Problem, match=r"pandoc stopped: .*[Ee]xtension nope") as found:
+        run(["-f", "markdown+nope"], "x")
+    assert "CallStack" not in str(found.value)
 
 
 # -- preview

@@ -39,7 +39,8 @@ def woven(root, ran=None, **changes):
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     folder, _ = woven(tmp_path_factory.mktemp("woven"))
-    return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in folder.rglob("*.*")}
+    return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in folder.rglob("*.*")
+            if p.suffix != ".woff2"}
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +298,8 @@ QUESTIONS = chapter("""
     Because of $$x$$ {#eq-01-sky}
     :::
 
+    ### Exercises {#sec-01-exercises}
+
     **3 (●).** Prove:
 
     $$y = x$$
@@ -328,6 +331,7 @@ def test_answers_fold_on_the_web_and_move_in_print(tmp_path):
 def test_how_to_begin_is_said_by_the_template(tmp_path):
     folder, _ = woven(tmp_path, {}, sums=QUESTIONS, means=chapter("Nothing.", 2))
     text = (folder / "chapters/01-sums.qmd").read_text()
+    assert "### Exercises {#sec-01-exercises}\n\nMarks: ● a few minutes, ●● an hour, ●●● an evening.\n" in text
     assert ("{#sec-01-try}\n\n`make start TOPIC=1` writes `workspace/t01_x.py` with signatures, docstrings and "
             "empty bodies. `make test TOPIC=1 IMPL=workspace` grades it, and `make hint TOPIC=1`") in text
 
@@ -357,6 +361,14 @@ def test_print_names_what_only_the_web_shows(tmp_path):
     Text with `check`.
 
     {web}
+    ```{{.python file="level1_naive.py" chunk="Imports of level 1"}}
+    import math
+    ```
+    :::
+
+    And more.
+
+    {web}
     Only words.
     :::
     """
@@ -368,7 +380,7 @@ def test_print_names_what_only_the_web_shows(tmp_path):
 
 
 def test_facts_from_the_front_matter(texts, sums):
-    assert sums.startswith("---\ntopic: 1\n---\n\n# Sums {#sec-sums}\n\n::: {.topic-facts}\n")
+    assert sums.startswith("---\ntopic: 1\nformat:\n") and "---\n\n# Sums {#sec-sums}\n\n::: {.topic-facts}\n" in sums
     assert "**Time** about 1½ hours" in sums
     assert r"| `total(x)` | $O(N\, \log\, N)$ | one \| number |" in sums
     assert "**Builds on** @sec-sums (Sums)" in texts["chapters/02-means.qmd"]
@@ -385,6 +397,7 @@ def test_orders_of_growth():
     assert order("O(B H T D) once") == r"$O(B\, H\, T\, D)$ once"
     assert order("O(n^2)") == "$O(n^2)$"
     assert order("O(H (T + S)) or so") == r"$O(H\, (T + S))$ or so"
+    assert order("O(size of x)") == r"$O(\text{size of } x)$"
     assert order("O(n, really)") == "O(n, really)", "what it cannot read stays as it is"
 
 
@@ -398,7 +411,56 @@ def test_the_index(texts):
             "[2](chapters/02-means.qmd#chunk-02-level1-naive-py){.pageref}]{.pages}\n") in page
     assert "- Compare: A: **[testing.py](chapters/a-tools.qmd#chunk-a-compare)**" in page
     config = yaml.safe_load(texts["_quarto.yml"])
-    assert config["book"]["appendices"] == ["chapters/a-tools.qmd", "identifiers.qmd"]
+    assert config["book"]["appendices"] == ["chapters/a-tools.qmd", "subjects.qmd", "identifiers.qmd"]
+
+
+def test_the_front_page_says_what_is_there(tmp_path):
+    folder, _ = woven(tmp_path, {}, index="# Preface {.unnumbered}\n\n::: {.chapters-there}\n:::\n")
+    assert """::: {.chapters-there}
+
+Two topics, about 2 hours of reading and writing:
+
+- **The part**: 1 [Sums](chapters/01-sums.qmd#sec-sums) · 2 [Means](chapters/02-means.qmd#sec-means)
+- **Appendices**: A [Tools](chapters/a-tools.qmd#sec-tools)
+
+:::""" in (folder / "index.qmd").read_text()
+
+
+def test_chapters_without_a_number_are_linked(tmp_path):
+    """Quarto has no number to refer to them by."""
+    zero = chapter("Nothing.", 1).replace("# Chapter 1 {#sec-x1}", "# Before {#sec-before .unnumbered}")
+    folder, _ = woven(tmp_path, {}, sums=zero, means=chapter("See @sec-before, `@sec-before`.", 2)
+                      .replace("needs: []", "needs: [1]"))
+    text = (folder / "chapters/02-means.qmd").read_text()
+    assert "**Builds on** [Before](01-sums.qmd#sec-before)" in text
+    assert "See [Before](01-sums.qmd#sec-before), `@sec-before`." in text
+
+
+def test_the_subject_index(tmp_path):
+    """Terms of the list where they are emphasised or said three times; marked words always; paragraphs only."""
+    body = """
+    ## Momentum {#sec-01-momentum}
+
+    A *velocity* is kept. Momentum here.
+
+    A [heavy ball]{.index entry="ball, heavy"} rolls; `Adam`, `[x]{.index}`, $Adam$ are code. Adam is said.
+
+    - Adam in a list, Adam, Adam
+
+    ::: {.callout-note}
+    Adam in a box.
+    :::
+    """
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters/subjects.txt").write_text("# terms\nmomentum\nvelocity: velocity, speed\nAdam\n")
+    folder, _ = woven(tmp_path, {}, sums=chapter(body), means=chapter("Adam, Adam and\nAdam.", 2))
+    page, text = (folder / "subjects.qmd").read_text(), (folder / "chapters/01-sums.qmd").read_text()
+    assert "- Adam: [2](chapters/02-means.qmd#about-02-1)\n- ball, heavy: **[1](" in page
+    assert "- ball, heavy: **[1](chapters/01-sums.qmd#about-01-2)**" in page
+    assert "- momentum: **[1](chapters/01-sums.qmd#about-01-1)**\n- velocity: **[1](" in page
+    assert "- velocity [**[1](chapters/01-sums.qmd#about-01-1){.pageref}**]{.pages}" in page
+    assert "::: {#about-01-1}\n:::\n\nA *velocity* is kept." in text
+    assert "A heavy ball rolls; `Adam`, `[x]{.index}`," in text and "- x:" not in page
 
 
 def test_what_only_the_web_shows_has_no_page(tmp_path):
@@ -417,7 +479,11 @@ def test_the_project_runs_nothing(texts):
     config = yaml.safe_load(texts["_quarto.yml"])
     assert config["execute"] == {"enabled": False}
     html = config["format"]["html"]
-    assert (html["css"], html["theme"], html["html-math-method"]) == (["chunks.css"], "default", "mathml")
+    assert (html["css"], html["theme"]) == (["chunks.css"], "default")
+    assert html["html-math-method"] == {"method": "katex", "url": "katex/"}
+    assert config["filters"] == ["book.lua"] and config["project"]["resources"] == ["katex/**"]
+    assert {"book.lua", "chunks.css", "katex/katex.min.js", "katex/katex.min.css"} <= set(texts)
+    assert "url: ../katex/" in texts["chapters/01-sums.qmd"]
     assert "@article{knuth1984literate" in texts["references.bib"]
 
 

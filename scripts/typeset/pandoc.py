@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from scripts.errors import Problem
+from scripts.tools import environment, message
 from scripts.typeset.memo import Memo
 
 # `1. @eq-x.` must be a list item that cites an equation, not an example list
@@ -31,10 +33,11 @@ def version() -> str:
 def run(arguments: Sequence[str], text: str) -> tuple[str, str]:
     """What pandoc wrote to its output and to its error stream."""
     done = subprocess.run(
-        [program(), *arguments], input=text, capture_output=True, text=True, encoding="utf-8"
+        [program(), *arguments], input=text, capture_output=True, text=True, encoding="utf-8", errors="replace",
+        env=environment(),
     )
     if done.returncode:
-        raise RuntimeError(f"pandoc {' '.join(arguments)}: {done.stderr.strip()}")
+        raise Problem("", 0, f"pandoc stopped: {message(done.stderr) or f'exit status {done.returncode}'}")
     return done.stdout, done.stderr
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from scripts.errors import Problem
+from scripts.tools import environment, message
 from scripts.typeset.assets import FONTS, copy, images, write
 from scripts.typeset.book import Book
 from scripts.typeset.mathematics.tokens import quoted
@@ -99,13 +100,16 @@ def start(book: Book, folder: Path, paper: str, pdf: Path) -> subprocess.Popen:
         cwd=root,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment(PYTHONIOENCODING="utf-8"),
     )
 
 
 def finish(job: subprocess.Popen) -> None:
     _, errors = job.communicate()
     if job.returncode:
-        raise Problem("", 0, f"the PDF could not be made: {errors.strip()[-2000:]}")
+        raise Problem("", 0, f"the PDF could not be made: {message(errors)[-2000:]}")
 
 
 if __name__ == "__main__":

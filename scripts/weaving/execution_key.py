@@ -20,6 +20,7 @@ from pathlib import Path
 from scripts.errors import Problem, Problems
 from scripts.tangling.pitfalls import MODULE as MODULE_OF_PITFALL
 from scripts.tangling.pitfalls import build
+from scripts.weaving.figure_style import STYLE
 from scripts.weaving.kernel import PRELUDE, Unit
 
 MODULE = re.compile(r"\btangled(?:\.\w+)+")
@@ -35,7 +36,8 @@ def key(units: list[Unit], root: Path) -> str:
         "units": [[u.source.strip("\n"), u.inline, bool(u.options.get("error"))] for u in units],
         "modules": {str(m.relative_to(root)): _module_hash(m, whole) for m in sorted(modules)},
         "data": {name: _file_hash(root / name) for name in sorted(files)},
-        "versions": versions(), "prelude": [PRELUDE, _file_hash(Path(__file__).with_name("figure_style.py"))],
+        "versions": versions(),
+        "prelude": [PRELUDE, *map(_file_hash, (Path(__file__).with_name("figure_style.py"), STYLE))],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 

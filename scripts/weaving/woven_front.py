@@ -9,16 +9,31 @@ from pathlib import Path
 from scripts.reading.chapters import Book, Chapter
 
 STARS = {1: "1 of 3 (easy)", 2: "2 of 3 (takes thought)", 3: "3 of 3 (hard)"}
+WORDS = ("no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+         "seventeen eighteen nineteen twenty")
+NUMBERS = dict(enumerate(re.split(" ", WORDS)))
+NUMBERS |= {tens + n: f"{word}-{NUMBERS[n]}" for tens, word in ((20, "twenty"), (30, "thirty")) for n in range(1, 10)}
+NUMBERS[30] = "thirty"
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
 TRY = re.compile(r"\{[^}]*#sec-[\w]+-try\b")
-CSS = "chunks.css"
+EXERCISES = re.compile(r"#{2,3} Exercises\b")
+CSS, FILTER, KATEX = "chunks.css", "book.lua", "katex"
+HERE = Path(__file__).parent
+VENDORED = HERE.parent / "typeset" / "vendor" / "katex"
 
 
 def front_matter(chapter: Chapter) -> list[str]:
     """What Quarto and the embedded typesetter need of it, and no more."""
+    up = posixpath.relpath(".", posixpath.dirname(chapter.path) or ".")
     rows = [f"topic: {chapter.topic}"] if chapter.topic is not None else []
+    rows += katex(up) if up != "." else []
     rows += [f'{key}: "{chapter.meta[key]}"' for key in ("lang",) if key in chapter.meta]
     return ["---", *rows, "---", ""] if rows else []
+
+
+def katex(up: str) -> list[str]:
+    """Quarto sets mathematics with the copy of KaTeX in the project; the address is the page's own."""
+    return ["format:", "  html:", "    html-math-method:", "      method: katex", f"      url: {up}/{KATEX}/"]
 
 
 def facts(chapter: Chapter, book: Book) -> list[str]:
@@ -29,7 +44,7 @@ def facts(chapter: Chapter, book: Book) -> list[str]:
     said = [f"**Difficulty** {STARS[meta['difficulty']]}"] if meta.get("difficulty") in STARS else []
     said += [f"**Time** about {time(meta['minutes'])}"] if meta.get("minutes") else []
     needs = [c for c in book.chapters if c.topic in (meta.get("needs") or [])]
-    said += ["**Builds on** " + ", ".join(reference(c) for c in needs)] if needs else []
+    said += ["**Builds on** " + ", ".join(reference(c, chapter) for c in needs)] if needs else []
     said += [f"**Program** `tangled.{chapter.package}`"] if chapter.package else []
     rows = [" · ".join(said), ""] if said else []
     rows += targets(meta.get("targets") or [])
@@ -48,8 +63,62 @@ def invitation(chapter: Chapter, heading: str) -> list[str]:
                 f"`make hint TOPIC={chapter.topic}` gives the next hint.", ""]
 
 
-def reference(chapter: Chapter) -> str:
-    return f"@{chapter.anchor} ({chapter.title})" if chapter.anchor else f"chapter {chapter.number}"
+def marks(chapter: Chapter, heading: str) -> list[str]:
+    """Under "Exercises": what the marks mean, and how the graded ones are begun."""
+    if chapter.topic is None or not EXERCISES.match(heading):
+        return []
+    graded = any(chunk.file == "exercises.py" for chunk in chapter.chunks)
+    how = (f" A graded one has tests: `make start TOPIC={chapter.topic} EXERCISES=1` writes its stub, and "
+           f"`make test TOPIC={chapter.topic} EXERCISES=1` grades it.") if graded else ""
+    return ["", f"Marks: ● a few minutes, ●● an hour, ●●● an evening.{how}", ""]
+
+
+def contents(book: Book, here: Chapter) -> list[str]:
+    """What the book holds, by part: for the front page, from the front matter."""
+    topics = [c for c in book.chapters if c.topic]
+    hours = round(sum(int(c.meta.get("minutes") or 0) for c in topics) / 60)
+    number = NUMBERS.get(len(topics), str(len(topics)))
+    rows = [f"{number[:1].upper()}{number[1:]} {'topics' if len(topics) != 1 else 'topic'}, about {hours} hours "
+            "of reading and writing:", ""]
+    number_of = lambda c: f"{c.number} " if c.number and not is_unnumbered(c) else ""
+    named = {c.path: f"{number_of(c)}{link_to(c, here)}" for c in book.chapters
+             if c.path != here.path and c.anchor}
+    for part, paths in parts(book):
+        titles = " · ".join(named[path] for path in paths if path in named)
+        rows += [f"- **{part}**: {titles}" if part else f"- {titles}"] if titles else []
+    return ["", *rows, ""]
+
+
+def parts(book: Book) -> list[tuple[str, list[str]]]:
+    """The parts of `_quarto.yml` with their chapters; neighbours without a part are one without a name."""
+    import yaml
+    listed = yaml.safe_load((Path(book.root) / "_quarto.yml").read_text(encoding="utf-8"))["book"]
+    found: list[tuple[str, list[str]]] = []
+    for entry in listed.get("chapters") or []:
+        if isinstance(entry, dict):
+            found.append((str(entry.get("part", "")), list(entry.get("chapters") or [])))
+        elif found and not found[-1][0]:
+            found[-1][1].append(entry)
+        else:
+            found.append(("", [entry]))
+    return [*found, ("Appendices", list(listed.get("appendices") or []))]
+
+
+def reference(chapter: Chapter, here: Chapter) -> str:
+    if not chapter.anchor:
+        return f"chapter {chapter.number}"
+    if is_unnumbered(chapter):                          # Quarto has no number to refer to
+        return link_to(chapter, here)
+    return f"@{chapter.anchor} ({chapter.title})"
+
+
+def link_to(chapter: Chapter, here: Chapter) -> str:
+    path = posixpath.relpath(chapter.path, posixpath.dirname(here.path) or ".")
+    return f"[{chapter.title}]({path}#{chapter.anchor})"
+
+
+def is_unnumbered(chapter: Chapter) -> bool:
+    return bool(chapter.anchor) and ".unnumbered" in chapter.lines[chapter._title[2] - 1]
 
 
 def time(minutes: int) -> str:
@@ -80,28 +149,35 @@ def order(text: str) -> str:
         inside = re.sub(r"\blog\b", r"\\log", match[1].strip())
         if not re.fullmatch(r"[\w\s+*/^.()²³\\-]*", inside):
             return match[0]
+        if words := re.fullmatch(r"([a-z]+ of) ([a-zA-Z])", inside):
+            return rf"$O(\text{{{words[1]} }} {words[2]})$"
         inside = inside.replace("²", "^2").replace("³", "^3").replace("*", r"\,")
         inside = re.sub(r"(?<=[A-Za-z0-9)]) +(?=[A-Za-z0-9(\\\\])", r"\\, ", inside)
         return f"$O({inside})$"
     return ORDER.sub(tex, text)
 
 
-def project(book: Book, page: str) -> dict[str, bytes]:
+def project(book: Book, pages: list[str]) -> dict[str, bytes]:
     """The woven project's `_quarto.yml`, its style for chunks, the bibliography."""
     import yaml
     root = Path(book.root)
     config = yaml.safe_load((root / "_quarto.yml").read_text(encoding="utf-8"))
     config["execute"] = {"enabled": False}
+    config["filters"] = [FILTER]
+    config.setdefault("project", {})["resources"] = [f"{KATEX}/**"]
     contents = config["book"]
     known = {c.path for c in book.chapters}
     contents["chapters"] = present(contents.get("chapters") or [], known)
-    contents["appendices"] = [*present(contents.get("appendices") or [], known), page]
+    contents["appendices"] = [*present(contents.get("appendices") or [], known), *pages]
     html = config.setdefault("format", {}).setdefault("html", {}) or {}
-    styles = as_list(html.get("css"))
-    config["format"]["html"] = {**html, "theme": html.get("theme", "default"), "css": [*styles, CSS]}
-    files = {"_quarto.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110).encode(),
-             CSS: STYLE.encode()}
-    for name in [*as_list(config.get("bibliography")), *as_list(config.get("csl")), *styles]:
+    config["format"]["html"] = {**html, "theme": html.get("theme", "default"), "css": [CSS],
+                                "grid": {"body-width": "900px"},
+                                "html-math-method": {"method": "katex", "url": f"{KATEX}/"}}
+    files = {"_quarto.yml": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110).encode()}
+    files |= {name: (HERE / "quarto" / name).read_bytes() for name in (CSS, FILTER)}
+    files |= {f"{KATEX}/{p.relative_to(VENDORED).as_posix()}": p.read_bytes()
+              for p in sorted(VENDORED.rglob("*")) if p.is_file()}
+    for name in [*as_list(config.get("bibliography")), *as_list(config.get("csl"))]:
         if (root / name).is_file():
             files[posixpath.normpath(name)] = (root / name).read_bytes()
     return files
@@ -122,22 +198,3 @@ def present(entries: list, known: set[str]) -> list:
 def as_list(value) -> list:
     return list(value) if isinstance(value, list) else [] if value is None else [value]
 
-
-STYLE = """\
-/* Chunks of the program, for a site made by Quarto; the embedded typesetter brings its own. */
-.chunk { border-left: 3px solid #0072b2; padding-left: .9em; margin: 1.2em 0; }
-.chunk > p:first-child { margin-bottom: .3em; font-size: .9em; }
-.chunk-name { font-style: italic; }
-.chunk-name::before { content: "\\27e8"; }
-.chunk-name::after { content: "\\27e9"; }
-.chunk-file { float: right; opacity: .75; }
-.chunk-file code { background: none; }
-.chunk-links, .chunk-equations { font-size: .85em; opacity: .85; }
-.chunk pre { margin-bottom: .4em; }
-a.identifier { text-decoration: none; }
-a.identifier:hover { text-decoration: underline; }
-.topic-facts { border: 1px solid #8884; border-radius: 6px; padding: .8em 1em .2em;
-  margin: 1em 0 1.5em; font-size: .95em; }
-.index ul { columns: 22em; list-style: none; padding-left: 0; }
-.quarto-figure img, .figure img { background: #fff; border-radius: 6px; }
-"""

@@ -1,7 +1,9 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:ede5113f4b1ea99c
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:81ebff1e10c85ec6
 """Level 2: the five challenges over whole arrays."""
 
 import numpy as np
+
+import tangled.t00_prerequisites.checks as check
 
 
 def matmul(a, b):
@@ -9,7 +11,7 @@ def matmul(a, b):
 
     Parameters
     ----------
-    a : ndarray of shape (n, k)
+    a : ndarray of shape (n, k), numbers of any type
     b : ndarray of shape (k, m)
 
     Returns
@@ -17,16 +19,9 @@ def matmul(a, b):
     ndarray of shape (n, m), of the common dtype of `a` and `b`
         ValueError if an argument has not two axes, or the inner sizes differ.
     """
-    _check_matrices(a, b)
-    return (a[:, :, None] * b[None, :, :]).sum(axis=1)   # (n, k, m) -> (n, m)    (eq. 0.1)
-
-
-def _check_matrices(a, b):
-    for name, array in (("a", a), ("b", b)):
-        if np.ndim(array) != 2:
-            raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
-    if a.shape[1] != b.shape[0]:
-        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]}, the columns of a")
+    a, b, dtype = check.matrices(a, b)
+    products = a[:, :, None] * b[None, :, :]             # (n, k, m)
+    return products.sum(axis=1, dtype=products.dtype).astype(dtype, copy=False)  # eq. 0.1
 
 
 def broadcast_shape(a, b):
@@ -42,11 +37,12 @@ def broadcast_shape(a, b):
     tuple of int
         ValueError if an axis has two different lengths of which neither is 1.
     """
+    a, b = check.lengths("a", a), check.lengths("b", b)
     ndim = max(len(a), len(b))
-    s = np.array((1,) * (ndim - len(a)) + tuple(a), dtype=int)       # (ndim,)
-    t = np.array((1,) * (ndim - len(b)) + tuple(b), dtype=int)       # (ndim,)
+    s = np.array((1,) * (ndim - len(a)) + a, dtype=int)      # (ndim,)
+    t = np.array((1,) * (ndim - len(b)) + b, dtype=int)      # (ndim,)
     if not ((s == t) | (s == 1) | (t == 1)).all():
-        raise ValueError(f"b has shape {tuple(b)}, expected one that fits a's {tuple(a)}")
+        raise check.misfit(a, b)
     return tuple(np.where(s == 1, t, s).tolist())        # eq. 0.3
 
 
@@ -59,11 +55,12 @@ def sine_of_square(x):
 
     Returns
     -------
-    out : ndarray of the shape of `x`
-    cache : what `sine_of_square_backward` needs
+    out : ndarray of the shape and dtype of `x`; a scalar if `x` is one
+    cache : what `sine_of_square_backward` needs: `x` itself, not a copy
     """
-    x = np.asarray(x)
-    return np.sin(x * x), x
+    cache = check.floats("x", x)
+    x = check.wide(cache)
+    return np.sin(x * x).astype(cache.dtype, copy=False)[()], cache
 
 
 def sine_of_square_backward(dout, cache):
@@ -72,17 +69,17 @@ def sine_of_square_backward(dout, cache):
     Parameters
     ----------
     dout : ndarray of the shape of `x`
-        Gradient of the loss with respect to the output.
+        Gradient of the loss with respect to the output. ValueError for another shape.
     cache : from `sine_of_square`
 
     Returns
     -------
-    ndarray of the shape of `x`
+    ndarray of the shape and dtype of `x`
     """
-    x = cache
+    dout, x = check.like("dout", dout, cache), check.wide(cache)
     du = dout * np.cos(x * x)            # outer step    (eq. 0.5)
     dx = du * (2 * x)                    # inner step
-    return dx
+    return dx.astype(cache.dtype, copy=False)[()]
 
 
 def predict_copies():
@@ -116,9 +113,11 @@ def softmax(x):
 
     Returns
     -------
-    ndarray of shape (..., C)
+    ndarray of shape (..., C), of the dtype of `x`
         Positive, each row sums to 1. Finite for every finite `x`; a row with a NaN is NaN.
+        ValueError for integers and for a number without an axis.
     """
-    x = np.asarray(x)
-    terms = np.exp(x - x.max(axis=-1, keepdims=True))        # (..., C)    (eq. 0.8)
-    return terms / terms.sum(axis=-1, keepdims=True)
+    x = check.floats("x", x, axes=1)
+    shifted = x - x.max(axis=-1, keepdims=True, initial=-np.inf)     # at most 0
+    terms = np.exp(check.wide(shifted))                      # (..., C)    (eq. 0.8)
+    return (terms / terms.sum(axis=-1, keepdims=True)).astype(x.dtype, copy=False)

@@ -1,48 +1,52 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:b4d53f1844530cb3
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:ae1de77c588e6530
 """Level 4: the same five in PyTorch; makes the golden outputs."""
 
 import numpy as np
 import torch
 
+import tangled.t00_prerequisites.checks as check
 from tangled.testing import Case
+
+
+def tensor(x):
+    """A tensor of the shape of `x` with memory of its own."""
+    return torch.from_numpy(np.array(x, order="C"))
 
 
 def matmul(a, b):
     """Matrix product of `a` (n, k) and `b` (k, m) by torch.matmul, as ndarray (n, m)."""
-    for name, array in (("a", a), ("b", b)):
-        if np.ndim(array) != 2:
-            raise ValueError(f"{name} has {np.ndim(array)} axes, expected 2")
-    if a.shape[1] != b.shape[0]:
-        raise ValueError(f"b has {b.shape[0]} rows, expected {a.shape[1]}, the columns of a")
-    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
+    a, b, dtype = check.matrices(a, b)
+    a, b = (tensor(x.astype(np.result_type(a, b))) for x in (a, b))
+    return (a @ b).numpy().astype(dtype, copy=False)
 
 
 def broadcast_shape(a, b):
     """torch.broadcast_shapes, with a ValueError that names `b`."""
+    a, b = check.lengths("a", a), check.lengths("b", b)
     try:
         return tuple(torch.broadcast_shapes(a, b))
     except RuntimeError as error:
-        raise ValueError(f"b has shape {b}, expected one that fits a's {a}") from error
+        raise check.misfit(a, b) from error
 
 
 def sine_of_square(x):
     """sin(x * x) with a graph; out has the shape of `x`, the cache holds both tensors."""
-    x = torch.from_numpy(np.asarray(x)).clone().requires_grad_()
+    x = tensor(check.floats("x", x)).requires_grad_()
     out = torch.sin(x * x)
-    return out.detach().numpy(), (x, out)
+    return out.detach().numpy()[()], (x, out)
 
 
 def sine_of_square_backward(dout, cache):
     """Gradient by torch.autograd, ndarray of the shape of `x`."""
     x, out = cache
-    dout = torch.from_numpy(np.asarray(dout))
+    dout = tensor(check.like("dout", dout, out.detach().numpy())).to(x.dtype)
     (dx,) = torch.autograd.grad(out, x, dout, retain_graph=True)
-    return dx.numpy()
+    return dx.numpy()[()]
 
 
 def softmax(x):
     """torch.softmax over the last axis of `x` (..., C)."""
-    return torch.softmax(torch.from_numpy(np.asarray(x)), dim=-1).numpy()
+    return torch.softmax(tensor(check.floats("x", x, axes=1)), dim=-1).numpy()
 
 
 def predict_copies():
@@ -68,3 +72,7 @@ def golden_cases(rng):
                {"x": sine_of_square_backward(dout, cache)})
     x = rng.standard_normal((2, 3, 5)) * 3
     yield Case("softmax", {"x": x}, {"out": softmax(x)})
+    x = rng.standard_normal((4, 4, 4)) * 3                       # square: every axis would fit
+    yield Case("softmax_square", {"x": x}, {"out": softmax(x)})
+    a, b = rng.standard_normal((2, 4, 4))
+    yield Case("matmul_square", {"a": a, "b": b}, {"out": matmul(a, b)})

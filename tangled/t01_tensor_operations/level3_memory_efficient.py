@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:bd295bfd1645a502
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:4ca8d5e043794dc6
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -6,6 +6,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+import tangled.t01_tensor_operations.checks as check
 from tangled.t01_tensor_operations.level2_vectorized import (
     broadcast_shapes,
     broadcast_to,
@@ -23,18 +24,14 @@ def matmul(a, b, tile=256, kernel=np.matmul):
     `a` is (..., n, k), `b` (..., k, m), the result (..., n, m). `tile` is the largest side of a
     block: three should fit in the cache. kernel(a_block, b_block, out=buffer) multiplies blocks.
     """
-    a, b = np.asarray(a), np.asarray(b)
-    for name, array in (("a", a), ("b", b)):
-        if array.ndim < 2:
-            raise ValueError(f"{name} has {array.ndim} axes, expected at least 2")
-    if a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"b has {b.shape[-2]} rows, expected {a.shape[-1]} (the columns of a)")
+    a, b, dtype = check.matrices(a, b)
+    a, b = check.wide(a), check.wide(b)
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     out = np.zeros((*batch, a.shape[-2], b.shape[-1]), np.result_type(a, b))
     a, b = broadcast_to(a, batch + a.shape[-2:]), broadcast_to(b, batch + b.shape[-2:])
     for stack in np.ndindex(*batch):
         _matmul_tiles(a[stack], b[stack], out[stack], tile, kernel)
-    return out
+    return out.astype(dtype, copy=False)
 
 
 def _matmul_tiles(a, b, out, tile, kernel):
@@ -62,10 +59,7 @@ def outer_products(a, b, out):
 
 def unbroadcast(grad, shape):
     """Sums `grad` over the axes along which `shape` was stretched: ndarray of `shape`."""
-    grad = np.asarray(grad)
-    fits = all(n in (1, m) for n, m in zip(shape[::-1], grad.shape[::-1]))
-    if len(shape) > grad.ndim or not fits:
-        raise ValueError(f"shape is {shape}, expected what stretches to grad {grad.shape}")
+    grad, shape = check.stretched(grad, shape)
     lead = grad.ndim - len(shape)
     pairs = enumerate(zip(shape, grad.shape[lead:]), lead)
     axes = (*range(lead), *(d for d, (n, m) in pairs if n == 1 and m != 1))
@@ -73,7 +67,8 @@ def unbroadcast(grad, shape):
         return grad
     first, last = axes[0], axes[-1] + 1
     if last - first > len(axes) or grad.dtype.char not in "fd" or not grad.flags.c_contiguous:
-        return grad.sum(axis=axes).reshape(shape)
+        total = grad.sum(axis=axes, dtype=check.wide(grad).dtype)
+        return np.asarray(total, grad.dtype).reshape(shape)
     after = math.prod(grad.shape[last:])
     before, count = math.prod(grad.shape[:first]), math.prod(grad.shape[first:last])
     run, ones = grad.reshape(before, count, after), np.ones(count, grad.dtype)
@@ -84,22 +79,10 @@ def unbroadcast(grad, shape):
 def einsum2(spec, a, b):
     """Einstein sum of `a` and `b`, axes as `spec` says, copying only what strides require."""
     a, b = np.asarray(a), np.asarray(b)
-    operands, arrow, to = spec.replace(" ", "").partition("->")
-    parts = operands.split(",")
-    if not arrow or len(parts) != 2 or not all(p.isalpha() or p == "" for p in (*parts, to)):
-        raise ValueError(f"spec is {spec!r}, expected two operands and an output: 'ij,jk->ik'")
-    of_a, of_b = parts
-    lengths = {}                                             # letter -> length
-    for name, letters, array in (("a", of_a, a), ("b", of_b, b)):
-        if len(letters) != array.ndim:
-            raise ValueError(f"{name} has {array.ndim} axes, expected {len(letters)} ({letters})")
-        for c, length in zip(letters, array.shape):
-            if lengths.setdefault(c, length) != length:
-                raise ValueError(f"{name} has length {length} at {c!r}, expected {lengths[c]}")
-    if len(set(to)) != len(to) or not set(to) <= set(lengths):
-        raise ValueError(f"spec is {spec!r}, expected an output of the inputs' letters, each once")
-    a, of_a = _reduce_operand(a, of_a, of_b + to)
-    b, of_b = _reduce_operand(b, of_b, of_a + to)
+    of_a, of_b, to, lengths = check.letters(spec, a, b)
+    dtype = np.result_type(a, b)
+    a, of_a = _reduce_operand(check.wide(a), of_a, of_b + to)
+    b, of_b = _reduce_operand(check.wide(b), of_b, of_a + to)
     batch = [c for c in of_a if c in of_b and c in to]
     inner = [c for c in of_a if c in of_b and c not in to]
     left = [c for c in of_a if c not in of_b]
@@ -108,7 +91,8 @@ def einsum2(spec, a, b):
     flat_b = _matrices(b, of_b, batch, inner, right)     # (*batch, inner, right)
     out = flat_a @ flat_b if inner else flat_a * flat_b  # eq. 1.8
     order = batch + left + right
-    return out.reshape([lengths[c] for c in order]).transpose([order.index(c) for c in to])
+    out = out.reshape([lengths[c] for c in order]).transpose([order.index(c) for c in to])
+    return out.astype(dtype, copy=False)[()]
 
 
 def _reduce_operand(x, letters, wanted):
@@ -117,7 +101,7 @@ def _reduce_operand(x, letters, wanted):
     steps = [sum(s for c, s in zip(letters, x.strides) if c == u) for u in unique]
     x = as_strided(x, [x.shape[letters.index(u)] for u in unique], steps)
     alone = tuple(d for d, u in enumerate(unique) if u not in wanted)
-    return (x.sum(axis=alone) if alone else x), "".join(u for u in unique if u in wanted)
+    return (x.sum(axis=alone, dtype=x.dtype) if alone else x), "".join(u for u in unique if u in wanted)
 
 
 def _matrices(x, letters, batch, rows, columns):
@@ -128,48 +112,72 @@ def _matrices(x, letters, batch, rows, columns):
     return x if x.itemsize in x.strides[-2:] else x.copy()   # what the BLAS can walk
 
 
+BLOCK = 131_072                                          # entries: 512 kB of float32
+FOUND = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+AVX512 = any(name in ("AVX512F", "AVX512_SKX", "X86_V4") for name in FOUND)
+
+
 def softmax(x, axis=-1):
     """Softmax over one axis in a single new array of the shape of `x`."""
-    x = np.moveaxis(np.asarray(x), axis, -1)             # a view (..., C)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        out = np.subtract(x, x.max(axis=-1, keepdims=True, initial=-np.inf))
-        np.exp(out, out=out)                             # eq. 1.11
-        out *= (1.0 / _sums(out))[..., None]
-    return np.moveaxis(out, -1, axis)
+    x, axis = check.floats(x, axis)
+    source = np.moveaxis(x, axis, -1)                    # a view (..., C)
+    out = np.empty(source.shape, check.wide(x[:0]).dtype)
+    rows = out.reshape(-1, max(out.shape[-1], 1))        # (R, C), a view: `out` is in C order
+    if source.flags.c_contiguous and x.dtype == out.dtype:
+        source = source.reshape(rows.shape)
+    else:                                                # bring the rows together first
+        out[...], source = source, rows
+    apart, many = source is not rows, max(1, BLOCK // rows.shape[1])
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore"):
+        for start in range(0, len(rows), many):
+            _softmax_rows(source[start:start + many], rows[start:start + many], apart)
+    return np.moveaxis(out.astype(x.dtype, copy=False), -1, axis)
+
+
+def _softmax_rows(x, out, apart):
+    """Softmax of the rows of `x` (R, C) into `out` (R, C), which is `x` unless they are `apart`."""
+    ones, done = np.ones(out.shape[1], out.dtype), False
+    if apart:
+        top = x.max()                                    # one shift for the block, or none
+        sums = _exponentials(x, top if abs(top) > 8 else None, out) @ ones
+        done = sums.min() > 2.0**-16                     # False for NaN
+    if not done:
+        sums = _exponentials(x, x.max(axis=-1, keepdims=True), out) @ ones
+    out *= (1.0 / sums)[:, None]                         # eq. 1.11
+
+
+def _exponentials(x, shift, out):
+    """exp(x - shift) into `out`, both (R, C), by the faster of the two functions."""
+    if shift is not None:
+        x = np.subtract(x, shift, out=out)
+    if AVX512 and out.dtype == np.float32:
+        np.multiply(x, np.float32(1.4426950408889634), out=out)          # log2(e)
+        return np.exp2(out, out=out)
+    return np.exp(x, out=out)
 
 
 def logsumexp(x, axis=-1, block=4096):
     """log(sum(exp(x))) over one axis of `x`, which goes; `block` of its entries at a time."""
-    x = np.moveaxis(np.asarray(x), axis, -1)             # a view (..., C)
-    m = np.full(x.shape[:-1], -np.inf, x.dtype)          # running maximum
-    s = np.zeros_like(m)                                 # running sum, relative to it
-    buffer = np.empty((*m.shape, min(block, x.shape[-1])), x.dtype)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+    x, axis = check.floats(x, axis)
+    x = np.moveaxis(x, axis, -1)                         # a view (..., C)
+    m = np.full(x.shape[:-1], -np.inf, check.wide(x[..., :0]).dtype)     # running maximum
+    s = np.zeros(m.shape, m.dtype)                       # running sum, relative to it
+    buffer = np.empty((*m.shape, min(check.whole("block", block, 1), x.shape[-1])), m.dtype)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore"):
         for start in range(0, x.shape[-1], block):
             part = x[..., start:start + block]
             terms = buffer[..., :part.shape[-1]]
             larger = np.maximum(m, part.max(axis=-1))
             c = np.where(np.isinf(larger), 0, larger)
             np.exp(np.subtract(part, c[..., None], out=terms), out=terms)
-            s = s * np.exp(m - c) + _sums(terms)         # eq. 1.12
+            s = s * np.exp(m - c) + terms @ np.ones(terms.shape[-1], terms.dtype)  # eq. 1.12
             m = larger
-        return np.where(np.isinf(m), m, m + np.log(s)).astype(x.dtype, copy=False)
-
-
-def _sums(terms):
-    """Sums over the last axis of `terms` (..., C): shape (...)."""
-    if terms.strides[-1] == terms.itemsize:
-        return terms @ np.ones(terms.shape[-1], terms.dtype)
-    return terms.sum(axis=-1)
+        return np.where(np.isinf(m), m, m + np.log(s)).astype(x.dtype, copy=False)[()]
 
 
 def one_hot(y, k):
     """float32 (..., k) indicators of labels `y` (...): zeros, and one store for each label."""
-    y = np.asarray(y)
-    if not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"y has dtype {y.dtype}, expected integers")
-    if y.size and not 0 <= y.min() <= y.max() < k:
-        raise ValueError(f"y has labels from {y.min()} to {y.max()}, expected 0 to {k - 1}")
+    y = check.labels(y, k)
     out = np.zeros((y.size, k), np.float32)
     out[np.arange(y.size), y.ravel()] = 1.0
     return out.reshape(*y.shape, k)

@@ -1,9 +1,14 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:aba22dd220e293c8
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:169d85f97b34cd2d
 """Chapter 04: arguments checked, for all levels and for yours."""
 
 import numbers
 
 import numpy as np
+
+
+def wide(x):
+    """`x` in the type to compute in: float32 for float16, whose sums stall and overflow."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
 def floats(name, x, shape=None):
@@ -59,21 +64,21 @@ def probabilities(y, x, shape):
 
 
 def signed(x, y, epochs):
-    """x (N, D), finite, and labels -1 and +1 (N,)."""
+    """x (N, D), finite, and labels -1 and +1 (N,), to compute with; the dtype of the results."""
     x = finite("x", x, ("N", "D"))
     y = numbers_like("y", y, x, x.shape[:1])
     strange = y[np.abs(y) != 1]
     if strange.size:
         raise ValueError(f"y has the label {strange[0]}; expected -1 and +1")
     count("epochs", epochs)
-    return x, y
+    return wide(x), wide(y), x.dtype
 
 
 def unit(x, w, b):
     """x (N, D), w (D,) and a number b."""
     x = finite("x", x, ("N", "D"))
     w = finite("w", w, x.shape[1:])
-    return x, w, w.dtype.type(scalar("b", b))
+    return wide(x), wide(w), scalar("b", b)
 
 
 def logits(z, y):
@@ -85,7 +90,7 @@ def logits(z, y):
 
 
 def labelled(x, y, lr, epochs):
-    """x (N, D), finite, at least one row, and labels (N,) from 0 to 1."""
+    """x (N, D), finite, at least one row, labels (N,) from 0 to 1; the dtype of the results."""
     x = finite("x", x, ("N", "D"))
     if len(x) == 0:
         raise ValueError(f"x has shape {x.shape}; expected at least one sample")
@@ -93,15 +98,16 @@ def labelled(x, y, lr, epochs):
     if not 0 < scalar("lr", lr) < np.inf:
         raise ValueError(f"lr = {lr!r}; expected a positive finite number")
     count("epochs", epochs)
-    return x, y
+    return wide(x), wide(y), x.dtype
 
 
-def room(out, z):
-    """An array to write dz into: shape and dtype of z, contiguous, and not z itself."""
+def room(out, z, *others):
+    """An array to write dz into: shape and dtype of z, in C order, no memory of z or the others."""
     if out is None:
         return np.empty(z.shape, z.dtype)
     fits = isinstance(out, np.ndarray) and (out.shape, out.dtype) == (z.shape, z.dtype)
-    if not fits or not out.flags.c_contiguous or np.may_share_memory(out, z):
-        raise ValueError(f"out does not fit; expected a contiguous array {z.shape} of "
-                         f"{z.dtype} that shares no memory with z")
+    shared = fits and any(np.may_share_memory(out, array) for array in (z, *others))
+    if not fits or shared or not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError(f"out does not fit; expected a writeable array {z.shape} of {z.dtype} "
+                         "in C order that shares no memory with an input")
     return out

@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:68210905b8b551d7
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:7fdee007da66236b
 """The perceptron and the logistic unit, level 1: loops over single numbers."""
 
 import math
@@ -18,7 +18,7 @@ def _score(sample, w, b):
 
 def perceptron_fit(x, y, epochs=100):
     """Rosenblatt's rule on x (N, D), y (N,) of -1 and +1: w (D,), b, mistakes."""
-    x, y = check.signed(x, y, epochs)
+    x, y, dtype = check.signed(x, y, epochs)
     w, b, mistakes = [0.0] * x.shape[1], 0.0, []
     for _ in range(epochs):
         wrong = 0
@@ -31,7 +31,7 @@ def perceptron_fit(x, y, epochs=100):
         mistakes.append(wrong)
         if wrong == 0:
             break
-    return np.array(w, x.dtype), x.dtype.type(b), mistakes
+    return np.array(w, dtype), dtype.type(b), mistakes
 
 
 def perceptron_predict(x, w, b):
@@ -49,10 +49,10 @@ def _sigma(z):
 def sigmoid(z):
     """Entry by entry, any shape."""
     z = check.floats("z", z)
-    out = np.empty_like(z)
+    out = np.empty(z.shape, z.dtype)
     for where in np.ndindex(z.shape):
         out[where] = _sigma(float(z[where]))
-    return out
+    return out[()]
 
 
 def bce_with_logits(z, y):
@@ -69,15 +69,15 @@ def bce_with_logits_backward(dloss, cache):
     """dz, in the shape of z, for a number dloss."""
     z, y = cache
     dloss = check.scalar("dloss", dloss)
-    dz = np.empty_like(z)
+    dz = np.empty(z.shape, z.dtype)
     for where in np.ndindex(z.shape):                           # eq. 4.17
-        dz[where] = (_sigma(float(z[where])) - y[where]) / z.size * dloss
-    return dz
+        dz[where] = (_sigma(float(z[where])) - float(y[where])) * (dloss / z.size)
+    return dz[()]
 
 
 def logistic_fit(x, y, lr, epochs):
     """Gradient descent on x (N, D), y (N,) from 0 to 1: w (D,), b, losses."""
-    x, y = check.labelled(x, y, lr, epochs)
+    x, y, dtype = check.labelled(x, y, lr, epochs)
     w, b, losses = [0.0] * x.shape[1], 0.0, []
     for _ in range(epochs):
         z = np.array([_score(row, w, b) for row in x.tolist()])            # (N,)
@@ -88,4 +88,4 @@ def logistic_fit(x, y, lr, epochs):
             b -= lr * g
             for d in range(len(w)):
                 w[d] -= lr * g * row[d]
-    return np.array(w, x.dtype), x.dtype.type(b), losses
+    return np.array(w, dtype), dtype.type(b), losses

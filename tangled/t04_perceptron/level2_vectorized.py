@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:5bc5d666fbefa6b5
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:398823d210fa7d1b
 """The perceptron and the logistic unit, level 2: vectors and matrices."""
 
 import numpy as np
@@ -21,7 +21,7 @@ def perceptron_fit(x, y, epochs=100):
     b : scalar of that dtype
     mistakes : list of int, one an epoch; the last is 0 if the samples are separated
     """
-    x, y = check.signed(x, y, epochs)
+    x, y, dtype = check.signed(x, y, epochs)
     w, b = np.zeros(x.shape[1], x.dtype), x.dtype.type(0)       # (D,), ()
     mistakes = []
     for _ in range(epochs):
@@ -34,7 +34,7 @@ def perceptron_fit(x, y, epochs=100):
         mistakes.append(wrong)
         if wrong == 0:
             break
-    return w, b, mistakes
+    return w.astype(dtype, copy=False), dtype.type(b), mistakes
 
 
 def perceptron_predict(x, w, b):
@@ -65,8 +65,9 @@ def sigmoid(z):
     -------
     ndarray of the same shape: 1 / (1 + exp(-z)), computed without overflow
     """
-    z = check.floats("z", z)
-    return np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z)))  # eq. 4.10
+    dtype, z = check.floats("z", z).dtype, check.wide(np.asarray(z))
+    out = np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z)))   # eq. 4.10
+    return out.astype(dtype, copy=False)[()]
 
 
 def bce_with_logits(z, y):
@@ -82,17 +83,18 @@ def bce_with_logits(z, y):
     loss : scalar in the dtype of z
     cache : (z, y)
     """
-    z, y = check.logits(z, y)
+    cache = check.logits(z, y)
+    z, y = map(check.wide, cache)
     losses = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))      # eq. 4.14
-    return losses.mean(), (z, y)
+    return cache[0].dtype.type(losses.mean(dtype=np.float64)), cache
 
 
 def bce_with_logits_backward(dloss, cache):
     """Gradient dz of the mean loss, in the shape and dtype of z, for a number dloss."""
-    z, y = cache
+    z, y = map(check.wide, cache)
     dloss = check.scalar("dloss", dloss)
     dz = (sigmoid(z) - y) * (dloss / z.size)                    # eq. 4.17
-    return dz
+    return dz.astype(cache[0].dtype, copy=False)[()]
 
 
 def logistic_fit(x, y, lr, epochs):
@@ -111,7 +113,7 @@ def logistic_fit(x, y, lr, epochs):
     b : scalar of that dtype
     losses : list of float, the loss before each step
     """
-    x, y = check.labelled(x, y, lr, epochs)
+    x, y, dtype = check.labelled(x, y, lr, epochs)
     w, b, losses = np.zeros(x.shape[1], x.dtype), x.dtype.type(0), []
     for _ in range(epochs):
         loss, cache = bce_with_logits(x @ w + b, y)             # logits (N,)
@@ -119,4 +121,4 @@ def logistic_fit(x, y, lr, epochs):
         w -= float(lr) * (dz @ x)                               # eq. 4.18, (D,)
         b -= x.dtype.type(lr) * dz.sum()
         losses.append(float(loss))
-    return w, b, losses
+    return w.astype(dtype, copy=False), dtype.type(b), losses

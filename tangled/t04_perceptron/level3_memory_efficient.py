@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:5795682d0a736992
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:cffd56cdfcecb005
 """The perceptron and the logistic unit, level 3: jumps, blocks, given buffers."""
 
 import numpy as np
@@ -14,7 +14,7 @@ SAMPLES, LOGITS = 256, 16384                                # a block; 64 kB of 
 
 def perceptron_fit(x, y, epochs=100):
     """x (N, D), y (N,) of -1 and +1: w (D,), b, mistakes, as level 2."""
-    x, y = check.signed(x, y, epochs)
+    x, y, dtype = check.signed(x, y, epochs)
     points = np.empty((len(x), x.shape[1] + 1), x.dtype)        # y (x, 1)
     np.multiply(x, y[:, None], out=points[:, :-1])
     points[:, -1] = y
@@ -22,7 +22,7 @@ def perceptron_fit(x, y, epochs=100):
     mistakes = []
     while len(mistakes) < epochs and (not mistakes or mistakes[-1]):
         mistakes.append(_pass(points, v))
-    return v[:-1].copy(), v[-1], mistakes
+    return v[:-1].astype(dtype), dtype.type(v[-1]), mistakes
 
 
 def _pass(points, v):
@@ -44,9 +44,13 @@ def _pass(points, v):
 def bce_with_logits(z, y, out=None):
     """Mean loss; the cache is the gradient, written to `out` (shape of z) if given."""
     z, y = check.logits(z, y)
-    dz = check.room(out, z)
-    scratch = np.zeros((2, min(z.size, LOGITS)), z.dtype)
-    total = _loss_and_gradient(z.reshape(-1), y.reshape(-1), dz.reshape(-1), scratch)
+    dz = check.room(out, z, y)
+    g = check.wide(dz)                                          # dz itself, but for float16
+    scratch = np.zeros((2, min(z.size, LOGITS)), g.dtype)
+    flat = (check.wide(array).reshape(-1) for array in (z, y, g))
+    total = _loss_and_gradient(*flat, scratch)
+    if g is not dz:
+        dz[...] = g
     return z.dtype.type(total / z.size), dz
 
 
@@ -59,7 +63,8 @@ def _loss_and_gradient(z, y, dz, scratch):
         np.maximum(a, zero, out=g)                               # eq. 4.14
         np.multiply(a, t, out=s)
         g -= s
-        total += float(g.sum())                                 # max(z, 0) - z y
+        part = float(g.sum())                                   # max(z, 0) - z y
+        total += part if part < np.inf else float(g.sum(dtype=np.float64))
         np.abs(a, out=s)
         np.negative(s, out=s)
         np.exp(s, out=s)                                        # exp(-|z|)
@@ -73,15 +78,17 @@ def _loss_and_gradient(z, y, dz, scratch):
     return total
 
 
-def bce_with_logits_backward(dloss, cache):
-    """dz, in the shape of z; for dloss = 1 the cached array itself."""
+def bce_with_logits_backward(dloss, cache, out=None):
+    """dz, in the shape of z; into `out` if given, which may be the cache: then it is used up."""
     dloss = check.scalar("dloss", dloss)
-    return cache if dloss == 1 else cache * dloss
+    if out is cache and dloss == 1:
+        return cache
+    return np.multiply(cache, cache.dtype.type(dloss), out=out)[()]
 
 
 def logistic_fit(x, y, lr, epochs):
     """x (N, D), y (N,) from 0 to 1: w (D,), b, losses; all arrays made beforehand."""
-    x, y = check.labelled(x, y, lr, epochs)
+    x, y, dtype = check.labelled(x, y, lr, epochs)
     z, dz = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
     scratch = np.zeros((2, min(len(x), LOGITS)), x.dtype)
     w, dw = np.zeros((2, x.shape[1]), x.dtype)
@@ -94,4 +101,4 @@ def logistic_fit(x, y, lr, epochs):
         dw *= lr
         w -= dw                                                 # eq. 4.18
         b -= x.dtype.type(lr) * dz.sum()
-    return w, b, losses
+    return w.astype(dtype, copy=False), dtype.type(b), losses

@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:0ff31177c28d71ed
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:3c4cbecba92a5c41
 """The perceptron and the logistic unit, level 4: PyTorch. NumPy arrays in and out."""
 
 import numpy as np
@@ -15,7 +15,7 @@ def _tensor(x):
 
 def perceptron_fit(x, y, epochs=100):
     """x (N, D), y (N,) of -1 and +1: w (D,), b, mistakes."""
-    x, y = check.signed(x, y, epochs)
+    x, y, dtype = check.signed(x, y, epochs)
     points = _tensor(np.concatenate([x, np.ones((len(x), 1), x.dtype)], 1) * y[:, None])
     v, mistakes = torch.zeros(points.shape[1], dtype=points.dtype), []
     for _ in range(epochs):
@@ -26,7 +26,7 @@ def perceptron_fit(x, y, epochs=100):
                 mistakes[-1] += 1
         if mistakes[-1] == 0:
             break
-    return v[:-1].numpy(), v[-1].numpy()[()], mistakes
+    return v[:-1].numpy().astype(dtype), dtype.type(v[-1].item()), mistakes
 
 
 def perceptron_predict(x, w, b):
@@ -38,7 +38,7 @@ def perceptron_predict(x, w, b):
 
 def sigmoid(z):
     """Any shape."""
-    return torch.sigmoid(_tensor(check.floats("z", z))).numpy()
+    return torch.sigmoid(_tensor(check.floats("z", z))).numpy()[()]
 
 
 def bce_with_logits(z, y):
@@ -53,12 +53,13 @@ def bce_with_logits_backward(dloss, cache):
     """dz, in the shape of z, by autograd."""
     z, loss = cache
     upstream = torch.tensor(check.scalar("dloss", dloss), dtype=loss.dtype)
-    return torch.autograd.grad(loss, z, upstream, retain_graph=True)[0].numpy()
+    return torch.autograd.grad(loss, z, upstream, retain_graph=True)[0].numpy()[()]
 
 
 def logistic_fit(x, y, lr, epochs):
     """x (N, D), y (N,) from 0 to 1: w (D,), b, losses."""
-    x, y = map(_tensor, check.labelled(x, y, lr, epochs))
+    x, y, dtype = check.labelled(x, y, lr, epochs)
+    x, y = _tensor(x), _tensor(y)
     unit = torch.nn.Linear(x.shape[1], 1, dtype=x.dtype)
     for parameter in unit.parameters():
         torch.nn.init.zeros_(parameter)
@@ -69,7 +70,8 @@ def logistic_fit(x, y, lr, epochs):
         loss.backward()
         descent.step()
         losses.append(loss.item())
-    return unit.weight.detach().numpy()[0], unit.bias.detach().numpy()[0], losses
+    w, b = unit.weight.detach().numpy()[0], unit.bias.detach().numpy()[0]
+    return w.astype(dtype), dtype.type(b), losses
 
 
 def golden_cases(rng):

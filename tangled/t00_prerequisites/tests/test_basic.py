@@ -1,4 +1,4 @@
-# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:1855afd7a557fb1d
+# Tangled from chapters/00-prerequisites.qmd; edit the chapter, then run make tangle. sha256:a2eee663563ccf33
 """Shapes, values and gradients of the five challenges."""
 
 import numpy as np
@@ -15,19 +15,21 @@ def test_matmul_shape(level, n, k, m):
 
 
 @pytest.mark.value
-def test_matmul_golden(level, golden):
-    """Three different lengths: a sum over the wrong axis has the wrong shape or value."""
-    case = golden("matmul")
-    assert_close(level.matmul(**case.inputs), case.outputs["out"], what="matmul")
+@pytest.mark.parametrize("name", ["matmul", "matmul_square"])
+def test_matmul_golden(level, golden, name):
+    """Three lengths, of which a wrong sum changes the shape; and one, where only values tell."""
+    case = golden(name)
+    assert_close(level.matmul(**case.inputs), case.outputs["out"], what="matmul", dtype=np.float64)
 
 
 @pytest.mark.value
-def test_matmul_keeps_float32(level):
-    """float32 in, float32 out, also for transposed operands: nothing may double the memory."""
+def test_matmul_keeps_the_type(level):
+    """float32 and integers come back as they went in, also from transposed operands."""
     a = rng(1).standard_normal((3, 4)).astype(np.float32)
-    got = level.matmul(a, a.T)
-    assert got.dtype == np.float32
-    assert_close(got, a @ a.T, what="matmul")
+    assert level.matmul([[2**60 + 1]], [[1]]).tolist() == [[2**60 + 1]]      # no float64
+    for x in (a, (9 * a).astype(np.int32)):
+        assert_close(level.matmul(x, x.T), x @ x.T, what="matmul", dtype=x.dtype)
+    assert_close(level.matmul([[1, 2]], [[3.0], [4.0]]), np.array([[11.0]]), what="matmul of lists")
 
 
 PAIRS = [((3,), (4, 3)), ((4, 1), (3,)), ((2, 1, 5), (7, 1)), ((), (2, 3)), ((1,), (0,)), ((), ()),
@@ -48,7 +50,7 @@ def test_sine_of_square_golden(level, golden):
     """Forward values against PyTorch."""
     case = golden("sine_of_square")
     out, _ = level.sine_of_square(case.inputs["x"])
-    assert_close(out, case.outputs["out"], what="sine_of_square")
+    assert_close(out, case.outputs["out"], what="sine_of_square", dtype=np.float64)
 
 
 @pytest.mark.gradient
@@ -56,8 +58,10 @@ def test_sine_of_square_backward_golden(level, golden):
     """The gradient under a random upstream, against PyTorch's."""
     case = golden("sine_of_square")
     _, cache = level.sine_of_square(case.inputs["x"])
-    dx = level.sine_of_square_backward(case.upstream["out"], cache)
-    assert_close(dx, case.grads["x"], what="dx")
+    level.sine_of_square(case.inputs["x"] + 1.0)                 # another call between the two
+    for times in (1.0, -2.0):
+        dx = level.sine_of_square_backward(times * case.upstream["out"], cache)
+        assert_close(dx, times * case.grads["x"], what="dx", dtype=np.float64)
 
 
 @pytest.mark.gradient
@@ -72,10 +76,20 @@ def test_sine_of_square_keeps_float32(level):
     """float32 forward and backward, for an x that is a transposed view."""
     x = rng(3).uniform(-2, 2, (3, 4)).astype(np.float32).T
     out, cache = level.sine_of_square(x)
-    dx = level.sine_of_square_backward(np.ones_like(x), cache)
-    assert out.dtype == dx.dtype == np.float32
-    assert_close(out, np.sin(x * x), what="sine_of_square")
-    assert_close(dx, np.cos(x * x) * 2 * x, what="dx")
+    assert_close(out, np.sin(x * x), what="sine_of_square", dtype=np.float32)
+    for dout in (np.full(x.shape, 1.5, np.float32), np.full(x.shape, 1.5)):
+        dx = level.sine_of_square_backward(dout, cache)
+        assert_close(dx, 1.5 * np.cos(x * x) * 2 * x, what="dx", dtype=np.float32)
+
+
+@pytest.mark.gradient
+def test_sine_of_a_number(level):
+    """A number without an axis gives a NumPy scalar, as np.sin does, forwards and backwards."""
+    out, cache = level.sine_of_square(np.float32(1.5))
+    dx = level.sine_of_square_backward(np.float32(1.0), cache)
+    for got, expected in ((out, np.sin(2.25)), (dx, 3 * np.cos(2.25))):
+        assert isinstance(got, np.float32), f"a {type(got).__name__}, expected np.float32"
+        assert_close(got, np.float32(expected))
 
 
 EXPRESSIONS = ["x.T", "x[1:3, ::2]", "x[0]", "x[[0, 2]]", "x[x > 0]", "x.reshape(6, 4)",
@@ -104,10 +118,12 @@ def test_torch_views_differ_in_flatten(level):
 
 
 @pytest.mark.value
-def test_softmax_golden(level, golden):
-    """Values on a stack of rows, against PyTorch: the sum is over the last axis, not over all."""
-    case = golden("softmax")
-    assert_close(level.softmax(**case.inputs), case.outputs["out"], what="softmax")
+@pytest.mark.parametrize("name", ["softmax", "softmax_square"])
+def test_softmax_golden(level, golden, name):
+    """Stacks of rows against PyTorch, on a cube as well, where the sum over another axis fits."""
+    case = golden(name)
+    got = level.softmax(**case.inputs)
+    assert_close(got, case.outputs["out"], what="softmax", dtype=np.float64)
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:d8e8197dd5c53708
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:8566ea53f9f6d9f0
 """Shapes, values and adjoints of the tensor operations."""
 
 import itertools
@@ -9,11 +9,11 @@ import pytest
 from tangled.testing import assert_close, check_gradients, rng
 
 GOLDEN = {"matmul": ["matmul", "matmul_batched"], "sliding_windows": ["windows"],
-          "softmax": [f"softmax_{axis}" for axis in (0, 1, -1)],
-          "logsumexp": [f"logsumexp_{axis}" for axis in (0, 1, -1)],
+          **{f: [f"{f}{name}_{axis}" for name in ("", "_square") for axis in range(-3, 3)]
+             for f in ("softmax", "logsumexp")},
           "einsum2": [f"einsum_{fate}" for fate in (
               "matrix", "batch", "attention", "outer", "diagonal", "lonely", "full", "two_inner",
-              "hadamard", "diagonals")]}
+              "hadamard", "diagonals", "batch_order", "names", "capitals", "scattered", "unsorted")]}
 
 
 @pytest.mark.value
@@ -21,7 +21,8 @@ GOLDEN = {"matmul": ["matmul", "matmul_batched"], "sliding_windows": ["windows"]
 def test_golden(level, golden, function, name):
     """PyTorch's values: stacks that broadcast, each axis, each fate of a letter, a step of 3."""
     case = golden(name)
-    assert_close(getattr(level, function)(**case.inputs), case.outputs["out"], what=function)
+    got = getattr(level, function)(**case.inputs)
+    assert_close(got, case.outputs["out"], what=function, dtype=np.float64)
 
 
 @pytest.mark.shape
@@ -133,10 +134,13 @@ def test_unbroadcast_is_the_adjoint(level, small, large):
 def test_unbroadcast_of_any_gradient(level, shape, axes):
     """float32 stays float32; integers and gradients in F order have the same sums."""
     cube = rng(4).integers(-9, 9, (3, 4, 5))
-    for grad in (cube.astype(np.float32), cube, np.asfortranarray(cube * 1.0)):
+    for grad in (cube.astype(np.float32), cube.astype(np.int32), np.asfortranarray(cube * 1.0),
+                 cube[::-1, ::-1].astype(np.float16), cube.astype(np.float32).swapaxes(0, 1)):
+        grad = grad if grad.shape == cube.shape else grad.swapaxes(0, 1)
         got = level.unbroadcast(grad, shape)
-        assert got.dtype == grad.dtype
-        assert_close(got, grad.sum(axis=axes).reshape(shape), what="unbroadcast")
+        expected = grad.astype(float).sum(axis=axes).reshape(shape).astype(grad.dtype)
+        assert isinstance(got, np.ndarray), f"a {type(got).__name__}, expected an array"
+        assert_close(got, expected, what="unbroadcast", dtype=grad.dtype)
 
 
 @pytest.mark.gradient
@@ -165,12 +169,17 @@ def test_softmax_is_the_gradient_of_logsumexp(level):
 
 @pytest.mark.value
 def test_products_keep_float32(level):
-    """float32 in, float32 out, also for transposed operands and one-row matrices."""
+    """float32 in, float32 out, also for transposed operands and one-row matrices; integers too."""
     a = rng(6).standard_normal((4, 3)).astype(np.float32)
-    for got in (level.matmul(a.T, a), level.einsum2("ki,kj->ij", a, a)):
-        assert got.dtype == np.float32
-        assert_close(got, a.T @ a, what="product")
+    for x in (a, (8 * a).astype(np.int32)):
+        for got in (level.matmul(x.T, x), level.einsum2("ki,kj->ij", x, x)):
+            assert_close(got, x.T @ x, what="product", dtype=x.dtype)
+        got = level.einsum2("kij,k->i", x[..., None], x[:, 0])
+        assert_close(got, x.T @ x[:, 0], what="einsum2", dtype=x.dtype)
     assert_close(level.matmul(a[:1], a.T[:, 1:2]), a[:1] @ a.T[:, 1:2], what="matmul")
+    big = 2**60 + 1                                              # no float64
+    assert level.matmul([[big]], [[1]]).tolist() == [[big]]
+    assert level.einsum2("ij,j->i", [[big, 1]], [1, 1]).tolist() == [big + 1]
 
 
 @pytest.mark.value
@@ -202,23 +211,48 @@ def test_exponentials_defaults(level):
     """Without `axis` both reduce over the last; float32 stays, and strided input is as good."""
     x = rng(9).standard_normal((2, 3, 8)).astype(np.float32)[..., ::2]
     soft, total = level.softmax(x), level.logsumexp(x)
-    assert soft.dtype == total.dtype == np.float32
     e = np.exp(x.astype(float))
-    assert_close(soft, e / e.sum(-1, keepdims=True), what="softmax")
-    assert_close(total, np.log(e.sum(-1)), what="logsumexp")
+    assert_close(soft, e / e.sum(-1, keepdims=True), what="softmax", dtype=np.float32)
+    assert_close(total, np.log(e.sum(-1)), what="logsumexp", dtype=np.float32)
     assert_close(level.softmax(x[0, 0]), soft[0, 0], what="softmax of a vector")
     assert_close(level.logsumexp(x[0, 0]), total[0, 0], what="logsumexp of a vector")
+
+
+@pytest.mark.value
+def test_no_axis_is_a_number(level):
+    """Where no axis is left the result is a NumPy scalar, as of np.sum and np.einsum."""
+    x = rng(9).standard_normal(5).astype(np.float32)
+    expected = np.log(np.exp(x.astype(float)).sum()), x @ x
+    for got, right in zip((level.logsumexp(x), level.einsum2("i,i->", x, x)), expected):
+        assert isinstance(got, np.float32), f"a {type(got).__name__}, expected np.float32"
+        assert_close(got, np.float32(right))
+
+
+@pytest.mark.value
+@pytest.mark.levels(3)
+def test_softmax_with_rows_apart(level):
+    """Rows that one shift for the block would lose, in the same block as ordinary ones."""
+    x = rng(4).standard_normal((300, 7)).astype(np.float32)
+    x[::3] -= np.linspace(0, 500, 100, dtype=np.float32)[:, None]
+    x[200, 2], x[202] = np.nan, -np.inf
+    wide = rng(5).standard_normal((3, 140_000)).astype(np.float32)
+    for part in (x, x[:45], x[20:40], x[::2, ::-1], x.T[:, ::5].T, wide):
+        with np.errstate(invalid="ignore"):
+            e = np.exp(part.astype(float) - part.max(-1, keepdims=True))
+            expected = e / e.sum(-1, keepdims=True)
+        assert_close(level.softmax(part), expected, tol=5e-7, what="softmax", dtype=np.float32)
 
 
 @pytest.mark.value
 def test_one_hot(level):
     """A 1 at each label, for labels with none, one and two axes; float32."""
     y = np.array([[0, 2], [1, 3]])
-    for labels in (y, y[0], y[1, 1], y.T[:1]):
-        got = level.one_hot(labels, 4)
-        assert got.dtype == np.float32
-        assert_close(got, np.eye(4)[labels], what="one_hot")
+    cube = rng(3).integers(0, 5, (2, 3, 4)).astype(np.uint8)
+    for labels in (y, y[0], y[1, 1], y.T[:1], cube, cube.T, y.astype(np.int16)):
+        got = level.one_hot(labels, 6)
+        assert_close(got, np.eye(6)[labels], what="one_hot", dtype=np.float32)
     assert y.tolist() == [[0, 2], [1, 3]], "the labels were changed in place"
+    assert level.one_hot(np.arange(300, dtype=np.uint16), 301).argmax(-1).tolist() == list(range(300))
 
 
 @pytest.mark.value

@@ -1,18 +1,92 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:92099ddd107e0d62
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:70cc4f5166b9f336
 """Empty axes, infinities, extreme values, and arguments that make no sense."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import (
+    assert_close,
+    assert_dtypes,
+    assert_layouts,
+    assert_repeatable,
+    expect_value_error,
+    rng,
+)
 
 pytestmark = pytest.mark.edge
+
+
+def arrays(*shapes, scale=3.0):
+    """Normal numbers (float64) of the given shapes: a list of ndarray."""
+    return [scale * rng(len(shape) + 7).standard_normal(shape) for shape in shapes]
+
+
+FLOATS = {
+    "matmul": arrays((2, 1, 3, 4), (5, 4, 6)),
+    "einsum2": ["hbik,bkhj->bihj", *arrays((2, 3, 4, 5), (3, 5, 2, 6))],
+    "softmax": [*arrays((4, 5, 3)), -2],
+    "logsumexp": [*arrays((4, 5, 3)), 1],
+    "unbroadcast": [*arrays((2, 3, 4, 5)), (3, 1, 5)],
+}
+VIEWS = {"broadcast_to": [*arrays((3, 1, 4)), (2, 3, 5, 4)], "sliding_windows": [*arrays((3, 11)), 4, 2]}
+
+
+@pytest.mark.parametrize("function", [*FLOATS, *VIEWS])
+@pytest.mark.levels(1, 2, 3)
+def test_layouts(level, level_number, function):
+    """Any order, stride, offset and overlap of the inputs gives the same; inputs stay as they are."""
+    inputs = {**FLOATS, **VIEWS}[function]
+    assert_layouts(getattr(level, function), inputs, views=function in VIEWS)
+    assert_repeatable(getattr(level, function), inputs, views=function in VIEWS)
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_layouts_of_labels(level):
+    """Labels too, in any order and type."""
+    y = rng(3).integers(0, 6, (2, 3, 4))
+    assert_layouts(level.one_hot, (y, 6))
+    assert_repeatable(level.one_hot, (y.astype(np.uint8), 6))
+
+
+LARGE = 65504.0
+EXTREMES = {
+    "softmax": [(np.full((2, 70), LARGE), -1), (np.array([[LARGE, -LARGE], [0.0, -LARGE]]), 0),
+                (np.zeros((5000, 2)), 0)],
+    "logsumexp": [(np.full((2, 70), LARGE), -1), (np.array([[60000.0, -LARGE], [0.0, -LARGE]]), 0),
+                  (np.zeros((5000, 2)), 0)],
+    "matmul": [(np.full((2, 3000), 0.5), np.full((3000, 2), 1.0))],
+    "einsum2": [("ik,k->i", np.full((2, 3000), 0.5), np.full(3000, 1.0)),
+                ("ki,j->ij", np.full((3000, 2), 1.0), np.full(3, 0.5))],
+    "unbroadcast": [(np.ones((3000, 2)), (2,)), (np.ones((2, 3000)), (2, 1))],
+}
+
+
+@pytest.mark.parametrize("function", FLOATS)
+@pytest.mark.levels(1, 2, 3)
+def test_dtypes(level, function):
+    """float16, float32 and float64 come back as they went in, and right, in long sums as well."""
+    refuse = (np.int64, np.bool_) if function in ("softmax", "logsumexp") else ()
+    assert_dtypes(getattr(level, function), FLOATS[function], scales=(1.0, 1e-3),
+                  extremes=EXTREMES[function], refuses=refuse)
+
+
+def test_softmax_refuses(level):
+    """Integers, as PyTorch does; a number without an axis; an axis that is not there."""
+    for function in (level.softmax, level.logsumexp):
+        expect_value_error("x", function, [1, 2, 3])
+        expect_value_error("x", function, np.array([True, False]))
+        expect_value_error("x", function, np.array(1.0))
+        for axis in (2, -3, 1.0, None):
+            expect_value_error("axis", function, np.ones((2, 3)), axis)
 
 
 def test_shapes_refuse(level):
     """Negative lengths, an unknown order, lengths that differ, too few axes, a length to shrink."""
     expect_value_error("shape", level.contiguous_strides, (2, -1))
     expect_value_error("order", level.contiguous_strides, (2, 3), 8, "K")
+    expect_value_error("itemsize", level.contiguous_strides, (2, 3), 0)
+    expect_value_error("shape", level.contiguous_strides, (2.0, 3))
+    expect_value_error("shapes", level.broadcast_shapes, (2, -1), (1,))
     for shapes in [((2, 3), (2, 4)), ((0,), (3,)), ((3,), (1,), (2,)), ((2, 1), (3, 1))]:
         expect_value_error("shapes", level.broadcast_shapes, *shapes)
     for small, large in [((2, 3), (3,)), ((3,), (3, 2)), ((3,), (1,)), ((1, 3), (3,)), ((2, 1), (3, 1))]:
@@ -27,7 +101,8 @@ def test_unbroadcast_refuses(level, large, small):
 
 
 @pytest.mark.parametrize("window, step, argument", [(6, 1, "window"), (0, 1, "window"),
-                                                    (2, 0, "step"), (2, -1, "step")])
+                                                    (2, 0, "step"), (2, -1, "step"),
+                                                    (2.0, 1, "window"), (2, 1.5, "step")])
 def test_windows_refuse(level, window, step, argument):
     """Longer than the axis, empty, standing still; and an array without an axis."""
     expect_value_error(argument, level.sliding_windows, np.ones((2, 5)), window, step)
@@ -57,6 +132,8 @@ def test_one_hot_refuses(level):
     expect_value_error("y", level.one_hot, np.array([0, -1]), 3)
     expect_value_error("y", level.one_hot, np.array([0, 3]), 3)
     expect_value_error("y", level.one_hot, np.array([0.0, 1.0]), 3)
+    expect_value_error("y", level.one_hot, np.array([True, False]), 3)
+    expect_value_error("k", level.one_hot, np.array([], int), -1)
 
 
 def test_empty_arrays(level):

@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:805e4aa7abbf8f94
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:85bfea6cd4cd7805
 """Chapter 04: shapes, values and gradients."""
 
 import math
@@ -117,12 +117,16 @@ def test_bce_golden(level, golden, name):
 @pytest.mark.gradient
 @pytest.mark.parametrize("name", BCE)
 def test_bce_gradient_golden(level, golden, name):
-    """dz of a loss that is weighted from above, and the same when asked again."""
+    """dz of a loss that is weighted from above; asked again, and for another weight, and changed."""
     case = golden(name)
-    _, cache = level.bce_with_logits(**case.inputs)
-    for _ in range(2):
-        dz = level.bce_with_logits_backward(case.upstream["loss"], cache)
-        assert_close(dz, case.grads["z"], what="dz")
+    z, y = case.inputs["z"], case.inputs["y"]
+    _, cache = level.bce_with_logits(z, y)
+    level.bce_with_logits(z[::-1] + 1, 1 - y)                    # another call between the two
+    one = 1 / case.upstream["loss"]                              # the gradient as it is cached
+    for times in (1.0, one, one, -0.5 * one, 1.0):
+        dz = level.bce_with_logits_backward(times * case.upstream["loss"], cache)
+        assert_close(dz, times * case.grads["z"], what="dz", dtype=np.float64)
+        dz *= 7                                                  # the caller's own array
 
 
 @pytest.mark.value
@@ -170,6 +174,7 @@ def test_shapes_and_dtypes(level, dtype):
     w, b, losses = level.logistic_fit(x, y > 0, 0.1, 4)
     assert (w.shape, w.dtype, np.shape(b), b.dtype) == ((3,), dtype, (), dtype)
     assert len(losses) == 4 and all(type(loss) is float for loss in losses)
+    assert type(b) is dtype and type(level.sigmoid(x[0, 0])) is dtype
     loss, cache = level.bce_with_logits(x, np.ones((9, 3), int))
     dz = level.bce_with_logits_backward(np.float64(2.0), cache)
     assert np.shape(loss) == () and loss.dtype == dtype and (dz.shape, dz.dtype) == (x.shape, dtype)

@@ -1,14 +1,76 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:5d4940cea1a35d5c
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:fff4ce3870c8a67c
 """Chapter 04: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import (
+    assert_close,
+    assert_dtypes,
+    assert_layouts,
+    assert_repeatable,
+    expect_value_error,
+    rng,
+)
 
 pytestmark = pytest.mark.edge
 
 ones = np.ones
+WHOLE = rng(7).integers(-9, 10, (11, 3)).astype(float)          # no score of these is rounded
+SIGNS = np.where(WHOLE @ [2, -1, 3] > 1, 1.0, -1.0)
+CALLS = {
+    "perceptron_fit": (WHOLE, SIGNS, 7), "perceptron_predict": (WHOLE, WHOLE[0], -1.0),
+    "sigmoid": (rng(8).standard_normal((3, 4, 5)),),
+    "bce_with_logits": (rng(8).standard_normal((3, 4, 5)), rng(9).uniform(0.1, 0.9, (3, 4, 5))),
+    "logistic_fit": (WHOLE / 8, (SIGNS + 1) / 2, 0.4, 6),
+}
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("function", CALLS)
+def test_layouts_and_second_calls(level, function):
+    """Neither the order in memory nor an earlier call shows in a result; inputs stay as they are."""
+    back = level.bce_with_logits_backward if function == "bce_with_logits" else None
+    skip = ("zero stride", "zero stride, last axis", "overlapping") if "fit" in function else ()
+    assert_layouts(getattr(level, function), CALLS[function], back, leave_out=skip)
+    assert_repeatable(getattr(level, function), CALLS[function], back)
+
+
+TOP = 65504.0                                                   # the largest float16
+EXTREMES = {
+    "perceptron_fit": [(np.array([[TOP, 1.0], [-TOP, 2.0], [TOP, 3.0]]), np.array([1, -1, 1]))],
+    "perceptron_predict": [(np.array([[TOP, -TOP], [300.0, 400.0]]), np.array([300.0, 200.0]), 1.0)],
+    "sigmoid": [(np.array([TOP, -TOP, 12.0, -9.0]),)],
+    "bce_with_logits": [(np.full(300, TOP), np.zeros(300)), (np.array([-TOP, 9.0]), np.ones(2))],
+    "logistic_fit": [(np.array([[TOP], [-TOP]]), np.array([1, 0]), 1e-4, 3)],
+}
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("function", CALLS)
+def test_dtypes(level, function):
+    """float16 to float64 come back as they went in, and right: scores and sums beyond 65,504."""
+    back = level.bce_with_logits_backward if function == "bce_with_logits" else None
+    assert_dtypes(getattr(level, function), CALLS[function], scales=(1.0,), f_backward=back,
+                  extremes=EXTREMES[function], refuses=(np.int64,))
+
+
+@pytest.mark.levels(2, 3)
+def test_more_logits_than_a_block(level):
+    """The mean is over all logits, also where they are walked through in blocks."""
+    z, y = 3 * rng(3).standard_normal(40_000), np.arange(40_000) % 2
+    loss, cache = level.bce_with_logits(z, y)
+    assert_close(loss, np.mean(np.logaddexp(0, z) - z * y), tol=1e-12, what="loss")
+    dz = level.bce_with_logits_backward(3.0, cache)
+    assert_close(dz * len(z), 3 * (1 / (1 + np.exp(-z)) - y), tol=1e-12, what="N dz")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_sum_beyond_float32(level):
+    """Fifty mistakes of 1e38 have a mean in float32, though no sum."""
+    z = np.full(50, 1e38, np.float32)
+    assert_close(level.bce_with_logits(z, np.zeros(50))[0], np.float32(1e38), what="loss")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -130,5 +192,7 @@ def test_refuses_upstream_of_another_shape(level):
 def test_refuses_a_buffer_that_does_not_fit(level):
     """Level 3 reads z while it writes: not into z, nor into what is too small."""
     z = ones(6)
-    for out in (z, z[::-1], ones(5), ones(6, np.float32), ones(12)[::2]):
-        expect_value_error("out", level.bce_with_logits, z, ones(6), out=out)
+    y, fixed = ones(6), ones(6)
+    fixed.flags.writeable = False
+    for out in (z, z[::-1], y, fixed, ones(5), ones(6, np.float32), ones(12)[::2]):
+        expect_value_error("out", level.bce_with_logits, z, y, out=out)
