@@ -141,7 +141,7 @@ def no_exit():
 
 
 def limit_memory(size: int = MEMORY) -> None:
-    """Let this process take so many more bytes, and write no huge file, where the system can. Time is the parent's part."""
+    """Let this process take so many more bytes and write no huge file; its time is the parent's to limit."""
     try:
         import resource
         with open("/proc/self/statm") as file:
