@@ -92,10 +92,11 @@ def remember(root: Path, topic: int, **what) -> None:
     os.replace(temporary, path)
 
 
-def record(topic: int, passed: int, failed: int, root: Path | str = Path("."), exercises: bool = False) -> None:
+def record(topic: int, passed: int, failed: int, root: Path | str = Path("."), exercises: bool = False,
+           unmeasured: int = 0) -> None:
     """Keep the result of grading the learner's file of a topic, or of its exercises; `test` calls this."""
     now = datetime.datetime.now().isoformat(timespec="seconds")
-    result = {"passed": int(passed), "failed": int(failed), "when": now}
+    result = {"passed": int(passed), "failed": int(failed), "unmeasured": int(unmeasured), "when": now}
     remember(Path(root), topic, **({"exercises": result} if exercises else result))
 
 
@@ -252,7 +253,7 @@ def hint(argv: list[str], root: Path = Path(".")) -> int:
 # -- progress
 
 def is_done(entry: dict) -> bool:
-    return entry.get("passed", 0) > 0 and not entry.get("failed", 0)
+    return entry.get("passed", 0) > 0 and not entry.get("failed", 0) and not entry.get("unmeasured", 0)
 
 
 def bar(done: int, of: int, width: int = BAR) -> str:
@@ -285,7 +286,8 @@ def state(chapter: Chapter, entry: dict, root: Path) -> str:
     if is_done(entry):
         text = f"done, {passed} tests passed"
     elif passed or failed:
-        text = f"{passed} of {passed + failed} tests passed"
+        busy = entry.get("unmeasured", 0)
+        text = f"{passed} of {passed + failed + busy} tests passed" + (f", {busy} not measured" if busy else "")
     elif workspace_file(chapter, root).exists():
         text = "started"
     else:

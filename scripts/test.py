@@ -1,24 +1,20 @@
 """`make test [TOPIC=27] [IMPL=workspace] [LEVEL=2]`: tangles what is needed, then runs pytest and its report.
 
-pytest runs in a process of its own. Should it hang where Python cannot interrupt it, or be ended from
-within, the report is printed here, from the records that it had written so far.
+pytest runs in a process of its own. What it says about a learner's file is decided here, from the records that it
+signed: see `grading/parent.py`. Should it hang where Python cannot interrupt it, or be ended from within, the report
+is printed here as well.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 from scripts.errors import Problem
+from scripts.grading import parent
 
 ROOT = Path(__file__).resolve().parent.parent
-GRACE = 8.0                                   # seconds beyond a test's limit until its process is ended
+GRACE = parent.GRACE
 FAILED = 1
 
 
@@ -38,10 +34,10 @@ def main(argv: list[str]) -> int:
     paths = [f"tangled/{package}"] if package else []
     extra = ["--impl", options.impl] + (["--level", str(options.level)] if options.level else [])
     extra += ["--exercises"] * options.exercises
-    status, records = run_pytest(paths + extra + rest)
+    found = run_pytest(paths + extra + rest, graded=options.impl != "levels" or options.exercises)
     if options.impl == "workspace" and not rest:
-        keep_score(topic, records, options.exercises)
-    return status
+        keep_score(topic, found, options.exercises)
+    return found.status
 
 
 def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -108,71 +104,14 @@ def say_missing(package: str, topic: int, exercises: bool = False) -> None:
         raise Problem(file, 0, f"is not there; run: make start TOPIC={topic}{more}")
 
 
-def run_pytest(arguments: list[str]) -> tuple[int, list[dict]]:
-    """Exit status and records of a run of pytest."""
-    with tempfile.TemporaryDirectory(prefix="book-test-") as folder:
-        results = Path(folder) / "results.jsonl"
-        command = [sys.executable, "-m", "pytest", "--results", str(results), *arguments]
-        child = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"})
-        try:
-            ended = watch(child, results)
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
-        log = read(results)
-    records = [entry["test"] for entry in log if "test" in entry]
-    if any("end" in entry for entry in log) and not ended:
-        return child.returncode, records
-    if not log and not ended:
-        return child.returncode or FAILED, records             # pytest refused its arguments, and said so
-    records.append(unfinished(log, child.returncode, ended))
-    show(records, arguments)
-    return FAILED, records
-
-
-def watch(child, results: Path) -> bool:
-    """Wait for pytest. True if a test went so far beyond its limit that the process had to be ended."""
-    while True:
-        try:
-            child.wait(timeout=0.5)
-            return False
-        except subprocess.TimeoutExpired:
-            last = (read(results) or [{}])[-1]
-        limit = last.get("limit", 0)
-        if "start" in last and limit > 0 and time.time() - last["time"] > limit + GRACE:
-            child.kill()
-            child.wait()
-            return True
-
-
-def read(results: Path) -> list[dict]:
-    """The results so far; a line that is being written is left out."""
-    if not results.is_file():
-        return []
-    lines = results.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
-
-
-def unfinished(log: list[dict], status: int | None, hung: bool) -> dict:
-    """A record of the test in which the process ended."""
-    started = next((entry for entry in reversed(log) if "start" in entry), {"start": "", "limit": 0})
-    if hung:
-        text = (f"took longer than its time limit ({started['limit']:g} s) in a place where Python cannot be "
-                "interrupted; the run was ended here")
-    elif status is not None and status < 0:
-        text = f"the process was ended by signal {-status} (out of memory?); the run ends here"
-    else:
-        text = f"the process was ended from within (exit status {status}); the run ends here"
-    nodeid = started["start"]
-    name, _, params = nodeid.rpartition("::")[2].partition("[")
-    parts = nodeid.split("/")
-    words = params.rstrip("]").split("-")
-    level = next((word for word in words if word == "workspace" or word.startswith("level")), None)
-    package = parts[1] if parts[0] == "tangled" and len(parts) > 2 else None
-    return {"id": nodeid, "package": package, "level": level, "category": "other", "outcome": "failed",
-            "why": "", "name": name, "doc": "", "kind": "ended", "lines": [text], "code": "",
-            "test": nodeid.partition("::")[0], "printed": [], "pitfalls": []}
+def run_pytest(arguments: list[str], graded: bool = False) -> parent.Run:
+    """Status and records of a run of pytest; its report is printed here where it could not print its own."""
+    found = parent.run(arguments, ROOT, graded, GRACE)
+    if not found.complete:
+        show(found.records, arguments)
+    for line in found.said:
+        print(f"FAILED  {line}")
+    return found
 
 
 def show(records: list[dict], arguments: list[str]) -> None:
@@ -187,8 +126,10 @@ def show(records: list[dict], arguments: list[str]) -> None:
     print(f"\n{failed} failed, {passed} passed; the run did not reach its end")
 
 
-def keep_score(topic: int, records: list[dict], exercises: bool = False) -> None:
-    """Remember what the learner's file reached, for `make progress`."""
+def keep_score(topic: int, found: parent.Run, exercises: bool = False) -> None:
+    """Remember what the learner's file reached, for `make progress`: what did not pass has failed."""
     from scripts.learn import record
-    failed = sum(r["outcome"] == "failed" for r in records)
-    record(topic, sum(r["outcome"] == "passed" for r in records), failed, ROOT, exercises)
+    passed, unmeasured = found.count("passed"), found.count("unmeasured")
+    tests = max(len(found.collected), len(found.records)) - found.count("skipped")
+    failed = max(tests - passed - unmeasured, int(bool(found.status)))
+    record(topic, passed, failed, ROOT, exercises, unmeasured)

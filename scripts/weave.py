@@ -19,8 +19,8 @@ from scripts.execute import inline, units
 from scripts.reading.chapters import Book, Chapter
 from scripts.reading.prose import classify, replace_inline_cells, spans
 from scripts.weaving.identifiers import PAGE, Identifiers, link_paragraph
-from scripts.weaving.subjects import MARK, Subjects
 from scripts.weaving.subjects import PAGE as SUBJECTS
+from scripts.weaving.subjects import Subjects, unmarked
 from scripts.weaving.woven_apart import (
     ANSWER,
     HINT,
@@ -37,7 +37,16 @@ from scripts.weaving.woven_apart import (
 )
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
-from scripts.weaving.woven_front import contents, facts, front_matter, invitation, is_unnumbered, link_to, project
+from scripts.weaving.woven_front import (
+    contents,
+    facts,
+    front_matter,
+    invitation,
+    is_unnumbered,
+    link_to,
+    marks,
+    project,
+)
 from scripts.weaving.woven_pitfalls import weave_pitfall
 
 UNNUMBERED = re.compile(r"(?<![\w@\[])@(sec-[\w-]*\w)")
@@ -123,7 +132,7 @@ class ChapterWeaver:
         if n == self.chapter._title[2]:
             rows += [(row, 1) for row in facts(self.chapter, self.book)]
         if self.kinds[n - 1] == "heading":
-            rows += [(row, n) for row in invitation(self.chapter, text)]
+            rows += [(row, n) for row in [*invitation(self.chapter, text), *marks(self.chapter, text)]]
         if CONTENTS.match(text) and self.kinds[n - 1] == "div":
             rows += [(row, n) for row in contents(self.book, self.chapter)]
         return rows + [(row, n) for row in self.notes.get(n, [])]
@@ -134,7 +143,7 @@ class ChapterWeaver:
         while last < end and self.kinds[last] == "prose" and last + 1 not in self.pieces:
             last += 1
         text = "\n".join(self.chapter.lines[n - 1:last])
-        linked = link_paragraph(MARK.sub(r"\1", text), self.chapter, self.identifiers, self.seen).split("\n")
+        linked = link_paragraph(unmarked(text), self.chapter, self.identifiers, self.seen).split("\n")
         rows = [(self.evaluated(row, line), line) for line, row in enumerate(linked, n)]
         if id := self.subjects.anchors.get((self.chapter.path, n)):
             rows = [(row, n) for row in ("", f"::: {{#{id}}}", ":::", "")] + rows

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:c6340d26d14691f8
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:7d6f0272186c4ebf
 """Checking a backward pass against central differences."""
 from __future__ import annotations
 
@@ -183,12 +183,20 @@ def check_module_gradients(module, inputs, rtol: float = 1e-6, call=None) -> Non
     call : callable, optional
         Used in place of `module.forward`.
     """
-    forward = call or module.forward
-    inputs = [as_float64(value) for value in inputs]
-    names = parameter_names(forward, len(inputs))
     parameters = named_parameters(module)
-    for _, parameter in parameters:
-        parameter.data, parameter.grad = as_float64(parameter.data), None
+    kept = [(parameter, parameter.data, getattr(parameter, "grad", None)) for _, parameter in parameters]
+    try:
+        for _, parameter in parameters:
+            parameter.data, parameter.grad = as_float64(parameter.data), None
+        check_parameters(module, parameters, [as_float64(value) for value in inputs], rtol, call or module.forward)
+    finally:                                   # the caller's module as it was: its dtype, and no gradients of ours
+        for parameter, data, grad in kept:
+            parameter.data, parameter.grad = data, grad
+
+
+def check_parameters(module, parameters, inputs, rtol: float, forward) -> None:
+    """`check_module_gradients`, on a module in float64."""
+    names = parameter_names(forward, len(inputs))
     if hasattr(module, "zero_grad"):
         module.zero_grad()
     run = lambda: module_output(forward(*inputs))

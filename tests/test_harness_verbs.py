@@ -90,11 +90,11 @@ def test_a_process_that_dies(repo, workspace, here, capfd):
     """A signal ends pytest's process: the report is printed all the same"""
     die = "    import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     workspace.write_text(level_two(repo).replace("    out = q @ k.T", die))
-    status, records = verb.run_pytest([f"tangled/{PACKAGE}", "--impl", "workspace", "-k", "features or golden"])
+    found = verb.run_pytest([f"tangled/{PACKAGE}", "--impl", "workspace", "-k", "features or golden"], graded=True)
     out = capfd.readouterr().out
-    assert status == 1 and "the process was ended by signal 9" in out and "FAILED your file  test_golden" in out
+    assert found.status == 1 and "the process was ended by signal 9" in out and "FAILED your file  test_golden" in out
     assert "1 failed, 0 passed; the run did not reach its end" in out
-    assert [r["name"] for r in records] == ["test_golden"]
+    assert [r["name"] for r in found.records] == ["test_golden"]
 
 
 def test_a_loop_that_cannot_be_interrupted(repo, workspace, here, capfd):
@@ -103,8 +103,8 @@ def test_a_loop_that_cannot_be_interrupted(repo, workspace, here, capfd):
              "    while True:\n        pass\n")
     workspace.write_text(level_two(repo).replace("    out = q @ k.T", block))
     start = time.monotonic()
-    status, _ = verb.run_pytest([f"tangled/{PACKAGE}", "--impl", "workspace", "--limit", "1", "-k", "shape"])
-    assert status == 1 and time.monotonic() - start < 20
+    found = verb.run_pytest([f"tangled/{PACKAGE}", "--impl", "workspace", "--limit", "1", "-k", "shape"], graded=True)
+    assert found.status == 1 and time.monotonic() - start < 20
     assert "where Python cannot be interrupted" in capfd.readouterr().out.replace("\n     ", "")
 
 

@@ -444,7 +444,7 @@ def test_record_keeps_the_hints(root, capsys):
     learn.hint(["--topic", "27"], root)
     learn.record(27, 1, 2, root)
     entry = json.loads((root / "workspace/.progress.json").read_text())["27"]
-    assert entry.pop("when") and entry == {"hints": 1, "passed": 1, "failed": 2}
+    assert entry.pop("when") and entry == {"hints": 1, "passed": 1, "failed": 2, "unmeasured": 0}
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"27": 3}', "\xff"])

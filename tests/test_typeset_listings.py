@@ -114,3 +114,71 @@ def test_the_running_head_names_the_section_at_the_top(tmp_path):
             '#booksection(2, 2, "1.2", "c:b", true)[Beta]\n\nz\n#pagebreak()\nu\n#pagebreak()\nv')
     found = pages(tmp_path, body)
     assert found[2].startswith("1.1Alpha") and found[4].startswith("1.2Beta")
+
+
+def pitfall(longest):
+    side = lambda kind: f'([*{kind}*], (1,), (("a{kind}",), ("b{kind}",),))'
+    return f'#pitfall("c:p{longest}", [Pitfall 1.1], [Caught.], {longest}, ({side("right")}, {side("wrong")}))\n\n'
+
+
+def test_right_and_wrong_stand_side_by_side_where_both_fit(tmp_path):
+    from scripts.typeset.margins import _File
+    for longest, beside in ((40, True), (70, False)):
+        pages(tmp_path, pitfall(longest))
+        _, items = next(_File((tmp_path / "x.pdf").read_bytes()).pages())
+        left = {text: start for start, _, text in items}
+        assert (left["wrong"] > left["right"] + 200) == beside and (left["bwrong"] > left["bright"] + 200) == beside
+
+
+PITFALL = """# Tensor operations {#sec-tensor-operations}
+
+## Views {#sec-01-views}
+
+::: {#chunk-01-make-a-view .pitfall}
+[Pitfall 1.1: copied]{.chunk-name}
+
+::: {.pitfall-pair layout-ncol=2}
+
+::: {.pitfall-right}
+[**right**: [Make](#sec-01-views){.pageref}]{.pitfall-label}
+
+``` {.python .chunk-code marked="2"}
+a = 1
+b = view(a)
+```
+
+:::
+
+::: {.pitfall-wrong}
+[**wrong**]{.pitfall-label}
+
+``` {.python .chunk-code marked="2 3"}
+a = 1
+b = copy(a)
+c = 0
+```
+
+:::
+
+:::
+
+[Caught by `test_view`.]{.chunk-links}
+
+:::
+
+Text[, on paper]{.content-hidden when-format="html"}[, on the web]{.content-visible when-format="html"}.
+"""
+
+
+def test_a_pitfall_on_the_web(tmp_path):
+    from typeset_sample import write_sample
+
+    from scripts.typeset import PDF, typeset
+    typeset(write_sample(tmp_path / "build/book", **{"01_tensor_operations": PITFALL}), tmp_path, ("html", "pdf"))
+    page = (tmp_path / "chapters/01-tensor-operations.html").read_text(encoding="utf-8")
+    assert 'class="pitfall-pair narrow"' in page and "Pitfall 1.1: copied" in page
+    assert page.count('<span class="marked">') == 3 and "Caught by <code>test_view</code>." in page
+    assert "Text, on the web." in page and "on paper" not in page
+    from typeset_sample import pdf_pages
+    text = "".join(pdf_pages((tmp_path / PDF).read_bytes()))
+    assert "Text, on paper." in text and "Text, on the web" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import stat
 import sys
@@ -12,7 +13,7 @@ import yaml
 
 from scripts.errors import Problems
 from scripts.typeset import PDF
-from scripts.typeset.pandoc import run
+from scripts.typeset.pandoc import READER, run
 from scripts.typeset.quarto import commands, failure, render
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,6 +127,64 @@ def test_marked_lines_and_equations_cited_in_code():
     assert 'data-marked="2"' in html and "x = 1   # eq. 9.2" in html and "▌" not in html
 
 
+CONDITIONS = """
+local function act(block)
+  if not (block.classes:includes("content-visible") or block.classes:includes("content-hidden")) then return end
+  local when = block.attributes["when-format"]
+  local shown = when and when == "typst" or not when and block.attributes["unless-format"] ~= "typst"
+  if block.classes:includes("content-hidden") then shown = not shown end
+  return shown and block.content or {}
+end
+local said = {}
+local function id(element)
+  if element.identifier ~= "" then table.insert(said, "id " .. element.identifier) end
+end
+local function link(element) table.insert(said, "link " .. element.target) end
+local function cite(element)
+  for _, one in ipairs(element.citations) do table.insert(said, "cite " .. one.id) end
+end
+local function label(text)
+  for found in text.text:gmatch("{#(eq%-[%w-]+)}") do table.insert(said, "id " .. found) end
+end
+return { { Div = act, Span = act },
+         { Div = id, Span = id, Header = id, CodeBlock = id, Figure = id, Table = id, Image = id, Link = link,
+           Cite = cite, Str = label },
+         { Pandoc = function() return pandoc.Pandoc({ pandoc.CodeBlock(table.concat(said, "\\n")) }) end } }
+"""
+
+
+def test_print_has_every_place_that_it_links_to(tmp_path):
+    """The whole book, woven, read as Quarto's Typst reads it: one dead link would stop the compiler."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from scripts.reading.chapters import read_book
+    from scripts.tangling.outputs import outputs
+    from scripts.weave import weave
+    book = read_book(ROOT)
+    weave(book, outputs(book), {}, tmp_path / "book")
+    (tmp_path / "conditions.lua").write_text(CONDITIONS, encoding="utf-8")
+    pages = [path.relative_to(tmp_path / "book").as_posix() for path in (tmp_path / "book").rglob("*.qmd")]
+    filters = [f"--lua-filter={file}" for file in (tmp_path / "book/book.lua", tmp_path / "conditions.lua")]
+
+    def read(page: str):
+        text = (tmp_path / "book" / page).read_text(encoding="utf-8")
+        text = run(["-f", READER, "-t", "typst", *filters], text)[0]
+        return {kind: re.findall(rf"^{kind} (.*)$", text, re.M) for kind in ("id", "link", "cite")}
+
+    with ThreadPoolExecutor(2) as pool:
+        found = dict(zip(pages, pool.map(read, pages)))
+    labels = {id for page in found.values() for id in page["id"]}
+    dead = [f"{page}: {key}" for page, has in found.items() for key in has["cite"]
+            if re.match(r"(eq|fig|tbl|lst)-", key) and key not in labels]
+    for page, has in found.items():
+        for url in has["link"]:
+            path, _, id = url.partition("#")
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
+            if "://" not in url and (target not in found or (id and id not in found[target]["id"])):
+                dead.append(f"{page}: {url}")
+    assert not dead
+
+
 # -- the repository itself, as plain Quarto sees it
 def test_plain_quarto_finds_what_it_needs():
     assert "QUARTO_PYTHON=.venv/bin/python" in (ROOT / "_environment").read_text()
@@ -141,6 +200,7 @@ def test_the_source_is_written_for_every_printer():
     heading = re.compile(r"^# .*\{#(sec-[\w-]+) \.unnumbered", re.M)
     unnumbered = {label for text in texts.values() for label in heading.findall(text)}
     for name, text in texts.items():
+        text = re.sub(r"`[^`\n]*`", "", text)             # what is said of it
         assert set(re.findall(r'(?:when|unless)-format="?([\w:]+)', text)) <= {"html"}, name
         assert not re.findall(r"\]\([\w/-]+\.qmd\)", text), f"{name}: a link to a chapter without #sec-…"
         assert not [label for label in unnumbered if re.search(rf"@{label}\b", text)], name

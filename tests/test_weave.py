@@ -298,6 +298,8 @@ QUESTIONS = chapter("""
     Because of $$x$$ {#eq-01-sky}
     :::
 
+    ### Exercises {#sec-01-exercises}
+
     **3 (●).** Prove:
 
     $$y = x$$
@@ -329,6 +331,7 @@ def test_answers_fold_on_the_web_and_move_in_print(tmp_path):
 def test_how_to_begin_is_said_by_the_template(tmp_path):
     folder, _ = woven(tmp_path, {}, sums=QUESTIONS, means=chapter("Nothing.", 2))
     text = (folder / "chapters/01-sums.qmd").read_text()
+    assert "### Exercises {#sec-01-exercises}\n\nMarks: ● a few minutes, ●● an hour, ●●● an evening.\n" in text
     assert ("{#sec-01-try}\n\n`make start TOPIC=1` writes `workspace/t01_x.py` with signatures, docstrings and "
             "empty bodies. `make test TOPIC=1 IMPL=workspace` grades it, and `make hint TOPIC=1`") in text
 
@@ -356,6 +359,14 @@ def test_print_names_what_only_the_web_shows(tmp_path):
     :::
 
     Text with `check`.
+
+    {web}
+    ```{{.python file="level1_naive.py" chunk="Imports of level 1"}}
+    import math
+    ```
+    :::
+
+    And more.
 
     {web}
     Only words.
@@ -386,6 +397,7 @@ def test_orders_of_growth():
     assert order("O(B H T D) once") == r"$O(B\, H\, T\, D)$ once"
     assert order("O(n^2)") == "$O(n^2)$"
     assert order("O(H (T + S)) or so") == r"$O(H\, (T + S))$ or so"
+    assert order("O(size of x)") == r"$O(\text{size of } x)$"
     assert order("O(n, really)") == "O(n, really)", "what it cannot read stays as it is"
 
 
@@ -431,7 +443,7 @@ def test_the_subject_index(tmp_path):
 
     A *velocity* is kept. Momentum here.
 
-    A [heavy ball]{.index entry="ball, heavy"} rolls; `Adam` and $Adam$ are code. Adam is said.
+    A [heavy ball]{.index entry="ball, heavy"} rolls; `Adam`, `[x]{.index}`, $Adam$ are code. Adam is said.
 
     - Adam in a list, Adam, Adam
 
@@ -448,7 +460,7 @@ def test_the_subject_index(tmp_path):
     assert "- momentum: **[1](chapters/01-sums.qmd#about-01-1)**\n- velocity: **[1](" in page
     assert "- velocity [**[1](chapters/01-sums.qmd#about-01-1){.pageref}**]{.pages}" in page
     assert "::: {#about-01-1}\n:::\n\nA *velocity* is kept." in text
-    assert "A heavy ball rolls;" in text
+    assert "A heavy ball rolls; `Adam`, `[x]{.index}`," in text and "- x:" not in page
 
 
 def test_what_only_the_web_shows_has_no_page(tmp_path):

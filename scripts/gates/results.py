@@ -9,10 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.gates import site
+from scripts.gates import passed, site
 from scripts.gates.structure import place
 
 SITE = Path("_book")
+_RENDERED: dict[Path, list[str]] = {}     # root -> what the one rendering of this run complained about
 
 
 def said_by(function, *arguments) -> tuple[int, list[str]]:
@@ -49,8 +50,12 @@ def ruff(book) -> list[str]:
 def golden(book) -> list[str]:
     """What `golden --check` says."""
     from scripts.golden import main
-    status, lines = said_by(main, ["--check"])
-    return lines if status else []
+
+    def judged() -> list[str]:
+        status, lines = said_by(main, ["--check"])
+        return lines if status else []
+    made_of = passed.contents(["golden", "tangled", "scripts/golden.py", "scripts/grading/golden_file.py"])
+    return unless_passed("golden", judged, passed.digest([made_of, passed.machine()]))
 
 
 def formulas(book) -> list[str]:
@@ -60,21 +65,39 @@ def formulas(book) -> list[str]:
 
 
 def rendered(book) -> list[str]:
-    """Renders the book (cached where nothing changed); what it complains about."""
-    from scripts.render import main
-    status, lines = said_by(main, ["--engine", "embedded"])
-    return [line for line in lines if re.match(r"\S+:\d+: ", line)] or lines[-3:] if status else []
+    """Renders the book, once for all gates and not at all if nothing has changed; what it complains about."""
+    root = Path.cwd()
+    if root not in _RENDERED and not passed.before("rendered", "book", passed.book_key()):
+        from scripts.render import main
+        status, lines = said_by(main, ["--engine", "embedded"])
+        bad = [line for line in lines if re.match(r"\S+:\d+: ", line)] or lines[-3:] if status else []
+        _RENDERED[root] = bad
+        if not bad:
+            passed.remember("rendered", "book", passed.book_key())
+    return list(_RENDERED.get(root, []))
 
 
 def links(book) -> list[str]:
     """The finished site: every link lands, nothing comes from the network."""
-    return rendered(book) or site.broken(SITE)
+    return rendered(book) or unless_passed("links", lambda: site.broken(SITE))
 
 
 def overfull(book) -> list[str]:
     """The finished PDF: no text past the margins."""
     from scripts.typeset import overfull as past_the_margin
-    bad = rendered(book)
-    for pdf in sorted(SITE.glob("*.pdf")):
-        bad += [f"{pdf}:{page}: text past the margin: {text!r}" for page, text in past_the_margin(pdf)]
-    return bad if list(SITE.glob("*.pdf")) else [*bad, f"{SITE}:1: no PDF"]
+    bad, pdfs = rendered(book), sorted(SITE.glob("*.pdf"))
+    if not pdfs:
+        return [*bad, f"{SITE}:1: no PDF"]
+    return bad + unless_passed("overfull", lambda: [
+        f"{pdf}:{page}: text past the margin: {text!r}" for pdf in pdfs for page, text in past_the_margin(pdf)])
+
+
+def unless_passed(gate: str, function, key: str = "") -> list[str]:
+    """What a gate on the finished book (or what `key` stands for) says; nothing if it said nothing of just this."""
+    key = key or passed.book_key()
+    if passed.before(gate, "book", key):
+        return []
+    bad = function()
+    if not bad:
+        passed.remember(gate, "book", key)
+    return bad

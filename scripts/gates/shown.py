@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from scripts.errors import Problem
 from scripts.reading.fences import TANGLING
 from scripts.typeset.pandoc import READER, run
 
@@ -24,7 +25,7 @@ def differences(chapter) -> list[str]:
     ours = Counter(key(chunk.keys, chunk.lines) for chunk in chapter.chunks)
     try:
         theirs = Counter(key(keys, code) for keys, code in in_pandoc(chapter))
-    except RuntimeError as error:
+    except Problem as error:
         said = str(error).split("\n")[0]
         line = re.search(r"line (\d+)", said)
         return [f"{chapter.path}:{line[1] if line else 1}: {said}"]

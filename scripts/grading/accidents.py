@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.grading.guard import Quit, TimeLimit
+from scripts.grading import solution
+from scripts.grading.guard import LeftOver, Quit, TimeLimit
+from scripts.grading.sentry import Forbidden
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = 6                                     # of an assertion's text
@@ -72,6 +74,8 @@ def describe(error: BaseException, item, package: str, impl_path: str = "") -> A
         filename, line, name = inside[-1]
         accident.code = f"{place(filename, line)} in {name}"
     accident.test = test_place(item, of_test)
+    if impl_path and accident.kind in ("mismatch", "assertion", "error"):
+        accident.lines += solution.advice(error, item, package, impl_path)
     return accident
 
 
@@ -111,9 +115,12 @@ def name_it(error: BaseException, inside, of_test, impl_path: str) -> Accident:
         return Accident("todo", [f"{name} is not implemented yet"])
     if isinstance(error, TimeLimit):
         return timed_out(error, inside, of_test)
+    if isinstance(error, Forbidden):
+        return Accident("forbidden", [text])
+    if isinstance(error, LeftOver):
+        return Accident("left over", [text])
     if isinstance(error, (SystemExit, Quit)):
-        call = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"{text}()"
-        return Accident("exit", [f"{name} called {call}, which would end the program"])
+        return Accident("exit", [left(name, error, text)])
     if isinstance(error, RecursionError):
         return Accident("recursion", [f"{name} calls itself without an end (RecursionError)"])
     if isinstance(error, MemoryError):
@@ -121,6 +128,18 @@ def name_it(error: BaseException, inside, of_test, impl_path: str) -> Accident:
     if isinstance(error, AttributeError) and (said := missing_name(error, impl_path)):
         return Accident("missing", [said])
     return plain(error, kind, text, where)
+
+
+def left(name: str, error: BaseException, text: str) -> str:
+    """A sentence about code that would leave the test, or the program."""
+    if text == "breakpoint":
+        return f"{name} called breakpoint(); to stop there, run the test at a terminal with ARGS=-s"
+    call = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else text
+    if call.startswith("raise "):
+        return f"{name} did {call!r}, which would end the test or the run without a failure"
+    if call.startswith("pytest."):
+        return f"{name} called {call}, which would end the test or the run without a failure"
+    return f"{name} called {call if call.endswith(')') else call + '()'}, which would end the program"
 
 
 def timed_out(error, inside, of_test) -> Accident:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import time
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")           # before NumPy is imported, or it is too late
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.grading import patience, sentry, shield
 from scripts.grading.golden_file import PARTS, arrays_in, load_case
 from scripts.grading.levels import INSTALL_TORCH, ROOT, Unusable, load_file, load_level, topic_number, torch_available
 from tangled.diagnosis import CONTEXT
@@ -22,7 +22,6 @@ from tangled.diagnosis import CONTEXT
 CATEGORIES = ("shape", "value", "gradient", "edge", "performance")
 MEANS = {"shape": "shapes and types", "value": "values", "gradient": "gradients", "edge": "edge cases",
          "performance": "growth and ratios of time and memory"}
-TRIES = 3                                       # of a test that measures: whatever else runs here can only fail it
 HANDED_OUT = pytest.StashKey[list]()
 SETTLED = pytest.StashKey[Path]()
 
@@ -41,6 +40,7 @@ def pytest_configure(config) -> None:
         config.addinivalue_line("markers", f"{name}: checks {MEANS[name]}")
     config.addinivalue_line("markers", "levels(n, ...): run on these levels only (the workspace counts as 2)")
     config.addinivalue_line("markers", "limit(seconds): time limit of this test")
+    config.addinivalue_line("markers", "processes(n): the code under test may start so many processes")
 
 
 def package_of(path: Path) -> str | None:
@@ -103,7 +103,7 @@ def under_test(package: str, which: str, impl: str):
         except BaseException as error:
             _loaded[key] = error
     if isinstance(_loaded[key], BaseException):
-        raise _loaded[key]
+        raise _loaded[key].with_traceback(None)      # or each test adds to it, and showing them takes minutes
     return _loaded[key]
 
 
@@ -113,10 +113,18 @@ def load(package: str, which: str, impl: str):
         return importlib.import_module(f"tangled.{package}.exercises")
     if which == "exercises":
         path = ROOT / "workspace" / f"{package}_exercises.py" if impl in ("levels", "workspace") else Path(impl)
-        return load_file(path, package, exercises=True)
+        return load_graded(path, package, exercises=True)
     if which != "workspace":
         return load_level(package, int(which[-1]))
-    return load_file(ROOT / "workspace" / f"{package}.py" if impl == "workspace" else Path(impl), package)
+    return load_graded(ROOT / "workspace" / f"{package}.py" if impl == "workspace" else Path(impl), package)
+
+
+def load_graded(path: Path, package: str, exercises: bool = False):
+    """A learner's file, watched and kept from the solution while it runs."""
+    shield.protect()
+    sentry.watch(path, package, ("exercises",) if exercises else None)
+    shield.hide()
+    return load_file(path, package, exercises)
 
 
 @pytest.fixture
@@ -177,18 +185,11 @@ def changed_inputs(item) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """Measure again, twice at most, where a measurement failed: another process can slow a run, not speed it."""
+    """Measure again where a measurement failed: another process can slow a run, not speed it."""
     if pyfuncitem.get_closest_marker("performance") is None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    for left in reversed(range(TRIES)):
-        try:
-            pyfuncitem.obj(**arguments)
-            break
-        except AssertionError:
-            if not left:
-                raise
-            time.sleep(0.2)
+    patience.patiently(lambda: pyfuncitem.obj(**arguments))
     return True
 
 

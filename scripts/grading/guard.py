@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 import threading
+import time
+import unittest
 from contextlib import ExitStack, contextmanager
+
+import pytest
 
 PRINTED = 10_000                       # characters kept of what one test prints
 MEMORY = 4 << 30                       # bytes that a learner's file may take beyond what is there already
+FILE_SIZE = 1 << 30                    # bytes of the largest file that it may write
+PATIENCE = 3                           # a limit counts so much longer while the process gets no processor time
 
 
 class TimeLimit(BaseException):
@@ -19,6 +26,26 @@ class TimeLimit(BaseException):
 
 class Quit(BaseException):
     """The code under test called os._exit or the like."""
+
+
+class LeftOver(AssertionError):
+    """A thread or a process outlived the test that started it, or a function of NumPy was replaced."""
+
+
+class NotMeasured(pytest.skip.Exception):
+    """The machine is too busy for a measurement: neither passed nor failed. Raised by the harness alone."""
+
+
+LEAVES = {pytest.skip.Exception: "pytest.skip()", pytest.xfail.Exception: "pytest.xfail()",
+          pytest.exit.Exception: "pytest.exit()", unittest.SkipTest: "raise unittest.SkipTest",
+          KeyboardInterrupt: "raise KeyboardInterrupt", GeneratorExit: "raise GeneratorExit"}
+
+
+def leaving(error: BaseException) -> str:
+    """`pytest.skip()`, where an exception would end a test or the run without a failure; else ""."""
+    if isinstance(error, NotMeasured):
+        return ""
+    return next((said for kind, said in LEAVES.items() if isinstance(error, kind)), "")
 
 
 @contextmanager
@@ -34,7 +61,12 @@ def time_limit(seconds: float):
 
 def by_signal(seconds: float):
     """The limit by SIGALRM; what was set before is set again."""
+    began, used = time.monotonic(), time.process_time()
+
     def ring(number, frame):
+        share = (time.process_time() - used) / seconds
+        if 0.05 < share < 0.7 and time.monotonic() - began < PATIENCE * seconds:
+            return                              # the machine is busy: this process had little of it
         raise TimeLimit(seconds)
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
@@ -109,21 +141,97 @@ def no_exit():
 
 
 def limit_memory(size: int = MEMORY) -> None:
-    """Let this process take so many more bytes, where the system can be asked for that."""
+    """Let this process take so many more bytes and write no huge file; its time is the parent's to limit."""
     try:
         import resource
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (now + size, hard))
     except (ImportError, OSError, ValueError):
-        pass
+        return
+    for name, most in (("AS", now + size), ("FSIZE", FILE_SIZE), ("CORE", 0)):    # "CPU" makes clocks coarse
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            number = getattr(resource, f"RLIMIT_{name}")
+            hard = resource.getrlimit(number)[1]
+            resource.setrlimit(number, (most if hard < 0 else min(most, hard), hard))
+
+
+def die_with_parent() -> None:
+    """Let the system end this process when the one that started it is gone (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
+
+
+def threads() -> set[int]:
+    """The threads that run Python code, however they were started."""
+    return set(sys._current_frames())
+
+
+def left_over(known: set[int], patience: float = 0.5) -> str:
+    """A line about a thread or a child process that the code under test left behind, or ""."""
+    end = time.monotonic() + patience
+    while (new := threads() - known) and time.monotonic() < end:
+        time.sleep(0.01)
+    if new:
+        names = [t.name for t in threading.enumerate() if t.ident in new] or ["started by _thread"]
+        known |= new
+        return f"left {'a thread' if len(new) == 1 else f'{len(new)} threads'} running: {', '.join(sorted(names)[:3])}"
+    child = children_left()
+    return f"left a child process running ({child})" if child else ""
+
+
+def children_left() -> str:
+    """Ends this process's children, and says how many there were; multiprocessing's own helpers may stay."""
+    helpers = {getattr(sys.modules.get(f"multiprocessing.{module}"), name, None) for module, name in (
+        ("resource_tracker", "_resource_tracker"), ("forkserver", "_forkserver"))}
+    spared = {getattr(h, "_pid", None) or getattr(h, "_forkserver_pid", None) for h in helpers} - {None}
+    found = [pid for pid in children_of(os.getpid()) if pid not in spared]
+    for pid in found:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    return f"process {found[0]}" if len(found) == 1 else f"{len(found)} processes" if found else ""
+
+
+def children_of(parent: int) -> list[int]:
+    """The running children of a process, where /proc shows them."""
+    found = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                    state, above = file.read().rpartition(b")")[2].split()[:2]
+                    if int(above) == parent and state != b"Z":
+                        found.append(int(name))
+    return found
 
 
 @contextmanager
-def guarded(seconds: float, learner: bool):
+def at_breakpoint(pause):
+    """`breakpoint()` in the block calls `pause` (the limits end) and waits at the terminal; without one it fails."""
+    kept = sys.breakpointhook
+
+    def wait(*_, **__):
+        if sys.__stdin__ is None or not sys.__stdin__.isatty():
+            raise Quit("breakpoint")
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        pause()
+        from _pytest.debugging import pytestPDB
+        debugger = pytestPDB._init_pdb("set_trace")
+        debugger.stdout = sys.__stdout__
+        debugger.set_trace(sys._getframe(1))
+    sys.breakpointhook = wait
+    try:
+        yield
+    finally:
+        sys.breakpointhook = kept
+
+
+@contextmanager
+def guarded(seconds: float, learner: bool, pause=lambda: None):
     """All of these around one phase of a test."""
     with ExitStack() as stack:
+        stack.enter_context(at_breakpoint(pause))
         if learner:
             stack.enter_context(limited_output())
             stack.enter_context(no_exit())

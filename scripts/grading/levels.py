@@ -10,13 +10,12 @@ import os
 import sys
 from pathlib import Path
 
-from scripts.grading.guard import TimeLimit
+from scripts.grading.guard import TimeLimit, leaving
+from scripts.grading.sentry import FRAMEWORKS, Forbidden
 
 ROOT = Path(__file__).resolve().parents[2]
 STEMS = {1: "level1_naive", 2: "level2_vectorized", 3: "level3_memory_efficient",
          4: "level4_pytorch_reference"}
-FRAMEWORKS = ("torch", "torchvision", "jax", "jaxlib", "flax", "tensorflow", "keras", "sklearn", "autograd",
-              "cupy", "mxnet", "paddle", "tinygrad", "mlx", "theano", "chainer")
 GIVEN = ("checks", "base")              # modules of a topic that are there for the learner
 INSTALL_TORCH = "make setup"
 
@@ -59,8 +58,6 @@ def load_file(path: Path, package: str, exercises: bool = False):
     linecache.checkcache(str(path))
     try:
         spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
         sys.modules.pop(name, None)
         raise Unusable(failed_import(error, path, shown)) from error
@@ -87,10 +84,14 @@ def failed_import(error: BaseException, path: Path, shown: str) -> str:
         if os.path.realpath(trace.tb_frame.f_code.co_filename) == str(path):
             line = trace.tb_lineno
         trace = trace.tb_next
+    if isinstance(error, Forbidden):
+        return str(error)
     if isinstance(error, TimeLimit):
         what = f"importing it takes longer than {error.args[0]:g} s: a loop without an end?"
     elif isinstance(error, SystemExit):
         what = f"importing it calls sys.exit({error.code!r})"
+    elif said := leaving(error):
+        what = f"importing it ends the run: {said}"
     else:
         text = str(error).split("\n")[0]
         what = f"importing it fails: {type(error).__name__}" + (f": {text}" if text else "")

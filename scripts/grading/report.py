@@ -1,21 +1,25 @@
 """A pytest plugin: the table of levels by category, failures with chapter lines, the diagnosis.
 
-It keeps one record for each test (see `report_table.py`) and with `--results FILE` also writes them, one JSON
-object a line, as they come: {"start": id, "limit": s}, {"test": record}, and at the end {"end": status}.
+It keeps one record for each test (see `report_table.py`) and with `--results FILE` also writes them as they come
+(see `ledger.py`): {"collected": ids}, {"start": id, "limit": s}, {"test": record}, and at the end {"end": status}.
+For a learner's file the process that started this one decides from them; see `parent.py`.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
+import sys
 import time
 
 import pytest
 
-from scripts.grading import accidents, guard, pitfalls
+from scripts.grading import accidents, guard, ledger, pitfalls, sentry, shield
 from scripts.grading.fixtures import CATEGORIES, package_of
 from scripts.grading.report_table import report
 
 LIMITS = {"levels": 120.0, "workspace": 10.0}         # seconds a test
+MEASURING = 60.0                                      # seconds at least for a test that measures, and tries again
 TIRED, TIRED_LIMIT = 2, 2.0                           # after so many time-outs, less time for each
 PRINTED = 6                                           # lines shown of what a failing test printed
 WRONG = ("mismatch", "assertion", "error")            # what a pitfall may explain
@@ -26,11 +30,12 @@ def pytest_addoption(parser) -> None:
     group = parser.getgroup("the book")
     group.addoption("--limit", type=float, help="time limit of each test in seconds (0: none)")
     group.addoption("--results", metavar="FILE", help="write what happens to FILE, one JSON object a line")
+    group.addoption("--key-from", type=int, metavar="FD", help="sign these lines with the key that FD gives")
 
 
 def pytest_configure(config) -> None:
     config.pluginmanager.register(Report(config), "the-book-report")
-    if config.getoption("impl") != "levels":
+    if config.getoption("impl") != "levels" or config.getoption("exercises"):
         guard.limit_memory()
 
 
@@ -40,11 +45,18 @@ class Report:
     def __init__(self, config):
         self.config = config
         self.impl = config.getoption("impl")
+        self.learner = self.impl != "levels" or config.getoption("exercises")     # what runs is not to be trusted
         self.records: list[dict] = []
         self.timeouts = 0
         self.deselected = self.broken = 0
-        path = config.getoption("results")
-        self.stream = open(path, "a", encoding="utf-8") if path else None    # noqa: SIM115
+        self.ended = None
+        path, descriptor = config.getoption("results"), config.getoption("key_from")
+        key = b"" if descriptor is None else ledger.key_from(descriptor)
+        if key:
+            guard.die_with_parent()
+        self.write = ledger.writer(path, key) if path else lambda what: None
+        self.leave = os._exit if key else None             # at the end, whatever threads are left
+        self.pid, self.threads = os.getpid(), guard.threads()
 
     # -- around each phase of a test
 
@@ -55,13 +67,17 @@ class Report:
         seconds = given if given is not None else LIMITS.get(self.impl, LIMITS["workspace"])
         if marker and given is None:
             seconds = float(marker.args[0])
-        return min(seconds, TIRED_LIMIT) if self.timeouts >= TIRED and self.impl != "levels" else seconds
+        if given is None and item.get_closest_marker("performance"):
+            seconds = max(seconds, MEASURING)
+        return min(seconds, TIRED_LIMIT) if self.timeouts >= TIRED and self.learner else seconds
 
     def guarded(self, item):
         """The guard around setup or call of an item of a topic; nothing around the tests of the tools."""
         if package_of(item.path) is None:
             return guard.guarded(0, learner=False)
-        return guard.guarded(self.limit_of(item), learner=self.impl != "levels")
+        def pause():
+            self.write({"start": item.nodeid, "limit": 0, "time": time.time()})
+        return guard.guarded(self.limit_of(item), self.learner, pause)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item):
@@ -72,8 +88,54 @@ class Report:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item):
-        with self.guarded(item):
+        with self.guarded(item), self.graded(item):
             return (yield)
+
+    @contextlib.contextmanager
+    def graded(self, item):
+        """Around a test of a learner's file: whatever would leave without a failure, or leaves something, is one."""
+        if not self.learner or package_of(item.path) is None:
+            yield
+            return
+        marker = item.get_closest_marker("processes")
+        sentry.WATCH.processes = marker.args[0] if marker else 0
+        shield.hide()
+        try:
+            yield
+        except BaseException as error:
+            if said := guard.leaving(error):
+                raise guard.Quit(said).with_traceback(error.__traceback__) from None
+            raise
+        finally:
+            if os.getpid() != self.pid:                    # a copy of this process, made by fork
+                self.kill_copy()
+        self.look_round("monkeypatch" in item.fixturenames)
+
+    def look_round(self, patched: bool) -> None:
+        """What the code under test did besides computing: forbidden, left over, replaced."""
+        if seen := sentry.WATCH.seen:
+            said, seen[:] = seen[0], []
+            raise sentry.Forbidden(said)
+        if said := guard.left_over(self.threads):
+            raise guard.LeftOver(f"the code under test {said}")
+        if not patched and (names := shield.replaced()):
+            raise guard.LeftOver(f"the code under test replaced {', '.join(names[:4])}")
+
+    def kill_copy(self) -> None:
+        """End a copy of this process before it runs the tests a second time."""
+        os.kill(os.getpid(), 9)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session) -> None:
+        self.write({"collected": [item.nodeid for item in session.items]})
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self, config) -> None:
+        """End a graded run here: neither a thread nor a function left for later may have the last word."""
+        if self.leave and self.ended is not None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            self.leave(self.ended)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -133,12 +195,6 @@ class Report:
         self.records.append(record)
         self.write({"test": record})
 
-    def write(self, what: dict) -> None:
-        """A line of the results file."""
-        if self.stream:
-            self.stream.write(json.dumps(what) + "\n")
-            self.stream.flush()
-
     # -- at the end
 
     @pytest.hookimpl(tryfirst=True)
@@ -147,7 +203,8 @@ class Report:
         ran = any(r["outcome"] != "skipped" for r in self.records)
         if int(exitstatus) == 0 and not ran and not self.config.option.collectonly:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        self.write({"end": int(session.exitstatus), "broken": self.broken})
+        self.ended = int(session.exitstatus)
+        self.write({"end": self.ended, "broken": self.broken})
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter, config):
@@ -200,14 +257,16 @@ def record_of(item, phases) -> dict:
     """What is kept of a test that has run."""
     failed = next((p for p in phases if p.failed), None)
     skip = next((p for p in phases if p.skipped), None)
-    outcome = "failed" if failed else "skipped" if skip else "passed"
+    why = skip_reason(skip)
+    outcome = "failed" if failed else "passed" if not skip else \
+        "unmeasured" if why.startswith("not measured: ") else "skipped"
     params = getattr(getattr(item, "callspec", None), "params", {})
     chosen = params.get("level", params.get("exercises"))
     level = chosen if isinstance(chosen, str) else None                              # or an empty set
     accident = item.stash.get(RESULT, None) if failed else None
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),
-              "why": skip_reason(skip), "kind": "", "lines": [], "code": "", "test": "", "pitfalls": [],
+              "why": why, "kind": "", "lines": [], "code": "", "test": "", "pitfalls": [],
               "printed": printed(failed)}
     if accident:
         record |= {"kind": accident.kind, "lines": accident.lines, "code": accident.code,
@@ -232,7 +291,7 @@ def skip_reason(phase) -> str:
     """Why a test was skipped."""
     if phase is None or not isinstance(phase.longrepr, tuple):
         return ""
-    return phase.longrepr[2].removeprefix("Skipped: ")
+    return phase.longrepr[2].removeprefix("Skipped: ").rpartition("NotMeasured: ")[2]
 
 
 def printed(phase) -> list[str]:

@@ -1,17 +1,20 @@
 """The text of the report: a table of levels by category (or of topics by level), then the failures.
 
 It works on plain records, printed by pytest's process or, where that died, by its parent:
-{"id", "package", "level", "category", "outcome": passed|failed|skipped, "why", "name", "doc",
+{"id", "package", "level", "category", "outcome": passed|failed|skipped|unmeasured, "why", "name", "doc",
  "kind", "lines", "code", "test", "printed", "pitfalls": [{"number", "name", "place"}]}
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 
 CATEGORIES = ("shape", "value", "gradient", "edge", "performance", "other")
 WIDTH = 100
+NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?")
+RAN = ("passed", "failed")                        # "skipped" and "unmeasured" are neither
 SHOWN = 15                                        # failures printed in full
 
 
@@ -39,7 +42,7 @@ def title(package: str) -> str:
 
 def count(records: list[dict]) -> str:
     """`4/6`: passed of those that ran; `-` where none did."""
-    ran = [r for r in records if r["outcome"] != "skipped"]
+    ran = [r for r in records if r["outcome"] in RAN]
     return f"{sum(r['outcome'] == 'passed' for r in ran)}/{len(ran)}" if ran else "-"
 
 
@@ -63,7 +66,9 @@ def level_table(package: str, records: list[dict], impl: str) -> list[str]:
 
 
 def skipped(records: list[dict]) -> str:
-    """`skipped: PyTorch not installed (make setup)`; the commonest reason."""
+    """`skipped: PyTorch not installed (make setup)`, the commonest reason; how many were not measured."""
+    if busy := sum(r["outcome"] == "unmeasured" for r in records):
+        return f"not measured {busy}: the machine is busy"
     why = Counter(r["why"] for r in records if r["outcome"] == "skipped" and r["why"])
     if not why:
         return ""
@@ -95,19 +100,34 @@ def align(rows: list[list[str]]) -> list[str]:
 
 
 def grouped(failures: list[dict]) -> list[list[dict]]:
-    """Failures that say the same thing, together; in the order of their first."""
+    """Failures that say the same but for numbers, and cases of one test, together; in the order of their first."""
     groups: dict[tuple, list[dict]] = {}
+    names: dict[tuple, tuple] = {}
     for record in failures:
         pitfalls = tuple(p["number"] for p in record["pitfalls"])
-        groups.setdefault((record["kind"], tuple(record["lines"]), pitfalls), []).append(record)
+        key = record["kind"], tuple(NUMBER.sub("#", line) for line in record["lines"]), pitfalls
+        case = record["kind"], record["level"], record["id"].partition("[")[0], pitfalls
+        key = key if key in groups or "[" not in record["id"] else names.setdefault(case, key)
+        groups.setdefault(key, []).append(record)
     return list(groups.values())
+
+
+def not_written(failures: list[dict]) -> list[str]:
+    """`9 not written yet: rope, sinusoidal_table, …` for the tests that wait for them."""
+    names = list(dict.fromkeys(r["lines"][0].removesuffix(" is not implemented yet") for r in failures))
+    if not names:
+        return []
+    waiting = f"{len(failures)} test{'s wait' if len(failures) > 1 else ' waits'} for "
+    return ["", *wrap(f"{len(names)} not written yet: {', '.join(names)}  ({waiting}"
+                      f"{'them' if len(names) > 1 else 'it'})", "", "  ")]
 
 
 def failure_lines(failures: list[dict], impl: str) -> list[str]:
     """Each failure in a few lines, and what most of them have in common."""
     common = Counter(p["number"] for r in failures for p in r["pitfalls"])
-    groups = grouped(failures)
-    lines: list[str] = []
+    todo = [r for r in failures if r["kind"] == "todo"]
+    groups = grouped([r for r in failures if r["kind"] != "todo"])
+    lines = not_written(todo)
     for group in groups[:SHOWN]:
         lines += ["", *one_failure(group, common)]
     if len(groups) > SHOWN:
@@ -161,7 +181,8 @@ def one_failure(group: list[dict], common: Counter) -> list[str]:
     if record["test"]:
         lines += [f"    test {record['test']}"]
     if len(group) > 1:
-        lines += wrap("the same in " + also(group), "    ")
+        same = all(r["lines"] == record["lines"] for r in group)
+        lines += wrap(("the same in " if same else "alike in ") + also(group), "    ")
     return lines
 
 
@@ -180,10 +201,11 @@ def wrap(text: str, indent: str, further: str | None = None) -> list[str]:
 
 def verdict(records: list[dict]) -> str:
     """`57 of 60 tests passed (95 %), 19 skipped`."""
-    ran = [r for r in records if r["outcome"] != "skipped"]
+    ran = [r for r in records if r["outcome"] in RAN]
     passed = sum(r["outcome"] == "passed" for r in ran)
-    left = len(records) - len(ran)
+    left, busy = (sum(r["outcome"] == state for r in records) for state in ("skipped", "unmeasured"))
     if not ran:
         return "no test ran"
     percent = 100 * passed // len(ran)
-    return f"{passed} of {len(ran)} tests passed ({percent} %)" + (f", {left} skipped" if left else "")
+    return f"{passed} of {len(ran)} tests passed ({percent} %)" + (f", {left} skipped" if left else "") + (
+        f", {busy} not measured: the machine is busy" if busy else "")

@@ -279,6 +279,8 @@ def from_line(module: str, members: set) -> str:
 
     names = [name + (f" as {alias}" if alias else "") for name, alias in sorted(members, key=order)]
     line = f"from {module} import {', '.join(names)}"
+    if module.startswith("tangled.") and any(name == "checks" for name, _ in members):
+        line += "  # given: call it to refuse bad arguments"
     if len(line) <= WIDTH:
         return line
     return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"

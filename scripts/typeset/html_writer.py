@@ -10,7 +10,7 @@ from scripts.typeset.code import Piece, code_lines
 from scripts.typeset.html_tables import Tables
 from scripts.typeset.mathematics import katex
 from scripts.typeset.references import Place
-from scripts.typeset.tree import attributes, text_of
+from scripts.typeset.tree import attributes, find, text_of
 from scripts.typeset.writer import Writer
 
 TAGS = {
@@ -22,6 +22,7 @@ TAGS = {
     "Subscript": "sub",
 }
 CLOSING = ".,;:!?)]’”…"
+HALF = 46               # columns of code of which two fit beside one another
 SHORT = 40              # characters of TeX; a longer formula may have to break
 
 
@@ -271,7 +272,8 @@ class HtmlWriter(Tables, Writer):
             f'<div class="pitfall-{kind}">\n<div class="pitfall-label">{self.inlines(node[kind]["label"])}</div>\n'
             f'{self.blocks(node[kind]["body"])}</div>\n' for kind in ("right", "wrong") if node[kind])
         links = f'<div class="chunk-links">{self.inlines(node["links"])}</div>\n' if node["links"] else ""
-        pair = "pitfall-pair narrow" if node["narrow"] and node["right"] else "pitfall-pair"
+        longest = max(len(line) for program in find(node, "Program") for line in program["source"].split("\n"))
+        pair = "pitfall-pair narrow" if node["right"] and longest <= HALF else "pitfall-pair"
         return (
             f'<section class="chunkbox pitfall"{attr(id=node["id"], aria_label=text_of(node["name"]))}>\n'
             f'<div class="chunk-head"><span class="pitfall-name">{self.inlines(node["name"])}</span></div>\n'

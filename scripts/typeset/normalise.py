@@ -10,7 +10,7 @@ Panel       label, letter, caption, body          (a part of a Float)
 Statement   kind, label, number, name, body       (theorems and their like)
 Proof       name, body
 Chunk       id, name, file, body, links
-Pitfall     id, name, links, right, wrong, narrow (right, wrong: label and body; right may be None)
+Pitfall     id, name, links, right, wrong         (right, wrong: label and body; right may be None)
 Visible     formats, body                         (body only in some of the formats)
 VisibleSpan formats, c                            (the same within a paragraph)
 """
@@ -290,16 +290,14 @@ class Normaliser(Floats):
         self.register(id)
         parts, rest = _parts(body, "chunk-name", "chunk-links")
         sides: dict[str, dict | None] = {"right": None, "wrong": None}
-        narrow = False
         for div in find(rest, "Div"):
-            _, classes, values = attributes(div["c"][0])
-            narrow = narrow or "layout-ncol" in values
+            _, classes, _ = attributes(div["c"][0])
             for kind in sides:
                 if f"pitfall-{kind}" in classes:
                     label, code = _parts(div["c"][1], "pitfall-label")
                     sides[kind] = {"label": label["pitfall-label"], "body": self.blocks(code)}
         name, links = parts.values()
-        return node("Pitfall", id=id, name=name, links=links, narrow=narrow, **sides)
+        return node("Pitfall", id=id, name=name, links=links, **sides)
 
 
 def _parts(body: list, *names: str) -> tuple[dict[str, list], list]:

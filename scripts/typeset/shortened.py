@@ -15,7 +15,7 @@ SHAPE = re.compile(r"(?:of )?shapes? (\((?:[^()]|\([^()]*\))*\)(?:(?:,| or|, or)
 LIKE = re.compile(r"\b(?:of the shape|of the same shape|the shape|like|as)\b(?: and dtype)?(?: of| as)? ?(\w+)?")
 KINDS = {"Parameters": "", "Attributes": "", "Returns": "-> ", "Yields": "-> "}
 FILLERS = (None, "for", "the", "in", "a", "an", "is", "of", "and", "to", "that", "it", "if", "one", "well")
-WIDTH = 88
+WIDTH = 94
 
 
 def shortened(source: str) -> str:

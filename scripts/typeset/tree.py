@@ -44,6 +44,8 @@ def text_of(tree, longest: int | None = None) -> str:
         return "" if kind == "Math" and longest is not None and len(text) > longest else text
     if kind == "Program":
         return tree["source"] + "\n"
+    if kind == "VisibleSpan" and "html" not in tree["formats"]:
+        return ""                               # searches and descriptions are of the web
     if kind == "Quoted":
         marks = "“”" if tree["c"][0]["t"] == "DoubleQuote" else "‘’"
         return marks[0] + text_of(tree["c"][1], longest) + marks[1]

@@ -28,6 +28,7 @@ BOXES = {"index": "index", "csl-entry": "csl-entry", "topic-facts": "facts", "we
          "apart": "apart"}    # divisions with a look
 TEXT = {"Str", "Space", "SoftBreak"}
 BINDING = {"Equation", "Callout"}               # what the last lines of a paragraph stay with
+MOVES = 400                                     # letters of a paragraph that may go to the next page for that
 LONG = 12                                       # lines of a listing that may break over two pages
 NUMBERINGS = {"LowerAlpha": "a", "UpperAlpha": "A", "LowerRoman": "i", "UpperRoman": "I"}
 
@@ -58,13 +59,13 @@ class TypstWriter(Tables, Writer):
         return self.blocks(self.chapter.blocks)
 
     def blocks(self, nodes: list) -> str:
-        """A sentence stays with the equation, the callout or the output that follows it."""
+        """A short paragraph stays with the equation or the callout that follows it."""
         out = ""
         near = Near(nodes)
         for k, (node, after) in enumerate(zip(nodes, [*nodes[1:], None])):
             self.listing_near = near.listing(k)
             text = getattr(self, f"block_{node['t']}")(node)
-            bound = node["t"] == "Para" and after and after["t"] in BINDING
+            bound = node["t"] == "Para" and after and after["t"] in BINDING and len(text_of(node)) < MOVES
             out += f"#block(sticky: true)[{text.strip()}]\n\n" if bound and text.strip() else text
         return out
 

@@ -18,6 +18,7 @@ LABEL = re.compile(r"[ \t]*\{#(?:eq|fig|tbl|lst)-[\w-]+\}")
 EXERCISE = re.compile(r"\*\*(\d+)[ .(]")
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 TEXT = re.compile(r"(?![-*+] |\d+[.)] |[|>#:]|`{3}|\$\$|[ \t])")     # a row that begins a plain paragraph
+DULL = re.compile(r"Imports?\b|What \S+ imports\b")      # names of pieces that nobody misses
 NAMES, LONG = 3, 70
 
 Row = tuple[str, int]
@@ -66,7 +67,8 @@ def web_notes(chapter: Chapter, kinds: list[str], pieces: list[Piece]) -> dict[i
         n += 1
     notes = {}
     for first, last in blocks:
-        inside = [p for p in pieces if first < p.chunk.line < last and not p.chunk.pitfall]
+        inside = [p for p in pieces if first < p.chunk.line < last and not p.chunk.pitfall
+                  and not DULL.match(p.name)]
         if inside:
             notes[last] = ["", PRINT, "", "::: {.web-note}", web_note(inside, pieces), ":::", "", ":::", ""]
     return notes
@@ -79,7 +81,7 @@ def web_note(inside: list[Piece], pieces: list[Piece]) -> str:
         files.setdefault(piece.file, []).append(piece)
     said = []
     for file, found in files.items():
-        every = all(p in inside for p in pieces if p.file == file and not p.chunk.pitfall)
+        every = all(p in inside for p in pieces if p.file == file and not p.chunk.pitfall and not DULL.match(p.name))
         names = list(dict.fromkeys(p.name for p in found if p.name))
         said.append(f"`{file}`" if every else parts(names, found) + f" of `{file}`")
     return f"In the web edition: {'; '.join(said)}."

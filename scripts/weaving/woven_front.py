@@ -16,6 +16,7 @@ NUMBERS |= {tens + n: f"{word}-{NUMBERS[n]}" for tens, word in ((20, "twenty"), 
 NUMBERS[30] = "thirty"
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
 TRY = re.compile(r"\{[^}]*#sec-[\w]+-try\b")
+EXERCISES = re.compile(r"#{2,3} Exercises\b")
 CSS, FILTER, KATEX = "chunks.css", "book.lua", "katex"
 HERE = Path(__file__).parent
 VENDORED = HERE.parent / "typeset" / "vendor" / "katex"
@@ -62,6 +63,16 @@ def invitation(chapter: Chapter, heading: str) -> list[str]:
                 f"`make hint TOPIC={chapter.topic}` gives the next hint.", ""]
 
 
+def marks(chapter: Chapter, heading: str) -> list[str]:
+    """Under "Exercises": what the marks mean, and how the graded ones are begun."""
+    if chapter.topic is None or not EXERCISES.match(heading):
+        return []
+    graded = any(chunk.file == "exercises.py" for chunk in chapter.chunks)
+    how = (f" A graded one has tests: `make start TOPIC={chapter.topic} EXERCISES=1` writes its stub, and "
+           f"`make test TOPIC={chapter.topic} EXERCISES=1` grades it.") if graded else ""
+    return ["", f"Marks: ● a few minutes, ●● an hour, ●●● an evening.{how}", ""]
+
+
 def contents(book: Book, here: Chapter) -> list[str]:
     """What the book holds, by part: for the front page, from the front matter."""
     topics = [c for c in book.chapters if c.topic]
@@ -69,7 +80,8 @@ def contents(book: Book, here: Chapter) -> list[str]:
     number = NUMBERS.get(len(topics), str(len(topics)))
     rows = [f"{number[:1].upper()}{number[1:]} {'topics' if len(topics) != 1 else 'topic'}, about {hours} hours "
             "of reading and writing:", ""]
-    named = {c.path: f"{c.number + ' ' if c.number else ''}{link_to(c, here)}" for c in book.chapters
+    number_of = lambda c: f"{c.number} " if c.number and not is_unnumbered(c) else ""
+    named = {c.path: f"{number_of(c)}{link_to(c, here)}" for c in book.chapters
              if c.path != here.path and c.anchor}
     for part, paths in parts(book):
         titles = " · ".join(named[path] for path in paths if path in named)
@@ -137,6 +149,8 @@ def order(text: str) -> str:
         inside = re.sub(r"\blog\b", r"\\log", match[1].strip())
         if not re.fullmatch(r"[\w\s+*/^.()²³\\-]*", inside):
             return match[0]
+        if words := re.fullmatch(r"([a-z]+ of) ([a-zA-Z])", inside):
+            return rf"$O(\text{{{words[1]} }} {words[2]})$"
         inside = inside.replace("²", "^2").replace("³", "^3").replace("*", r"\,")
         inside = re.sub(r"(?<=[A-Za-z0-9)]) +(?=[A-Za-z0-9(\\\\])", r"\\, ", inside)
         return f"$O({inside})$"

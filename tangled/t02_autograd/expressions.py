@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:01019b770e1a57fb
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:47b45d15f3124485
 """What is tested: every operation, with broadcasting and with constants on both sides."""
 
 import numpy as np
@@ -11,6 +11,7 @@ EXPRESSIONS = {                        # name: (function of tensors, shapes of i
     "subtract": (lambda a, b: (1 - a) - (b - 3.0), [(3, 4), (3, 1)]),
     "multiply": (lambda a, b: np.arange(4.0) * a * b * 0.5, [(2, 3, 4), (3, 1)]),
     "divide": (lambda a, b: a / b + 1.0 / b - a / 4.0, [(3, 4), (4,)]),
+    "quotient": (lambda a, b: a / b, [(3, 4), (3, 1)]),
     "power": (lambda a: a**3 + a**-1.5 + a**0, [(3, 4)]),
     "power_of_tensor": (lambda a, b: a**b + 2.0**b, [(3, 4), (4,)]),
     "negate": (lambda a: -a, [(3,)]),
@@ -46,6 +47,26 @@ EXPRESSIONS = {                        # name: (function of tensors, shapes of i
     "concatenate": (lambda a, b: type(a).concatenate([a, b, a], axis=-1), [(2, 3), (2, 3)]),
     "concatenate_unequal": (lambda a, b: type(a).concatenate([a, np.ones((2, 3)), b]) ** 2,
                             [(1, 3), (4, 3)]),
+    "sum_square": (lambda a: a.sum(axis=-2), [(3, 3)]),          # where a wrong axis fits, too
+    "sum_first_of_cube": (lambda a: a.sum(axis=0) * np.arange(3.0), [(3, 3, 3)]),
+    "sum_cube": (lambda a: a.sum(axis=-2, keepdims=True), [(3, 3, 3)]),
+    "sum_of_two_of_cube": (lambda a: a.sum(axis=(-3, 1)), [(3, 3, 3)]),
+    "sum_keepdims": (lambda a: a.sum(keepdims=True), [(3, 4)]),
+    "mean_square": (lambda a: a.mean(axis=-2), [(3, 3)]),
+    "mean_cube": (lambda a: a.mean(axis=1), [(3, 3, 3)]),
+    "mean_keepdims": (lambda a: a.mean(keepdims=True), [(3, 4)]),
+    "max_keepdims": (lambda a: a.max(keepdims=True), [(3, 4)]),
+    "max_square": (lambda a: a.max(axis=-2), [(3, 3)]),
+    "max_last_of_square": (lambda a: a.max(axis=-1), [(3, 3)]),
+    "max_cube": (lambda a: a.max(axis=(0, -1), keepdims=True), [(3, 3, 3)]),
+    "concatenate_square": (lambda a, b: type(a).concatenate([a, b], axis=-2), [(3, 3), (3, 3)]),
+    "concatenate_cube": (lambda a, b: type(a).concatenate([b, a, b], axis=1), [(3, 3, 3), (3, 3, 3)]),
+    "transpose_square": (lambda a: a.T * np.arange(9.0).reshape(3, 3), [(3, 3)]),
+    "transpose_cube": (lambda a: a.transpose(-1, 0, 1) * np.arange(27.0).reshape(3, 3, 3),
+                       [(3, 3, 3)]),
+    "matmul_cube": (lambda a, b: a @ b, [(3, 3, 3), (3, 3, 3)]),
+    "matmul_arrays_square": (lambda a: np.arange(9.0).reshape(3, 3) @ a @ np.eye(3)[::-1].copy(), [(3, 3)]),
+    "columns_repeated": (lambda a: a[:, ROWS], [(3, 3)]),
     "network": (lambda a, b, c: ((a @ b).tanh() @ c).relu() + (a @ b).sum(axis=1, keepdims=True),
                 [(5, 3), (3, 4), (4, 2)]),
 }
@@ -55,7 +76,7 @@ SCALARS = {                            # functions of two numbers, for Value and
     "scalar_functions": lambda a, b: (a * b).exp() * a.log() + (a - b).tanh() - (b - a).relu(),
     "scalar_reuse": lambda a, b: (a * b) * (a * b + a),
 }
-POSITIVE = {"divide", "power", "power_of_tensor", "log", *SCALARS}
+POSITIVE = {"divide", "quotient", "power", "power_of_tensor", "log", *SCALARS}
 
 
 def operands(name, rng):

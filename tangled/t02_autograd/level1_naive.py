@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:cade7fbea5857c33
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:9d3f1abdd4a314aa
 """Level 1: a graph of single numbers; every arrow carries a slope."""
 
 import math
@@ -67,8 +67,9 @@ class Value:
 
     def relu(self):
         """This value where positive, else 0. Written so that NaN stays NaN."""
-        off = self.data <= 0
-        return Value(0.0 if off else self.data, ((self, 0.0 if off else 1.0),))
+        if self.data <= 0:
+            return Value(0.0, ((Value(0.0), 0.0),))      # hangs on a constant: not even 0 * inf arrives
+        return Value(self.data, ((self, 1.0),))
 
     def backward(self):
         """Add the derivative of this value with respect to each leaf to that leaf's `grad`."""

@@ -1,24 +1,32 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:46d8bee540fcf28c
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:ef1314187b5c0d58
 """Level 2: a graph of arrays; every arrow carries a vector-Jacobian product."""
 
 import contextlib
+import threading
+from operator import attrgetter
 
 import numpy as np
 
 from tangled.t01_tensor_operations import unbroadcast
 
-_recording = True
+
+class _Mode(threading.local):
+    """One for each thread: another thread's `no_grad` is no business of this one."""
+
+    recording = True
+
+
+_mode = _Mode()
 
 
 @contextlib.contextmanager
 def no_grad():
     """Inside `with no_grad():` operations on tensors of any shape are computed but not recorded."""
-    global _recording
-    before, _recording = _recording, False
+    before, _mode.recording = _mode.recording, False
     try:
         yield
     finally:
-        _recording = before
+        _mode.recording = before
 
 
 class Tensor:
@@ -40,8 +48,14 @@ class Tensor:
     __array_ufunc__ = None              # `array + tensor` comes to Tensor.__radd__
 
     def __init__(self, data, requires_grad=True):
-        self.data, self.grad = _float_array(data), None
-        self.requires_grad, self.edges = requires_grad, ()
+        self._data, self.grad, self.writes = _float_array(data), None, [0]
+        self.requires_grad, self.edges, self.reads = requires_grad, (), ()
+
+    def _set_data(self, array):
+        self.writes[0] += array is self._data        # `t.data -= step` hands back what it wrote into
+        self._data = array
+
+    data = property(attrgetter("_data"), _set_data, doc="The array, of any shape.")
 
     @property
     def shape(self):
@@ -78,20 +92,21 @@ class Tensor:
     def __mul__(self, other):
         other = _constant(other)
         x, z = self.data, other.data
-        return _record(x * z, (self, lambda g: g * z), (other, lambda g: g * x))
+        return _record(x * z, (self, lambda g: g * z, other), (other, lambda g: g * x, self))
 
     def __truediv__(self, other):
         other = _constant(other)
         z = other.data
         y = self.data / z
-        return _record(y, (self, lambda g: g / z), (other, lambda g: -g * y / z))
+        return _record(y, (self, lambda g: g / z, other), (other, lambda g: -g * y / z, None, other))
 
     def __pow__(self, other):
         other = _constant(other)
         x, p = self.data, other.data
         y = x**p
-        return _record(y, (self, lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))),
-                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))))
+        by_base = lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))
+        by_exponent = lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))
+        return _record(y, (self, by_base, self, other), (other, by_exponent, None, self, other))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -110,23 +125,23 @@ class Tensor:
     def exp(self):
         """e to each entry; same shape."""
         y = np.exp(self.data)
-        return _record(y, (self, lambda g: g * y))                              # eq. 2.8
+        return _record(y, (self, lambda g: g * y, None))                        # eq. 2.8
 
     def log(self):
         """The natural logarithm of each entry; same shape. -inf at 0, NaN below."""
         x = self.data
-        return _record(np.log(x), (self, lambda g: g / x))
+        return _record(np.log(x), (self, lambda g: g / x, self))
 
     def tanh(self):
         """The hyperbolic tangent of each entry; same shape."""
         y = np.tanh(self.data)
-        return _record(y, (self, lambda g: g * (1.0 - y * y)))
+        return _record(y, (self, lambda g: g * (1.0 - y * y), None))
 
     def relu(self):
         """Each entry where positive, else 0; same shape."""
         y = np.maximum(self.data, 0)
         vjp = lambda g: np.where(y != 0, g, 0)
-        return _record(y, (self, vjp))
+        return _record(y, (self, vjp, None))
 
     def __matmul__(self, other):
         """Matrix product (..., m, k) @ (..., k, n) -> (..., m, n); vectors as in NumPy."""
@@ -143,7 +158,7 @@ class Tensor:
         shape = lead + x.shape[-2:-1] + z.shape[1:][-1:]                 # without the added axes
         to_x = lambda g: (g.reshape(full) @ b.swapaxes(-1, -2)).reshape(lead + x.shape[-2:])
         to_z = lambda g: (a.swapaxes(-1, -2) @ g.reshape(full)).reshape(lead + z.shape[-2:])
-        return _record(y.reshape(shape), (self, to_x), (other, to_z))
+        return _record(y.reshape(shape), (self, to_x, other), (other, to_z, self))
 
     def __rmatmul__(self, other):
         return _constant(other) @ self
@@ -171,13 +186,14 @@ class Tensor:
     def reshape(self, *shape):
         """The same entries in another shape, given as ints or as a tuple; -1 as in NumPy."""
         old = self.shape
-        return _record(self.data.reshape(*shape), (self, lambda g: g.reshape(old)))
+        return _view(self, _record(self.data.reshape(*shape), (self, lambda g: g.reshape(old))))
 
     def transpose(self, *axes):
         """The axes in another order, given as ints or as a tuple; reversed if none are given."""
         order = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
         order = [a % self.ndim for a in order] or range(self.ndim)[::-1]
-        return _record(self.data.transpose(order), (self, lambda g: g.transpose(np.argsort(order))))
+        turned = self.data.transpose(order)
+        return _view(self, _record(turned, (self, lambda g: g.transpose(np.argsort(order)))))
 
     @property
     def T(self):
@@ -204,7 +220,7 @@ class Tensor:
             np.add.at(dx, index, g)                  # eq. 2.12: a row that was read twice receives twice
             return dx
 
-        return _record(self.data[index], (self, scatter))
+        return _view(self, _record(self.data[index], (self, scatter)))
 
     def backward(self, grad=None, retain_graph=False):
         """Add the gradient with respect to each leaf to that leaf's `grad`.
@@ -221,8 +237,13 @@ class Tensor:
         with np.errstate(all="ignore"):                  # the forward pass has warned already
             for node in reversed(order):
                 g = grads.pop(node)                      # complete: all users have been visited
+                for writes, then in node.reads:
+                    if writes[0] != then:
+                        raise RuntimeError("data that this backward() needs was changed in place since it was used; "
+                                           "expected the change after backward(), or a new forward pass")
                 if not node.edges:
-                    node.grad = np.array(g, node.data.dtype) if node.grad is None else node.grad + g
+                    g = np.array(g, node.data.dtype)                 # a copy, in the leaf's own type
+                    node.grad = g if node.grad is None else np.add(node.grad, g, out=g)
                 for operand, vjp in node.edges:
                     share = unbroadcast(np.asarray(vjp(g)), operand.shape)           # eq. 2.3, then eq. 2.12
                     grads[operand] = grads[operand] + share if operand in grads else share      # eq. 2.5
@@ -250,16 +271,17 @@ def _constant(value):
     if isinstance(value, Tensor):
         return value
     tensor = object.__new__(Tensor)
-    tensor.data, tensor.grad, tensor.requires_grad, tensor.edges = value, None, False, ()
+    tensor._data, tensor.grad, tensor.writes = value, None, [0]
+    tensor.requires_grad, tensor.edges, tensor.reads = False, (), ()
     return tensor
 
 
 def _record(data, *edges):
-    """The result of an operation, with the (operand, VJP) pairs whose operand wants a gradient."""
+    """The result of an operation; an edge is (operand, VJP, tensors that the VJP reads ...)."""
     out = _constant(np.asarray(data))
-    if _recording:
-        out.edges = tuple((operand, vjp) for operand, vjp in edges if operand.requires_grad)
-        out.requires_grad = bool(out.edges)
+    if _mode.recording:
+        pairs, out.reads = _wanted(edges, out)
+        out.edges, out.requires_grad = tuple(pairs), bool(pairs)
     return out
 
 
@@ -285,6 +307,25 @@ def _spread(g, shape, axis):
     if g.size == 1:                                              # the common case, made by hand
         return np.ndarray(shape, g.dtype, np.asarray(g), strides=(0,) * len(shape))
     return np.broadcast_to(_restore(g, shape, axis), shape)
+
+
+def _wanted(edges, out):
+    """The pairs whose operand wants a gradient; and (counter, its count now) of all their VJPs read."""
+    pairs, reads = [], []
+    for edge in edges:
+        if edge[0].requires_grad:
+            pairs.append(edge[:2])
+            for tensor in edge[2:]:
+                writes = (out if tensor is None else tensor).writes
+                reads.append((writes, writes[0]))
+    return pairs, reads
+
+
+def _view(x, out):
+    """`out`, made from x: if it is a view of x, a write to either counts for both."""
+    if np.may_share_memory(x.data, out.data):
+        out.writes = x.writes
+    return out
 
 
 def _float_array(data):

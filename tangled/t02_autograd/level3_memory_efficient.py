@@ -1,9 +1,11 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:c192d47d200b1142
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:eb9adb471a73467a
 """Level 3: the graph holds only the arrays that VJPs need, and lets go of them as it is used."""
 
 import contextlib
+import threading
 from heapq import heappop, heappush
 from itertools import count
+from operator import attrgetter
 
 import numpy as np
 
@@ -11,38 +13,49 @@ from tangled.t01_tensor_operations import unbroadcast
 
 _births = count(1)
 
-_recording = True
+class _Mode(threading.local):
+    """One for each thread: another thread's `no_grad` is no business of this one."""
+
+    recording = True
+
+
+_mode = _Mode()
 
 
 @contextlib.contextmanager
 def no_grad():
     """Inside `with no_grad():` operations on tensors of any shape are computed but not recorded."""
-    global _recording
-    before, _recording = _recording, False
+    before, _mode.recording = _mode.recording, False
     try:
         yield
     finally:
-        _recording = before
+        _mode.recording = before
 
 
 class _Node:
     """One recorded operation: when it was born, the shape of its result, its edges. No data."""
 
-    __slots__ = ("birth", "edges", "shape")
+    __slots__ = ("birth", "edges", "reads", "shape")
 
-    def __init__(self, edges, shape):
-        self.birth, self.edges, self.shape = -next(_births), edges, shape
+    def __init__(self, edges, shape, reads):
+        self.birth, self.edges, self.shape, self.reads = -next(_births), edges, shape, reads
 
 
 class Tensor:
     """An array of any shape that remembers how it was computed; `node` is None for a leaf."""
 
-    __slots__ = ("data", "grad", "node", "requires_grad")
+    __slots__ = ("_data", "grad", "node", "requires_grad", "writes")
     __array_ufunc__ = None
 
     def __init__(self, data, requires_grad=True):
-        self.data, self.grad = _float_array(data), None
+        self._data, self.grad, self.writes = _float_array(data), None, [0]
         self.node, self.requires_grad = None, requires_grad
+
+    def _set_data(self, array):
+        self.writes[0] += array is self._data        # `t.data -= step` hands back what it wrote into
+        self._data = array
+
+    data = property(attrgetter("_data"), _set_data, doc="The array, of any shape.")
 
     @property
     def shape(self):
@@ -79,20 +92,21 @@ class Tensor:
     def __mul__(self, other):
         other = _constant(other)
         x, z = self.data, other.data
-        return _record(x * z, (self, lambda g: g * z), (other, lambda g: g * x))
+        return _record(x * z, (self, lambda g: g * z, other), (other, lambda g: g * x, self))
 
     def __truediv__(self, other):
         other = _constant(other)
         z = other.data
         y = self.data / z
-        return _record(y, (self, lambda g: g / z), (other, lambda g: -g * y / z))
+        return _record(y, (self, lambda g: g / z, other), (other, lambda g: -g * y / z, None, other))
 
     def __pow__(self, other):
         other = _constant(other)
         x, p = self.data, other.data
         y = x**p
-        return _record(y, (self, lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))),
-                       (other, lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))))
+        by_base = lambda g: g * np.where(p == 0, 0.0, p * x ** (p - 1))
+        by_exponent = lambda g: g * np.where((x == 0) & (p >= 0), 0.0, y * np.log(x, dtype=y.dtype))
+        return _record(y, (self, by_base, self, other), (other, by_exponent, None, self, other))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -111,23 +125,23 @@ class Tensor:
     def exp(self):
         """e to each entry; same shape."""
         y = np.exp(self.data)
-        return _record(y, (self, lambda g: g * y))                              # eq. 2.8
+        return _record(y, (self, lambda g: g * y, None))                        # eq. 2.8
 
     def log(self):
         """The natural logarithm of each entry; same shape. -inf at 0, NaN below."""
         x = self.data
-        return _record(np.log(x), (self, lambda g: g / x))
+        return _record(np.log(x), (self, lambda g: g / x, self))
 
     def tanh(self):
         """The hyperbolic tangent of each entry; same shape."""
         y = np.tanh(self.data)
-        return _record(y, (self, lambda g: g * (1.0 - y * y)))
+        return _record(y, (self, lambda g: g * (1.0 - y * y), None))
 
     def relu(self):
         """Each entry where positive, else 0; same shape."""
         y = np.maximum(self.data, 0)
         vjp = lambda g: np.where(y != 0, g, 0)
-        return _record(y, (self, vjp))
+        return _record(y, (self, vjp, None))
 
     def __matmul__(self, other):
         """Matrix product (..., m, k) @ (..., k, n) -> (..., m, n); vectors as in NumPy."""
@@ -137,12 +151,12 @@ class Tensor:
             raise ValueError(f"other has shape {z.shape}, expected (k,) or (..., k, n) where k is the last "
                              f"length of this tensor's shape {x.shape}")
         if x.ndim == z.ndim == 2:
-            return _record(x.dot(z), (self, lambda g: g.dot(z.T)), (other, lambda g: x.T.dot(g)))
+            return _record(x.dot(z), (self, lambda g: g.dot(z.T), other), (other, lambda g: x.T.dot(g), self))
         if z.ndim == 2 and x.size and z.size:
             rows, n = x.reshape(-1, x.shape[-1]), z.shape[1]             # (M, k): all leading axes in one
             return _record(rows.dot(z).reshape(*x.shape[:-1], n),
-                           (self, lambda g: g.reshape(-1, n).dot(z.T).reshape(x.shape)),
-                           (other, lambda g: rows.T.dot(g.reshape(-1, n))))      # sums over M as well
+                           (self, lambda g: g.reshape(-1, n).dot(z.T).reshape(x.shape), other),
+                           (other, lambda g: rows.T.dot(g.reshape(-1, n)), self))       # sums over M too
         # eq. 2.10, with an axis of length 1 added to vectors and taken away again
         a = x if x.ndim > 1 else x[None, :]                              # (..., m, k)
         b = z if z.ndim > 1 else z[:, None]                              # (..., k, n)
@@ -151,7 +165,7 @@ class Tensor:
         shape = lead + x.shape[-2:-1] + z.shape[1:][-1:]                 # without the added axes
         to_x = lambda g: (g.reshape(full) @ b.swapaxes(-1, -2)).reshape(lead + x.shape[-2:])
         to_z = lambda g: (a.swapaxes(-1, -2) @ g.reshape(full)).reshape(lead + z.shape[-2:])
-        return _record(y.reshape(shape), (self, to_x), (other, to_z))
+        return _record(y.reshape(shape), (self, to_x, other), (other, to_z, self))
 
     def __rmatmul__(self, other):
         return _constant(other) @ self
@@ -179,13 +193,14 @@ class Tensor:
     def reshape(self, *shape):
         """The same entries in another shape, given as ints or as a tuple; -1 as in NumPy."""
         old = self.shape
-        return _record(self.data.reshape(*shape), (self, lambda g: g.reshape(old)))
+        return _view(self, _record(self.data.reshape(*shape), (self, lambda g: g.reshape(old))))
 
     def transpose(self, *axes):
         """The axes in another order, given as ints or as a tuple; reversed if none are given."""
         order = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
         order = [a % self.ndim for a in order] or range(self.ndim)[::-1]
-        return _record(self.data.transpose(order), (self, lambda g: g.transpose(np.argsort(order))))
+        turned = self.data.transpose(order)
+        return _view(self, _record(turned, (self, lambda g: g.transpose(np.argsort(order)))))
 
     @property
     def T(self):
@@ -222,7 +237,7 @@ class Tensor:
                 np.add.at(dx, index, g)
             return dx
 
-        return _record(self.data[index], (self, scatter))
+        return _view(self, _record(self.data[index], (self, scatter)))
 
     def backward(self, grad=None, retain_graph=False):
         """Add each leaf's gradient to its `grad`, in place; arguments as in level 2."""
@@ -234,6 +249,10 @@ class Tensor:
             while frontier:
                 node = heappop(frontier)[1]                          # the youngest: complete
                 g, edges = pending.pop(node)[0], node.edges
+                for writes, then in node.reads:
+                    if writes[0] != then:
+                        raise RuntimeError("data that this backward() needs was changed in place since it was used; "
+                                           "expected the change after backward(), or a new forward pass")
                 if not retain_graph:
                     node.edges = _Freed()
                 for target, vjp in edges:
@@ -242,7 +261,7 @@ class Tensor:
                         bias = share.shape[1:] == target.shape           # the common case, at half the price
                         share = share.sum(axis=0) if bias else unbroadcast(share, target.shape)  # eq. 2.12
                     ours = share is not g and type(share) is np.ndarray and share.base is None
-                    if type(target) is Tensor:
+                    if isinstance(target, Tensor):
                         target._receive(share, ours)
                     else:
                         if target not in pending:
@@ -284,17 +303,19 @@ def _constant(value):
     if isinstance(value, Tensor):
         return value
     tensor = object.__new__(Tensor)
-    tensor.data, tensor.grad, tensor.node, tensor.requires_grad = value, None, None, False
+    tensor._data, tensor.grad, tensor.writes = value, None, [0]
+    tensor.node, tensor.requires_grad = None, False
     return tensor
 
 
 def _record(data, *edges):
     """The result of an operation; its node points to the operands' nodes, not to the operands."""
     out = _constant(np.asarray(data))
-    if _recording:
-        wanted = [(operand.node or operand, vjp) for operand, vjp in edges if operand.requires_grad]
-        if wanted:
-            out.node, out.requires_grad = _Node(wanted, out.data.shape), True
+    if _mode.recording:
+        pairs, reads = _wanted(edges, out)
+        if pairs:
+            pairs = [(operand.node or operand, vjp) for operand, vjp in pairs]
+            out.node, out.requires_grad = _Node(pairs, out._data.shape, reads), True
     return out
 
 
@@ -320,6 +341,25 @@ def _spread(g, shape, axis):
     if g.size == 1:                                              # the common case, made by hand
         return np.ndarray(shape, g.dtype, np.asarray(g), strides=(0,) * len(shape))
     return np.broadcast_to(_restore(g, shape, axis), shape)
+
+
+def _wanted(edges, out):
+    """The pairs whose operand wants a gradient; and (counter, its count now) of all their VJPs read."""
+    pairs, reads = [], []
+    for edge in edges:
+        if edge[0].requires_grad:
+            pairs.append(edge[:2])
+            for tensor in edge[2:]:
+                writes = (out if tensor is None else tensor).writes
+                reads.append((writes, writes[0]))
+    return pairs, reads
+
+
+def _view(x, out):
+    """`out`, made from x: if it is a view of x, a write to either counts for both."""
+    if np.may_share_memory(x.data, out.data):
+        out.writes = x.writes
+    return out
 
 
 def _float_array(data):

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:3b6b9243eb4fb24e
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:39543c8e40977de7
 """Level 4: the same interface over torch.Tensor; makes the golden outputs."""
 
 import numpy as np
@@ -19,8 +19,17 @@ class Tensor:
         t = torch.from_numpy(np.array(data))
         self.t = (t if t.is_floating_point() else t.double()).requires_grad_(requires_grad)
 
-    data = property(lambda self: self.t.detach().numpy(),
-                    lambda self, value: self.data.__setitem__(..., value))
+    @property
+    def data(self):
+        """The array."""
+        return self.t.detach().numpy()
+
+    @data.setter
+    def data(self, value):
+        """Write an array of the same shape."""
+        with torch.no_grad():                        # a write that PyTorch counts, as SGD's is
+            self.t.copy_(torch.from_numpy(np.asarray(value)))
+
     grad = property(lambda self: None if self.t.grad is None else self.t.grad.numpy())
     shape = property(lambda self: tuple(self.t.shape))
     ndim = property(lambda self: self.t.ndim)

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:401575a7df9bc859
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:c8377f7b48c1149d
 """Chapter 3: what all optimisers and schedules share, for levels 1 to 3 and for yours."""
 
 import math
@@ -37,19 +37,34 @@ def pair(name, values):
 
 
 def parameter_list(parameters):
-    """The parameters as a list: at least one, each with an array of floats, none twice."""
+    """The parameters as a list: at least one, each with an array of floats, none in two."""
     parameters = list(parameters)
     if not parameters:
         raise ValueError("parameters has 0 entries; expected at least one")
     for k, p in enumerate(parameters):
         data = getattr(p, "data", None)
-        floats = isinstance(data, np.ndarray) and data.dtype.kind == "f"
+        floats = isinstance(data, np.ndarray) and data.dtype in (np.float32, np.float64)
         if not floats or not hasattr(p, "grad"):
-            raise ValueError(f"parameters: number {k} is {type(p).__name__}; expected "
-                             "an object with .data, an array of floats, and .grad")
+            kind = f"{type(p).__name__} with .data of type {getattr(data, 'dtype', type(data).__name__)}"
+            raise ValueError(f"parameters: number {k} is {kind}; expected an object with .data, "
+                             "an array of float32 or float64, and .grad")
     if len({id(p) for p in parameters}) < len(parameters):
         raise ValueError("parameters has the same object twice; expected each once")
+    refuse_common_memory([p.data for p in parameters])
     return parameters
+
+
+def refuse_common_memory(arrays):
+    """Two parameters (any shapes) on one array would be updated twice, or come apart."""
+    ends = [np.lib.array_utils.byte_bounds(array) for array in arrays]
+    furthest = None
+    for k in sorted((k for k, array in enumerate(arrays) if array.size), key=ends.__getitem__):
+        if furthest is not None and np.shares_memory(arrays[furthest], arrays[k]):
+            first, second = sorted((furthest, k))
+            raise ValueError(f"parameters: numbers {first} and {second} share memory; expected arrays "
+                             "of their own (tie weights by one parameter whose gradients are added)")
+        if furthest is None or ends[k][1] > ends[furthest][1]:
+            furthest = k
 
 
 def gradient(k, p):
@@ -89,8 +104,10 @@ class Optimizer:
                      for k, p in enumerate(self.parameters)]
         for k, g in enumerate(gradients):
             if g is not None:
+                p = self.parameters[k]
                 self.counts[k] += 1
-                self.update(self.parameters[k].data, g, self.state[k], self.counts[k])
+                self.update(p.data, g, self.state[k], self.counts[k])
+                p.data = p.data                          # an engine that counts writes sees this one
 
     def update(self, w, g, state, t):
         """One update, the t-th, of an array w (any shape) by its gradient g, in place."""

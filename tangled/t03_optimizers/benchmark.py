@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:813d0ce934197b94
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:b639b137a0dd5fd0
 """Chapter 3: what a step costs at each level."""
 
 import numpy as np
@@ -24,14 +24,39 @@ def prepared(level, rule, shapes):
     return getattr(optimizer, "optimiser", optimizer).step
 
 
+def fused(rule, shapes):
+    """PyTorch's best: one pass over memory, in C++."""
+    import torch
+    random = np.random.default_rng(0)
+    tensors = [torch.from_numpy(random.standard_normal(shape, np.float32)) for shape in shapes]
+    for tensor in tensors:
+        tensor.grad = torch.from_numpy(random.standard_normal(tuple(tensor.shape), np.float32))
+    return getattr(torch.optim, rule)(tensors, fused=True).step
+
+
+def in_pieces(power, size=4_000_000):
+    """A step of level 3's Adam over so many numbers, 2**power at a time."""
+    step, chunk = prepared(level3_memory_efficient, "Adam", [(size,)]), min(1 << power, size)
+    step.__self__.spare = np.empty((2, chunk), np.float32)
+
+    def timed():
+        before, level3_memory_efficient.CHUNK = level3_memory_efficient.CHUNK, chunk
+        try:
+            step()
+        finally:
+            level3_memory_efficient.CHUNK = before
+    return timed
+
+
 def calls(rule, shapes, first=1):
     """The steps of the levels from `first` on; level 4 is torch's own, with nothing around it."""
     levels = [level1_naive, level2_vectorized, level3_memory_efficient]
     if torch_available():
         from tangled.t03_optimizers import level4_pytorch_reference
         levels.append(level4_pytorch_reference)
+    best = {"best PyTorch": fused(rule, shapes)} if torch_available() else {}
     return {f"level {k}": prepared(level, rule, shapes)
-            for k, level in enumerate(levels, 1) if k >= first}
+            for k, level in enumerate(levels, 1) if k >= first} | best
 
 
 def ladders():
@@ -41,3 +66,6 @@ def ladders():
     for shapes, what in (([(800_000,)], "one array"), (GPT, f"{len(GPT)} arrays")):
         yield Ladder(f"Adam, 0.8 M parameters in {what}", calls("Adam", shapes, first=2),
                      operations="about 12 a parameter", note="float32")
+    yield Ladder("Adam, level 3, 4 M parameters in pieces",
+                 {"all at once": in_pieces(22), **{f"2^{k}": in_pieces(k) for k in (11, 14, 17)}},
+                 note="float32")

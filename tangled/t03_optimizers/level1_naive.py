@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:a0d3bedb25a01cfb
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:b37f77956dcdf483
 """Optimisers, level 1: one number at a time. Shapes and errors as in level 2."""
 
 import math
@@ -41,7 +41,7 @@ class Nesterov(Momentum):
     """Momentum that looks ahead, in the shifted form."""
 
     def update(self, w, g, state, t):
-        """eq. 3.18 for each entry of w, in place."""
+        """eq. 3.19 for each entry of w, in place."""
         v = state["v"]
         for i in np.ndindex(w.shape):
             slope = g[i] + self.weight_decay * w[i]
@@ -59,7 +59,7 @@ class AdaGrad(Optimizer):
         self.eps = number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """eq. 3.20 for each entry of w, in place."""
+        """eq. 3.21 for each entry of w, in place."""
         s = state["s"]
         for i in np.ndindex(w.shape):
             slope = g[i] + self.weight_decay * w[i]
@@ -77,7 +77,7 @@ class RMSProp(Optimizer):
         self.rho, self.eps = number("rho", rho, 0, 1), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """eq. 3.21 for each entry of w, in place."""
+        """eq. 3.22 for each entry of w, in place."""
         s = state["s"]
         for i in np.ndindex(w.shape):
             slope = g[i] + self.weight_decay * w[i]
@@ -95,16 +95,16 @@ class Adam(Optimizer):
         self.betas, self.eps = pair("betas", betas), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """eq. 3.25 for each entry of w, with the penalty in the gradient, in place."""
+        """eq. 3.26 for each entry of w, with the penalty in the gradient, in place."""
         for i in np.ndindex(w.shape):
             self._move(w, g[i] + self.weight_decay * w[i], state, t, i)
 
     def _move(self, w, slope, state, t, i):
         (b1, b2), m, v = self.betas, state["m"], state["v"]
-        m[i] = b1 * m[i] + (1 - b1) * slope                       # eq. 3.22
+        m[i] = b1 * m[i] + (1 - b1) * slope                       # eq. 3.23
         v[i] = b2 * v[i] + (1 - b2) * slope * slope
-        m_hat, v_hat = m[i] / (1 - b1**t), v[i] / (1 - b2**t)     # eq. 3.24
-        w[i] -= self.lr * m_hat / (np.sqrt(v_hat) + self.eps)     # eq. 3.25
+        m_hat, v_hat = m[i] / (1 - b1**t), v[i] / (1 - b2**t)     # eq. 3.25
+        w[i] -= self.lr * m_hat / (np.sqrt(v_hat) + self.eps)     # eq. 3.26
 
 
 class AdamW(Adam):
@@ -115,7 +115,7 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def update(self, w, g, state, t):
-        """eq. 3.30 for each entry of w, in place."""
+        """eq. 3.31 for each entry of w, in place."""
         for i in np.ndindex(w.shape):
             w[i] *= 1 - self.lr * self.weight_decay
             self._move(w, g[i], state, t, i)
@@ -130,7 +130,7 @@ def step_decay(t, lr, step_size, gamma=0.1):
 def linear_warmup(t, lr, warmup):
     """lr after t updates, t of shape (): rising to lr over `warmup` updates."""
     t, warmup = count("t", t, 0), count("warmup", warmup, 1)
-    return number("lr", lr, 0) * min(1.0, (t + 1) / warmup)                # eq. 3.32
+    return number("lr", lr, 0) * min(1.0, (t + 1) / warmup)                # eq. 3.33
 
 
 def cosine_decay(t, lr, steps, warmup=0, final=0.0):
@@ -141,7 +141,7 @@ def cosine_decay(t, lr, steps, warmup=0, final=0.0):
     if t < warmup:
         return linear_warmup(t, lr, warmup)
     angle = math.pi * min(t - warmup, steps - warmup) / (steps - warmup)
-    return final + 0.5 * (lr - final) * (1 + math.cos(angle))              # eq. 3.33
+    return final + 0.5 * (lr - final) * (1 + math.cos(angle))              # eq. 3.34
 
 
 class StepDecay(Schedule):
@@ -178,5 +178,5 @@ def clip_by_global_norm(parameters, max_norm):
     norm = math.sqrt(total)
     if max_norm < norm < math.inf:
         for p in with_gradient:
-            p.grad *= max_norm / norm                                      # eq. 3.34
+            p.grad *= max_norm / norm                                      # eq. 3.35
     return norm

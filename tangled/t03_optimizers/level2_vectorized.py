@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:b4bf0e7e957286e9
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:854c258b18d64e08
 """Optimisers, level 2: whole arrays, for parameters of any shapes."""
 
 import math
@@ -34,7 +34,7 @@ class SGD(Optimizer):
 
 
 def _penalised(g, w, weight_decay):
-    """g with the gradient of the L2 penalty, eq. 3.28; g itself if there is none."""
+    """g with the gradient of the L2 penalty, eq. 3.29; g itself if there is none."""
     return g + weight_decay * w if weight_decay else g
 
 
@@ -68,7 +68,7 @@ class Nesterov(Momentum):
         v, g = state["v"], _penalised(g, w, self.weight_decay)
         v *= self.momentum                                          # eq. 3.8
         v += g
-        w -= self.lr * (g + self.momentum * v)                      # eq. 3.18
+        w -= self.lr * (g + self.momentum * v)                      # eq. 3.19
 
 
 class AdaGrad(Optimizer):
@@ -88,7 +88,7 @@ class AdaGrad(Optimizer):
     def update(self, w, g, state, t):
         """The sum first, then the step; shapes as in `SGD.update`."""
         s, g = state["s"], _penalised(g, w, self.weight_decay)
-        s += g * g                                              # eq. 3.20
+        s += g * g                                              # eq. 3.21
         w -= self.lr * g / _root(s, self.eps)
 
 
@@ -110,7 +110,7 @@ class RMSProp(Optimizer):
     def update(self, w, g, state, t):
         """The mean first, then the step; shapes as in `SGD.update`."""
         s, g = state["s"], _penalised(g, w, self.weight_decay)
-        s *= self.rho                                           # eq. 3.21
+        s *= self.rho                                           # eq. 3.22
         s += (1 - self.rho) * g * g
         w -= self.lr * g / _root(s, self.eps)
 
@@ -142,13 +142,13 @@ class Adam(Optimizer):
 
     def _adapt(self, w, g, state, t):
         (b1, b2), m, v = self.betas, state["m"], state["v"]
-        m *= b1                                                 # eq. 3.22
+        m *= b1                                                 # eq. 3.23
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * g * g
-        m_hat = m / (1 - b1**t)                                     # eq. 3.24
+        m_hat = m / (1 - b1**t)                                     # eq. 3.25
         v_hat = v / (1 - b2**t)
-        w -= self.lr * m_hat / _root(v_hat, self.eps)           # eq. 3.25
+        w -= self.lr * m_hat / _root(v_hat, self.eps)           # eq. 3.26
 
 
 class AdamW(Adam):
@@ -160,7 +160,7 @@ class AdamW(Adam):
 
     def update(self, w, g, state, t):
         """The decay, then a step of Adam; shapes as in `SGD.update`."""
-        w *= 1 - self.lr * self.weight_decay                        # eq. 3.30
+        w *= 1 - self.lr * self.weight_decay                        # eq. 3.31
         self._adapt(w, g, state, t)
 
 
@@ -177,7 +177,7 @@ def cosine_decay(t, lr, steps, warmup=0, final=0.0):
     steps = count("steps", steps, warmup + 1)
     lr, final = number("lr", lr, 0), number("final", final, 0)
     share = np.clip((t - warmup) / (steps - warmup), 0.0, 1.0)
-    fall = final + 0.5 * (lr - final) * (1 + np.cos(np.pi * share))       # eq. 3.33
+    fall = final + 0.5 * (lr - final) * (1 + np.cos(np.pi * share))       # eq. 3.34
     return np.where(t < warmup, linear_warmup(t, lr, max(warmup, 1)), fall)[()]
 
 
@@ -195,7 +195,7 @@ def linear_warmup(t, lr, warmup):
     float or ndarray of the shape of t, never 0 for a positive lr
     """
     t, lr, warmup = _updates(t), number("lr", lr, 0), count("warmup", warmup, 1)
-    return lr * np.minimum(1.0, (t + 1) / warmup)               # eq. 3.32
+    return lr * np.minimum(1.0, (t + 1) / warmup)               # eq. 3.33
 
 
 def step_decay(t, lr, step_size, gamma=0.1):
@@ -214,7 +214,7 @@ def step_decay(t, lr, step_size, gamma=0.1):
     """
     t, step_size = _updates(t), count("step_size", step_size, 1)
     lr, gamma = number("lr", lr, 0), number("gamma", gamma, 0)
-    return lr * gamma ** (t // step_size)                       # eq. 3.31
+    return lr * gamma ** (t // step_size)                       # eq. 3.32
 
 
 def _updates(t):
@@ -282,5 +282,5 @@ def clip_by_global_norm(parameters, max_norm):
     norm = math.sqrt(sum(squares))
     if max_norm < norm < math.inf:
         for p in with_gradient:
-            p.grad *= max_norm / norm                               # eq. 3.34
+            p.grad *= max_norm / norm                               # eq. 3.35
     return norm

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:0fc8798f47b08ce6
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:f423042e9f10e93f
 """Optimisers, level 3: one flat buffer, in place, in pieces that fit the cache."""
 
 import math
@@ -49,6 +49,9 @@ class FlatOptimizer(Optimizer):
                 piece = slice(a, min(a + CHUNK, stop))
                 state = {name: array[piece] for name, array in self.buffer.items()}
                 self.update(self.flat[piece], self.flat_grad[piece], state, t)
+        for p in self.parameters:
+            if p.grad is not None:
+                p.data = p.data                      # an engine that counts writes sees this one
 
     @staticmethod
     def _adopt(p, name, view):
@@ -121,7 +124,7 @@ class Nesterov(Momentum):
     """Momentum that looks ahead, over one flat vector."""
 
     def update(self, w, g, state, t):
-        """w, g, v (c,); eq. 3.18 in six passes."""
+        """w, g, v (c,); eq. 3.19 in six passes."""
         v, g, a = state["v"], self._penalised(w, g), self.spare[0, :len(w)]
         v *= self.momentum
         v += g
@@ -150,7 +153,7 @@ class AdaGrad(FlatOptimizer):
         self.eps = number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, s (c,); eq. 3.20 in seven passes."""
+        """w, g, s (c,); eq. 3.21 in seven passes."""
         s, g, a = state["s"], self._penalised(w, g), self.spare[0, :len(w)]
         s += np.multiply(g, g, out=a)
         _descend(w, g, s, self.lr, self.eps, a)
@@ -166,7 +169,7 @@ class RMSProp(FlatOptimizer):
         self.rho, self.eps = number("rho", rho, 0, 1), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, s_sum (c,); eq. 3.21 in eight passes, s = (1 - rho) * s_sum."""
+        """w, g, s_sum (c,); eq. 3.22 in eight passes, s = (1 - rho) * s_sum."""
         s, g, a = state["s_sum"], self._penalised(w, g), self.spare[0, :len(w)]
         s *= self.rho
         s += np.multiply(g, g, out=a)
@@ -184,7 +187,7 @@ class Adam(FlatOptimizer):
         self.betas, self.eps = pair("betas", betas), number("eps", eps, 0, positive=True)
 
     def update(self, w, g, state, t):
-        """w, g, m_sum, v_sum (c,); eq. 3.35 in ten passes."""
+        """w, g, m_sum, v_sum (c,); eq. 3.36 in ten passes."""
         self._adapt(w, self._penalised(w, g), state, t)
 
     def _adapt(self, w, g, state, t):
@@ -206,7 +209,7 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def update(self, w, g, state, t):
-        """w, g, m_sum, v_sum (c,); eq. 3.30 in eleven passes."""
+        """w, g, m_sum, v_sum (c,); eq. 3.31 in eleven passes."""
         w *= 1 - self.lr * self.weight_decay
         self._adapt(w, g, state, t)
 
@@ -218,7 +221,7 @@ def clip_by_global_norm(parameters, max_norm):
     norm = math.sqrt(sum(_square_norm(np.asarray(p.grad)) for p in with_gradient))
     if max_norm < norm < math.inf:
         for p in with_gradient:
-            p.grad *= max_norm / norm                           # eq. 3.34
+            p.grad *= max_norm / norm                           # eq. 3.35
     return norm
 
 
@@ -227,7 +230,7 @@ def _square_norm(g):
     vector = g.reshape(-1)                                      # a view, unless g has gaps
     with np.errstate(over="ignore", under="ignore"):
         total = float(np.dot(vector, vector))
-    if 1e-30 < total < math.inf:
+    if 1e-30 < total < math.inf and g.dtype != np.float16:      # three digits are no norm
         return total
     pieces = (vector[a:a + CHUNK] for a in range(0, len(vector), CHUNK))
     return sum(float(np.square(piece, dtype=np.float64).sum()) for piece in pieces)

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:c86f1468b38da1f4
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:e89f270c848f8205
 """Optimisers, level 4: torch.optim on arrays that it shares; makes the golden outputs."""
 
 import copy
@@ -96,6 +96,13 @@ class Adam(TorchOptimizer):
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(self.rule, parameters, lr, betas=betas, eps=eps,
                          weight_decay=weight_decay)
+
+
+class AMSGrad(TorchOptimizer):
+    """torch.optim.Adam with amsgrad=True."""
+
+    def __init__(self, parameters, lr=1e-3, **settings):
+        super().__init__(torch.optim.Adam, parameters, lr, amsgrad=True, **settings)
 
 
 class AdamW(Adam):
@@ -236,6 +243,14 @@ RULES = {                              # name of the case: (class, settings)
     "adam-eps": ("Adam", {"lr": 0.02, "eps": 0.1}),
     "adamw": ("AdamW", {"lr": 0.02}),
     "adamw-decay": ("AdamW", {"lr": 0.02, "betas": (0.8, 0.99), "weight_decay": 0.5}),
+    "adagrad-all": ("AdaGrad", {"lr": 0.3, "eps": 0.05, "weight_decay": 0.2}),
+    "rmsprop-all": ("RMSProp", {"lr": 0.03, "rho": 0.8, "eps": 0.05, "weight_decay": 0.2}),
+    "adam-all": ("Adam", {"lr": 0.03, "betas": (0.7, 0.95), "eps": 0.05, "weight_decay": 0.2}),
+    "adamw-all": ("AdamW", {"lr": 0.03, "betas": (0.7, 0.95), "eps": 0.05, "weight_decay": 2.0}),
+}
+EXERCISES = {
+    "amsgrad": ("AMSGrad", {"lr": 0.02}),
+    "amsgrad-all": ("AMSGrad", {"lr": 0.05, "betas": (0.7, 0.8), "eps": 0.05, "weight_decay": 0.1}),
 }
 SCHEDULES = {
     "schedule-step": ("step_decay", {"lr": 0.5, "step_size": 7, "gamma": 0.3}),
@@ -267,7 +282,7 @@ def golden_cases(rng):
     problem = {"start": rng.standard_normal(8), "noise": rng.standard_normal((50, 8)) * scale,
                "curvature": np.array([10.0, 1.0, 0.1, 1.0, 1e-3, 0.0, 0.0, 0.0])}
     yield Case("problem", problem)
-    for name, (rule, settings) in RULES.items():
+    for name, (rule, settings) in {**RULES, **EXERCISES}.items():
         path = _trajectory(rule, settings, problem)
         yield Case(name, {"rule": rule, **settings}, {"path": path})
     for name, (function, settings) in SCHEDULES.items():

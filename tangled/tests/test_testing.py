@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:590f47754e12b4de
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:2e6be0f5c1bd8d41
 """The harness, tested on mistakes planted for it."""
 import numpy as np
 import pytest
@@ -314,3 +314,47 @@ def test_measured_ladder():
     rows = Together([result, pair])._repr_markdown_().splitlines()[2:]
     assert rows[0].startswith("| sum | 1 |") and rows[1].startswith("|  | 2 |")
     assert rows[-2].startswith("| sum | 1 |") and rows[-1].startswith("|  | 4 |")
+
+
+def test_ratio_of_single_numbers():
+    """A sum for a mean is seven times as much, also where the result is one number"""
+    assert "got = 7 * expected" in diagnose(np.array(-9.1), np.array(-1.3))
+    assert "got = 0.2 * expected" in diagnose(np.array(0.26), np.array(1.3))
+    assert "factor" not in diagnose(np.array(1.7), np.array(1.3))
+    assert "got = 2.6 * expected" in diagnose(np.array([2.6, 5.2, 13.0]), np.array([1.0, 2.0, 5.0]))
+
+
+def test_round_numbers_are_no_float16():
+    """Slopes that are powers of two are float16 numbers by themselves; a computation in float16 is still seen"""
+    slopes = 2.0 ** -np.arange(1.0, 9.0)
+    assert "float16" not in diagnose(slopes * 1.0, slopes * (1.0 + 0.05 * np.sin(np.arange(8.0))))
+    x = rng(3).standard_normal(40)
+    assert "computed in float16" in diagnose(x.astype(np.float16).astype(float), x)
+    assert "computed in float32" in diagnose(x.astype(np.float32).astype(float), x, 1e-9)
+
+
+def test_a_module_is_left_as_it_was():
+    """float32 parameters stay float32, in the same arrays, with the gradients they had"""
+    class P:
+        data, grad = np.ones((2, 3), np.float32), np.full((2, 3), 5.0, np.float32)
+
+    class M:
+        p = P()
+
+        def parameters(self):
+            return [self.p]
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.p.data
+
+        def backward(self, d):
+            self.p.grad = self.x.T @ d
+            return d @ self.p.data.T
+    m, data, grad = M(), P.data, P.grad
+    check_module_gradients(m, [rng(1).standard_normal((4, 2))])
+    assert m.p.data is data and m.p.grad is grad
+    m.backward = lambda d: 0 * m.x
+    with pytest.raises(Mismatch):
+        check_module_gradients(m, [rng(1).standard_normal((4, 2))])
+    assert m.p.data is data and m.p.grad is grad

@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:bbce75c2f0e2cc48
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:c6e2b8f07476f284
 """Shapes, values, gradients of every operation; accumulation; the optimiser."""
 
 import numpy as np
@@ -6,7 +6,14 @@ import pytest
 
 from tangled import autograd_stub
 from tangled.t02_autograd.expressions import EXPRESSIONS, SCALARS, engines, operands, reused
-from tangled.testing import assert_close, check_gradients, rng, upstream_like
+from tangled.testing import (
+    assert_close,
+    assert_layouts,
+    assert_repeatable,
+    check_gradients,
+    rng,
+    upstream_like,
+)
 
 each_expression = pytest.mark.parametrize("name", EXPRESSIONS)
 tensors_only = pytest.mark.levels(2, 3, 4)
@@ -43,6 +50,28 @@ def test_python_numbers_keep_the_dtype(level, dtype, shape):
     assert (out.data.dtype, x.grad.dtype, x.grad.shape) == (dtype, dtype, shape)
 
 
+@pytest.mark.shape
+@tensors_only
+@pytest.mark.parametrize("dtype", (np.float16, np.float32))
+@pytest.mark.parametrize("shape", ((), (3,), (2, 3)), ids=str)
+def test_gradients_keep_the_dtype(level, dtype, shape):
+    """Against constants in float64, pass after pass: the gradient has the leaf's type and shape."""
+    x = level.Tensor(np.ones(shape, dtype))
+    for passes in (1, 2, 3):
+        (x * np.full(shape, 0.5) + x).backward(np.full(shape, 2.0))
+        assert type(x.grad) is np.ndarray and x.grad.dtype == dtype
+        assert_close(x.grad, np.full(shape, 3.0 * passes, dtype), what="gradient")
+
+
+@pytest.mark.shape
+@tensors_only
+def test_results_are_arrays(level):
+    """Of shape () as of any other: a NumPy scalar can't be written into."""
+    x = level.Tensor(3.0)
+    for y in (x + x, x * x, x.exp(), x.sum(), x.max(), x.mean(), x.reshape(1)[0], -x, x / x, x**x):
+        assert type(y.data) is np.ndarray and y.data.shape == () and y.ndim == 0 and y.shape == ()
+
+
 @pytest.mark.value
 @tensors_only
 @each_expression
@@ -65,22 +94,46 @@ def test_gradients_golden(level, golden, name):
         assert_close(leaf.grad, expected, what=f"gradient of {key} in {name}")
 
 
-@pytest.mark.gradient
-@tensors_only
-@each_expression
-def test_gradients_numerical(level, name):
-    """Every entry against central differences: the check that trusts no framework."""
+def as_op(level, name):
+    """An expression as a pair forward, backward of arrays; the graph is the cache."""
     def forward(*arrays):
         out, leaves = run(level, name, arrays)
         return out.data, (out, leaves)
 
     def backward(dout, cache):
         out, leaves = cache
-        out.backward(dout)
+        for leaf in leaves:
+            leaf.zero_grad()
+        out.backward(dout, retain_graph=True)
         return tuple(leaf.grad for leaf in leaves)
+    return forward, backward
 
+
+@pytest.mark.gradient
+@tensors_only
+@each_expression
+def test_gradients_numerical(level, name):
+    """Every entry against central differences: the check that trusts no framework."""
     arrays = operands(name, rng(2))
-    check_gradients(forward, backward, arrays, names="abc"[:len(arrays)])
+    check_gradients(*as_op(level, name), arrays, names="abc"[:len(arrays)])
+
+
+@pytest.mark.gradient
+@pytest.mark.levels(2, 3)
+@each_expression
+def test_layouts(level, name):
+    """Arrays in any order in memory, backwards, with gaps, read-only, and the upstream as well."""
+    forward, backward = as_op(level, name)
+    assert_layouts(forward, operands(name, rng(7)), backward)
+
+
+@pytest.mark.gradient
+@pytest.mark.levels(2, 3)
+@each_expression
+def test_called_twice(level, name):
+    """A graph that is retained gives the same twice; nothing handed in or out is shared."""
+    forward, backward = as_op(level, name)
+    assert_repeatable(forward, operands(name, rng(8)), backward)
 
 
 @pytest.mark.value
@@ -197,6 +250,37 @@ def test_sgd_follows_the_formula(level):
     shrunk = start * np.float32(0.8**3)
     assert_close((w.data, v.data, idle.data), (shrunk, 2 * shrunk, start), what="w, v, idle")
     assert w.data.dtype == np.float32, "a step must keep the type of its parameter"
+
+
+@pytest.mark.value
+@tensors_only
+def test_sgd_twice(level):
+    """Two optimisers, two rates, gradients that add up where nobody forgets them."""
+    a, b = level.Tensor(np.array([1.0, 2.0])), level.Tensor(np.array([3.0]))
+    slow, fast = level.SGD([a], lr=0.25), level.SGD([b], 2.0)
+    for passes in (1, 2):
+        (a.sum() * 2.0 + b.sum()).backward()
+        slow.step()
+        assert_close(a.grad, np.full(2, 2.0 * passes), what="gradient of a")
+    fast.step()
+    assert_close((a.data, b.data), (np.array([-0.5, 0.5]), np.array([-1.0])), what="a, b")
+    fast.zero_grad()
+    assert b.grad is None
+    assert_close(a.grad, np.full(2, 4.0), what="gradient of a, not forgotten")
+
+
+@pytest.mark.gradient
+@pytest.mark.levels(2, 3)
+def test_subclass_as_leaf(level):
+    """A Parameter is a Tensor with another name; a leaf of it is a leaf."""
+    class Parameter(level.Tensor):
+        pass
+
+    w, x = Parameter(np.array([[1.0, 2.0], [3.0, 4.0]])), level.Tensor(np.array([5.0, 6.0]))
+    for _ in range(2):
+        (w * x + w).sum().backward()
+    assert_close((w.grad, x.grad), (np.full((2, 2), 2.0) * [6.0, 7.0], np.array([8.0, 12.0])),
+                 what="gradients of w, x")
 
 
 @pytest.mark.gradient

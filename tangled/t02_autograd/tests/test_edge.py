@@ -1,10 +1,12 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:023b4a08b8c7824c
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:d67ffa1b7c706ac7
 """Scalars, nothing at all, infinities, ties, and every way to use the engine wrongly."""
+
+import threading
 
 import numpy as np
 import pytest
 
-from tangled.t02_autograd.expressions import EXPRESSIONS, engines, operands
+from tangled.t02_autograd.expressions import EXPRESSIONS, engines, operands, reused
 from tangled.testing import assert_close, expect_value_error, rng
 
 pytestmark = pytest.mark.edge
@@ -33,6 +35,7 @@ IEEE = {                               # what: (function, argument, (value, deri
     "0 ** x": (lambda v: 0.0**v, 2.0, (0.0, 0.0)),
     "0 ** 0, by the exponent": (lambda v: 0.0**v, 0.0, (1.0, 0.0)),
     "relu at 0": (lambda v: v.relu(), 0.0, (0.0, 0.0)),
+    "log of a relu that is off": (lambda v: v.relu().log(), -1.0, (-np.inf, 0.0)),
     "relu of NaN": (lambda v: v.relu(), np.nan, (np.nan, 1.0)),
     "tanh of inf": (lambda v: v.tanh(), np.inf, (1.0, 0.0)),
 }
@@ -186,6 +189,150 @@ def test_no_operation_records_under_no_grad(level, name):
         out = EXPRESSIONS[name][0](*leaves)
     with pytest.raises(RuntimeError):
         out.backward(np.ones_like(out.data))
+
+
+@tensors_only
+def test_no_grad_is_one_threads_own(level):
+    """A thread that evaluates must not stop another that trains, nor the other way round."""
+    x, inside, done, found = level.Tensor(2.0), threading.Event(), threading.Event(), []
+
+    def evaluate():
+        with level.no_grad():
+            inside.set()
+            done.wait(5)
+            found.append(x * x)
+
+    thread = threading.Thread(target=evaluate)
+    thread.start()
+    inside.wait(5)
+    (x * x * x).backward()                                  # while the other thread records nothing
+    done.set()
+    thread.join()
+    assert_close(x.grad, np.asarray(12.0), what="gradient")
+    with pytest.raises(RuntimeError):
+        found[0].backward()
+
+
+READS = {                              # what: (function, whose array its VJPs read)
+    "a * b": (lambda a, b: a * b, "ab"), "a / b": (lambda a, b: a / b, "b"),
+    "a ** b": (lambda a, b: a**b, "aby"), "a @ b": (lambda a, b: a @ b, "ab"),
+    "a ** 3": (lambda a, b: a**3 + b, "a"), "exp": (lambda a, b: a.exp(), "y"),
+    "log": (lambda a, b: a.log() + b, "a"), "tanh": (lambda a, b: a.tanh(), "y"),
+    "relu": (lambda a, b: a.relu(), "y"),
+    "a * a * b": (lambda a, b: a * (a * b), "ab"),
+}
+READS_NOTHING = {
+    "a + b": lambda a, b: a + b, "a - b": lambda a, b: a - b, "3 a": lambda a, b: 3.0 * a,
+    "a / 4": lambda a, b: a / 4.0, "sum": lambda a, b: a.sum(axis=0), "mean": lambda a, b: a.mean(),
+    "reshape": lambda a, b: a.reshape(9) + 1.0, "transpose": lambda a, b: a.T + 1.0,
+    "slice": lambda a, b: a[1:] + b[:2], "concatenate": lambda a, b: type(a).concatenate([a, b]),
+}
+
+
+def square_leaves(level):
+    """Two tensors of shape (3, 3), positive."""
+    return [level.Tensor(rng(k).uniform(0.5, 2.0, (3, 3))) for k in (9, 10)]
+
+
+@tensors_only
+@pytest.mark.parametrize("what", READS)
+def test_changed_data_are_refused(level, what):
+    """An array that backward() needs was written to since: an error, not a wrong gradient."""
+    function, names = READS[what]
+    for name in names:
+        a, b = square_leaves(level)
+        y = function(a, b)
+        changed = {"a": a, "b": b, "y": y}[name]
+        loss = y.sum()
+        changed.data *= 1.5
+        with pytest.raises(RuntimeError):
+            loss.backward()
+        function(a, b).sum().backward()                     # a new graph of the new numbers
+
+
+@tensors_only
+@pytest.mark.parametrize("what", READS_NOTHING)
+def test_changes_that_do_no_harm(level, what):
+    """What no VJP reads may change: an update between forward and backward is no error there."""
+    a, b = square_leaves(level)
+    out = READS_NOTHING[what](a, b)
+    upstream = rng(11).standard_normal(out.data.shape)
+    out.backward(upstream)
+    expected = a.grad
+    a, b = square_leaves(level)
+    out = READS_NOTHING[what](a, b)
+    a.data -= 1.0
+    b.data *= 3.0
+    out.backward(upstream)
+    assert_close(a.grad, expected, what="gradient of a")
+
+
+@tensors_only
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_no_stale_gradients(level, golden, name):
+    """Each leaf of each expression changed before backward: refused, or the gradient is right."""
+    case = golden(name)
+    for changed in range(len(case.inputs)):
+        leaves = [level.Tensor(x) for x in case.inputs.values()]
+        out = reused(EXPRESSIONS[name][0](*leaves))
+        leaves[changed].data += 0.5
+        try:
+            out.backward(case.upstream["out"])
+        except RuntimeError:
+            continue
+        for (key, expected), leaf in zip(case.grads.items(), leaves):
+            assert_close(leaf.grad, expected, what=f"gradient of {key}, {'abc'[changed]} changed")
+
+
+@tensors_only
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_no_stale_results(level, name):
+    """The same for the result of each expression: the VJPs of exp, tanh and / may read it."""
+    leaves = [level.Tensor(x) for x in operands(name, rng(12))]
+    out = EXPRESSIONS[name][0](*leaves)
+    upstream = rng(13).standard_normal(out.data.shape)
+    out.backward(upstream, retain_graph=True)
+    expected = [leaf.grad.copy() for leaf in leaves]
+    for leaf in leaves:
+        leaf.zero_grad()
+    out.data += 0.5
+    try:
+        out.backward(upstream)
+    except RuntimeError:
+        return
+    for one, other in zip(leaves, expected):
+        assert_close(one.grad, other, what="gradient, the result changed")
+
+
+@tensors_only
+def test_views_are_counted_together(level):
+    """A reshape, a transpose and a slice look into the same memory: a write to one is a write to all."""
+    views = (lambda t: t.reshape(9), lambda t: t.T, lambda t: t[1:], lambda t: t[0].reshape(3, 1))
+    for view in views:
+        a, _ = square_leaves(level)
+        loss, window = (a * a).sum(), view(a)
+        window.data *= 2.0
+        with pytest.raises(RuntimeError):
+            loss.backward()
+        a, _ = square_leaves(level)
+        window = view(a)
+        loss = (window * window).sum()
+        a.data *= 2.0
+        with pytest.raises(RuntimeError):
+            loss.backward()
+
+
+@tensors_only
+def test_a_step_is_a_write(level):
+    """SGD between two backward passes of a retained graph: the second is refused."""
+    w = level.Tensor([1.0, 2.0])
+    loss = (w * w).sum()
+    loss.backward(retain_graph=True)
+    loss.backward(retain_graph=True)
+    assert_close(w.grad, np.array([4.0, 8.0]), what="gradient of two passes")
+    level.SGD([w], lr=0.1).step()
+    with pytest.raises(RuntimeError):
+        loss.backward()
 
 
 @tensors_only

@@ -1,17 +1,19 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:34dce9af5f64b0a8
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:2d7645bc185aeefe
 """Chapter 3: paths, schedules, clipping, resuming."""
 
 import numpy as np
 import pytest
 
+from tangled.layouts import LAYOUTS
 from tangled.t02_autograd import Tensor
 from tangled.t03_optimizers.paths import follow, plain, quadratic, rosenbrock
-from tangled.testing import assert_close, rng
+from tangled.testing import assert_close, assert_dtypes, assert_layouts, assert_repeatable, rng
 
 RULES = ("SGD", "Momentum", "Nesterov", "AdaGrad", "RMSProp", "Adam", "AdamW")
 PATHS = ("sgd", "sgd-decay", "momentum", "momentum-decay", "nesterov", "nesterov-decay",
          "adagrad", "adagrad-decay", "adagrad-eps", "rmsprop", "rmsprop-decay", "rmsprop-eps",
-         "adam", "adam-betas", "adam-decay", "adam-eps", "adamw", "adamw-decay")
+         "adam", "adam-betas", "adam-decay", "adam-eps", "adamw", "adamw-decay",
+         "adagrad-all", "rmsprop-all", "adam-all", "adamw-all")
 
 
 @pytest.mark.value
@@ -90,7 +92,7 @@ def test_defaults(level, rule):
 
 @pytest.mark.value
 def test_look_ahead(level):
-    """PyTorch's form is Nesterov's own seen from the point ahead: eq. 3.15."""
+    """PyTorch's form is Nesterov's own seen from the point ahead: eq. 3.16."""
     lr, mu, curvature = 0.1, 0.9, np.array([1.0, 7.0])
     w, v, ahead = np.array([2.0, -1.0]), np.zeros(2), []
     for _ in range(20):
@@ -99,6 +101,16 @@ def test_look_ahead(level):
         ahead.append(w - lr * mu * v)
     path = follow(level.Nesterov, quadratic(curvature), [2.0, -1.0], 20, lr=lr, momentum=mu)
     assert_close(path[1:], np.array(ahead), tol=1e-9, what="point ahead")
+
+
+@pytest.mark.value
+@pytest.mark.levels(2, 3)
+def test_rmsprop_forgets(level):
+    """RMSProp converges while it remembers its start, and dances once it has forgotten it."""
+    bowl = quadratic([1.0, 25.0])
+    path = follow(level.RMSProp, bowl, [-3.0, 1.0], 2000, lr=0.08)
+    values = np.array([bowl(path[t])[0] for t in (60, 300, 2000)])
+    assert values[0] < 1e-10 and values[1] < 1e-100 and 1e-3 < values[2] < 0.1, values
 
 
 @pytest.mark.value
@@ -286,6 +298,131 @@ def test_float32_is_kept(level, rule):
     if isinstance(optimizer.state_dict().get("lr"), float):        # not torch's dictionary
         arrays = [v for v in optimizer.state_dict().values() if isinstance(v, np.ndarray)]
         assert {a.dtype for a in arrays} <= {np.dtype(np.float32)}
+
+
+def steps_of(level, rule, steps=3, **settings):
+    """w, g (any shape) -> w after some steps along gradients made of g, the last one g itself."""
+    def f(w, g):
+        p = plain(w)
+        optimizer = getattr(level, rule)([p], **settings)
+        for k in range(1, steps):
+            p.grad = (g * 0.5**k).astype(w.dtype)
+            optimizer.step()
+        p.grad = g
+        optimizer.step()
+        return p.data
+    return f
+
+
+@pytest.mark.shape
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("rule", RULES)
+def test_dtypes(level, rule):
+    """float32 gives float32, near float64's result also for large and small gradients."""
+    w, g = rng(20).standard_normal((2, 3, 4)), rng(21).uniform(0.5, 1.5, (2, 3, 4))
+    lr = 1e-3 if rule in ("SGD", "Momentum", "Nesterov") else 0.05
+    f = steps_of(level, rule, lr=lr, weight_decay=0.1)
+    assert_dtypes(f, (w, g), (np.float32, np.float64), refuses=(np.float16,),
+                  extremes=[(w, 1e4 * g), (w, 1e-4 * g), (1e3 * w, -g)])
+
+
+@pytest.mark.shape
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("rule", RULES)
+def test_gradients_in_any_layout(level, rule):
+    """A gradient may lie in memory as it likes, be read-only, and is neither changed nor kept."""
+    f = steps_of(level, rule, lr=0.1, weight_decay=0.2)
+    inputs = rng(22).standard_normal((2, 3, 4)), rng(23).standard_normal((2, 3, 4))
+    assert_layouts(f, inputs)
+    assert_repeatable(f, inputs)
+
+
+WRITABLE = [name for name in LAYOUTS if name not in ("read-only", "zero stride", "zero stride, last axis",
+                                                     "overlapping")]
+
+
+@pytest.mark.shape
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("layout", WRITABLE)
+def test_data_in_any_layout(level, rule, layout):
+    """So may the parameter, which is updated where it is."""
+    start, g = rng(24).standard_normal((3, 4)), rng(25).standard_normal((3, 4))
+    expected = steps_of(level, rule, lr=0.1)(start, g)
+    p = plain(start)
+    p.data = LAYOUTS[layout](start)
+    optimizer = getattr(level, rule)([p], lr=0.1)
+    for scale in (0.5, 0.25, 1.0):
+        p.grad = scale * g
+        optimizer.step()
+    assert_close(p.data, expected, tol=1e-12, what="data")
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("layout", WRITABLE)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_clipping_in_any_layout(level, layout, dtype):
+    """Clipped where it is, in its own type; the norm to the accuracy of the numbers, not of sums."""
+    a, b = rng(26).standard_normal((30, 40)).astype(dtype), rng(27).standard_normal(50).astype(dtype)
+    p, q = plain(np.zeros((30, 40))), plain(np.zeros(50))
+    p.grad, q.grad = held = LAYOUTS[layout](a.copy()), LAYOUTS[layout](b.copy())
+    expected = np.sqrt(sum(np.square(x, dtype=np.float64).sum() for x in (a, b)))
+    norm = level.clip_by_global_norm([p, q], 7.0)
+    assert_close(np.array(norm), expected, tol=1e-6, what="norm")
+    assert p.grad is held[0] and q.grad is held[1] and p.grad.dtype == dtype
+    tol = 2e-3 if dtype == np.float16 else 1e-5
+    assert_close(p.grad.astype(float), a.astype(float) * 7 / expected, tol=tol, what="gradient")
+    assert_close(q.grad.astype(float), b.astype(float) * 7 / expected, tol=tol, what="gradient")
+    again = level.clip_by_global_norm([p, q], 7.1)
+    assert_close(np.array(again), np.array(7.0), tol=tol, what="norm when clipped again")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("rule", RULES)
+def test_two_optimisers(level, rule):
+    """Interleaved, with settings of their own: neither knows of the other's state or rate."""
+    alone = [follow(getattr(level, rule), quadratic([1.0, 3.0]), start, 4, lr=lr, weight_decay=decay)[-1]
+             for start, lr, decay in (([2.0, -1.0], 0.1, 0.0), ([0.5, 1.0], 0.02, 0.3))]
+    parameters = [plain(np.array([2.0, -1.0])), plain(np.array([0.5, 1.0]))]
+    both = [getattr(level, rule)([p], lr=lr, weight_decay=decay)
+            for p, lr, decay in zip(parameters, (0.1, 0.02), (0.0, 0.3))]
+    for _ in range(4):
+        for p, optimizer in zip(parameters, both):
+            p.grad = np.array([1.0, 3.0]) * p.data
+            optimizer.step()
+    assert_close(tuple(p.data for p in parameters), tuple(alone), tol=1e-12, what="data")
+
+
+@pytest.mark.shape
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("rule", RULES)
+def test_shape_of_one_number(level, rule):
+    """Shape () stays an array of shape (), data, gradient and state, also from a NumPy scalar."""
+    p = plain(np.float32(2.0))
+    optimizer = getattr(level, rule)([p], lr=0.01, weight_decay=0.1)
+    for _ in range(2):
+        p.grad = np.float32(0.5)
+        level.clip_by_global_norm([p], 0.25)
+        optimizer.step()
+    arrays = [p.data, *(v for key, v in optimizer.state_dict().items() if key[-2:] not in ("lr", ".t"))]
+    for array in arrays:
+        assert type(array) is np.ndarray and (array.shape, array.dtype) == ((), np.float32)
+    assert_close(np.asarray(p.grad, float), np.array(0.25), what="gradient")
+
+
+@pytest.mark.gradient
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("rule", RULES)
+def test_a_step_is_seen_by_the_engine(level, rule):
+    """A graph that was recorded before the step needs the old numbers: backward() refuses."""
+    w = Tensor(np.array([1.0, 2.0]))
+    optimizer = getattr(level, rule)([w], lr=0.1)
+    loss = (w * w * w).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError):
+        loss.backward()
 
 
 @pytest.mark.shape

@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:f82044f5a249f098
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:7838b3ef6b32a1b1
 """Chapter 3: no gradient, zeros, NaN, huge numbers, and every way to ask for the impossible."""
 
 from types import SimpleNamespace
@@ -145,7 +145,8 @@ def test_settings_are_refused(level, rule):
 def test_parameters_are_refused(level):
     """None at all, no arrays of floats, the same twice; a gradient of another shape."""
     p = plain(np.ones((2, 3)))
-    for wrong in ([], [3.0], [SimpleNamespace(data=[1.0], grad=None)], [plain([1, 2])], [p, p]):
+    for wrong in ([], [3.0], [SimpleNamespace(data=[1.0], grad=None)], [plain([1, 2])], [p, p],
+                  [plain(np.ones(2, np.float16))], [plain(np.ones(2, np.complex64))]):
         expect_value_error("parameters", level.SGD, wrong)
     optimizer = level.Adam([plain(np.ones(1)), p])
     optimizer.parameters[0].grad = np.ones(1)
@@ -154,6 +155,21 @@ def test_parameters_are_refused(level):
     assert optimizer.parameters[0].data[0] == 1.0, "refused, but half of the step was made"
     for max_norm in (0.0, -1.0, np.inf, "1"):
         expect_value_error("max_norm", level.clip_by_global_norm, [p], max_norm)
+
+
+@ours_only
+@pytest.mark.parametrize("rule", RULES)
+def test_one_array_in_two_parameters(level, rule):
+    """Levels 1, 2 would update it twice, level 3 part the two: refused. Neighbours are no twins."""
+    whole = np.ones((4, 6))
+    other = SimpleNamespace(data=np.ones(3), grad=None)
+    for a, b in ((whole, whole), (whole, whole[1:]), (whole[:, 2], whole), (whole[:3], whole[2:]),
+                 (whole.T, whole), (whole[::-1], whole[0, :1])):
+        twins = [SimpleNamespace(data=a, grad=None), other, SimpleNamespace(data=b, grad=None)]
+        expect_value_error("parameters", getattr(level, rule), twins)
+    apart = [SimpleNamespace(data=part, grad=np.ones((4, 3))) for part in (whole[:, ::2], whole[:, 1::2])]
+    getattr(level, rule)([*apart, other], lr=0.5).step()
+    assert_close(apart[0].data, apart[1].data, what="interleaved columns")
 
 
 @ours_only

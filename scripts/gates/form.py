@@ -1,0 +1,66 @@
+"""Gates on a chapter's form: the headings that every chapter has, a picture before the derivation, references."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+from scripts.gates.prose import prose_lines
+from scripts.gates.structure import topics
+
+SKELETON = ("problem", "mathematics", "try", "code", "tests", "pitfalls", "questions")
+ID = re.compile(r"^#{1,6}\s.*\{[^}]*#(sec-[\w-]+)[^}]*\}\s*$")
+REFERENCE = re.compile(r"(?<![\w`\\])@(sec-[\w-]*\w)")
+PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)")
+
+
+def headings(chapter) -> dict[str, int]:
+    """{id: line} of the chapter's headings that have one."""
+    return {match[1]: number for number, line in enumerate(chapter.lines, 1)
+            if (match := ID.match(line)) and not chapter.hidden(number)}
+
+
+def form(book) -> list[str]:
+    """The skeleton's headings, in its order; a picture of the mechanism before the mathematics."""
+    return [line for chapter in topics(book) for line in judge_form(chapter)]
+
+
+def judge_form(chapter):
+    """What is wrong with the form of one chapter."""
+    found, number = headings(chapter), f"{chapter.topic:02d}"
+    wanted = [f"sec-{number}-{name}" for name in SKELETON]
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        yield f"{chapter.path}:1: no heading {', '.join('{#' + name + '}' for name in missing)}"
+    there = [name for name in wanted if name in found]
+    for first, second in pairwise(there):
+        if found[second] < found[first]:
+            yield f"{chapter.path}:{found[second]}: {second} stands before {first}; expected the skeleton's order"
+    derivation = found.get(wanted[1])
+    if derivation and not any(line < derivation for line in pictures(chapter)):
+        yield f"{chapter.path}:{derivation}: no figure before the mathematics; expected a picture of the mechanism"
+
+
+def pictures(chapter) -> list[int]:
+    """The lines of the figures."""
+    cells = [cell.line for cell in chapter.cells if str(cell.options.get("label", "")).startswith("fig-")]
+    return cells + [n for n, line in enumerate(chapter.lines, 1) if PICTURE.match(line) and not chapter.hidden(n)]
+
+
+def references(book) -> list[str]:
+    """Every `@sec-…` leads to a heading that is there."""
+    known = set()
+    for chapter in book.chapters:
+        known |= set(headings(chapter))
+    preface = Path("index.qmd")
+    if preface.exists():
+        known |= {match[1] for line in preface.read_text(encoding="utf-8").split("\n") if (match := ID.match(line))}
+    offenders = []
+    for chapter in book.selected:
+        for number, line in prose_lines(chapter.text):
+            for name in REFERENCE.findall(re.sub(r"`[^`]*`", "", line)):
+                if name not in known:
+                    offenders.append(f"{chapter.path}:{number}: @{name} leads nowhere; expected a section that is "
+                                     "there, or plain words for a later chapter")
+    return offenders

@@ -1,0 +1,161 @@
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:9665e8fce239f475
+"""Chapter 11: what is empty, single, large, laid out otherwise, or invalid."""
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+
+ones = np.ones
+
+
+def valid(**changes):
+    """Arguments that are right, but for the changes."""
+    return {"x": ones((2, 4, 5, 6)), "w": ones((6, 2, 3, 2)), "b": ones(6), "groups": 2, **changes}
+
+
+REFUSED = [("x", value) for value in (ones((4, 5, 6)), ones((2, 4, 5, 6), int), 1.0)]
+REFUSED += [("w", value) for value in (ones((6, 2, 3)), ones((6, 4, 3, 2)), ones((6, 3, 3, 2)), ones((6, 2, 0, 2)),
+                                       ones((6, 2, 3, 2), int), ones((6, 2, 3, 2), np.float32))]
+REFUSED += [("b", value) for value in (ones(5), ones((6, 1)), ones(6, int), ones(6, np.float32), 1.0)]
+REFUSED += [("groups", value) for value in (0, -1, 3, 4, 1.0, True)]
+REFUSED += [(name, value) for name in ("stride", "dilation")
+            for value in (0, -1, 1.5, (1,), (1, 2, 3), (1, 0), None, "2", True)]
+REFUSED += [("padding", value) for value in (-1, (1, -1), (1, 2, 3), (1, 2, 3, -4), 0.5, "valid", "SAME", None, (1,))]
+
+
+@pytest.mark.parametrize("argument, value", REFUSED)
+def test_refuses(level, argument, value):
+    """Wrong shapes, wrong dtypes, numbers out of range, words that are unknown."""
+    expect_value_error(argument, level.conv2d, **valid(**{argument: value}))
+
+
+@pytest.mark.parametrize("changes, text", [
+    ({"x": ones((4, 5, 6))}, "x has shape (4, 5, 6); expected (N, C, H, W)"),
+    ({"w": ones((6, 4, 3, 2))},
+     "w has shape (6, 4, 3, 2); expected (F, 2, KH, KW), a 2th of the channels of x"),
+    ({"groups": 3}, "groups = 3; expected a divisor of the 4 channels and the 6 filters"),
+    ({"w": ones((6, 2, 3, 7))}, "kernel covers 7 entries of the width, dilation included; expected at most 6, "
+                                "the 6 there are and the padding"),
+    ({"dilation": (4, 1), "padding": (1, 0)}, "kernel covers 9 entries of the height, dilation included; "
+                                              "expected at most 7, the 5 there are and the padding"),
+    ({"padding": "same", "stride": 2}, 'padding = "same" with stride = (2, 2); expected stride 1')])
+def test_messages(level, changes, text):
+    """A message names the argument, what was found and what was expected."""
+    with pytest.raises(ValueError) as caught:
+        level.conv2d(**valid(**changes))
+    assert str(caught.value) == text
+
+
+def test_small_functions_refuse(level):
+    """Sizes, paddings and stacks that are none."""
+    for args in ((-1, 1), (5, 0), (5, 3, 0), (5, 3, 1, -1), (5, 3, 1, 0, 0), (4, 5), (5.0, 3)):
+        with pytest.raises(ValueError):
+            level.conv_output_size(*args)
+    expect_value_error("padding", level.explicit_padding, "same", 3, 2)
+    expect_value_error("layers", level.receptive_field, [(3, 1)])
+    expect_value_error("layers", level.receptive_field, [(3, 0, 1)])
+
+
+def test_backward_refuses(level):
+    """A dout that would broadcast, and one of integers."""
+    out, cache = level.conv2d(**valid())
+    for dout in (out[:1], out[:, :1], out[..., :1], out.astype(int)):
+        expect_value_error("dout", level.conv2d_backward, dout, cache)
+
+
+@pytest.mark.parametrize("shape, kernel", [((0, 2, 5, 4), (3, 2)), ((1, 2, 1, 1), (1, 1)), ((2, 2, 3, 2), (3, 2)),
+                                           ((1, 2, 1, 6), (1, 3))])
+def test_small(level, shape, kernel):
+    """No pictures, one pixel, a kernel as large as the picture, a single row: shapes and sums."""
+    x, w, b = rng(0).standard_normal(shape), rng(1).standard_normal((3, 2, *kernel)), ones(3)
+    out, cache = level.conv2d(x, w, b)
+    assert out.shape == (shape[0], 3, shape[2] - kernel[0] + 1, shape[3] - kernel[1] + 1)
+    if out.shape[2:] == (1, 1):
+        assert_close(out[:, :, 0, 0], np.tensordot(x, w, ((1, 2, 3), (1, 2, 3))) + 1, what="out")
+    dx, dw, db = level.conv2d_backward(ones(out.shape), cache)
+    assert dx.shape == shape and dw.shape == w.shape
+    assert_close(db, np.full(3, out[:, 0].size, float), what="db")
+    if not len(x):
+        assert_close(dw, np.zeros(w.shape), what="dw of no pictures")
+
+
+def test_only_padding(level):
+    """A window that lies in the padding alone gives the bias, and no gradient."""
+    x, w = ones((1, 1, 2, 2)), ones((1, 1, 2, 2))
+    out, cache = level.conv2d(x, w, ones(1), padding=3)
+    assert_close(out[0, 0, :2, :2], ones((2, 2)), what="corner")
+    dout = np.zeros(out.shape)
+    dout[0, 0, :2] = 1.0
+    dx, dw, db = level.conv2d_backward(dout, cache)
+    assert_close(dx, np.zeros(x.shape), what="dx")
+    assert_close(dw, np.zeros(w.shape), what="dw")
+    assert_close(db, np.full(1, 2.0 * out.shape[3]), what="db")
+
+
+def test_what_the_floor_leaves_out(level):
+    """Rows that no output reads have the gradient 0, and may hold anything."""
+    x, w = rng(2).standard_normal((1, 1, 6, 6)), rng(3).standard_normal((1, 1, 3, 3))
+    out, cache = level.conv2d(x, w, stride=2)
+    dx, _ = level.conv2d_backward(ones(out.shape), cache)
+    assert_close(dx[..., 5, :], np.zeros((1, 1, 6)), what="dx of the last row")
+    x[..., 5, :] = np.nan
+    assert_close(level.conv2d(x, w, stride=2)[0], out, what="out")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_stays_in_its_windows(level, value):
+    """It reaches the outputs whose window holds it, all filters, no other picture."""
+    x = rng(4).standard_normal((2, 2, 6, 7))
+    x[0, 1, 2, 3] = value
+    out, _ = level.conv2d(x, rng(5).uniform(0.5, 1, (3, 2, 3, 3)))
+    reached = np.zeros((2, 3, 4, 5), bool)
+    reached[0, :, 0:3, 1:4] = True
+    assert_close(~np.isfinite(out), reached, what="where it is not finite")
+
+
+def test_sums_in_float32(level):
+    """float16 in and out, but 4,608 products of one are summed exactly."""
+    x, w = ones((1, 8, 24, 24), np.float16), ones((1, 8, 24, 24), np.float16)
+    out, cache = level.conv2d(x, w)
+    assert out.dtype == np.float16 and out.item() == 4608
+    dx, dw = level.conv2d_backward(out, cache)
+    assert dx.dtype == dw.dtype == np.float16
+    assert_close(dx, np.full(x.shape, 4608, np.float16), what="dx")
+
+
+LAYOUTS = {"Fortran": np.asfortranarray, "transposed": lambda a: a.swapaxes(2, 3).copy().swapaxes(2, 3),
+           "negative": lambda a: a[..., ::-1].copy()[..., ::-1],
+           "offset": lambda a: np.concatenate([a.ravel()[:1], a.ravel()])[1:].reshape(a.shape)}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_layouts(level, layout):
+    """What counts is the array, not how it lies in memory."""
+    turn = LAYOUTS[layout]
+    x, w = rng(6).standard_normal((2, 4, 5, 6)), rng(7).standard_normal((6, 2, 3, 2))
+    options = {"stride": (1, 2), "padding": (1, 0, 2, 1), "groups": 2}
+    out, cache = level.conv2d(x, w, None, **options)
+    dout = rng(8).standard_normal(out.shape)
+    other, of_other = level.conv2d(turn(x), turn(w), None, **options)
+    assert_close(other, out, tol=1e-12, what="out")
+    for a, b, name in zip(level.conv2d_backward(turn(dout), of_other), level.conv2d_backward(dout, cache), "xw"):
+        assert_close(a, b, tol=1e-12, what="d" + name)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("order", "CF")
+def test_out(level, order):
+    """Results go where they were asked for, in any memory order; what does not fit is refused."""
+    x, w = rng(9).standard_normal((2, 3, 5, 6)), rng(10).standard_normal((4, 3, 3, 3))
+    expected, cache = level.conv2d(x, w, padding=1)
+    room, back = np.full(expected.shape, 9.0, order=order), np.full(x.shape, 9.0, order=order)
+    assert level.conv2d(x, w, padding=1, out=room)[0] is room
+    assert_close(room, expected, tol=1e-12, what="out")
+    dx = level.conv2d_backward(expected, cache)[0]
+    assert level.conv2d_backward(expected, cache, out=back)[0] is back
+    assert_close(back, dx, tol=1e-12, what="dx")
+    for wrong in (room[:1], room.astype(np.float32), [1.0]):
+        expect_value_error("out", level.conv2d, x, w, padding=1, out=wrong)

@@ -1,0 +1,235 @@
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:0bb375fb27f0c1a8
+"""Chapter 12: shapes, values and gradients."""
+
+import numpy as np
+import pytest
+
+from tangled.t11_conv2d_naive import level1_naive as loops
+from tangled.testing import assert_close, assert_dtypes, assert_repeatable, check_gradients, check_module_gradients, rng
+
+CASES = ("plain", "stride", "four-sides", "same-even", "groups", "everything", "pointwise")
+TRANSPOSED = ("t-plain", "t-stride", "t-four-sides", "t-everything", "t-beyond-the-stride")
+
+
+def op_of(level, name):
+    """The op of a golden case and its backward pass."""
+    kind = "conv_transpose2d" if name.startswith("t-") else "conv2d"
+    return getattr(level, kind), getattr(level, kind + "_backward")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", CASES + TRANSPOSED)
+def test_golden_values(level, golden, name):
+    """Values by PyTorch, each knob alone and all together; with and without b."""
+    case = golden(name)
+    op, _ = op_of(level, name)
+    assert_close(op(**case.inputs)[0], case.outputs["out"], what="out")
+    without = case.outputs["out"] - case.inputs["b"][:, None, None]
+    assert_close(op(**{**case.inputs, "b": None})[0], without, what="out without b")
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("name", CASES + TRANSPOSED)
+def test_golden_gradients(level, golden, name):
+    """Gradients by PyTorch, random upstream weights; two without b."""
+    case = golden(name)
+    op, backward = op_of(level, name)
+    grads = backward(case.upstream["out"], op(**case.inputs)[1])
+    for got, wrt in zip(grads, "xwb", strict=True):
+        assert_close(got, case.grads[wrt], what="d" + wrt)
+    without = backward(case.upstream["out"], op(**{**case.inputs, "b": None})[1])
+    for got, wrt in zip(without, "xw", strict=True):
+        assert_close(got, case.grads[wrt], what="d" + wrt + " without b")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", ["unfold", "unfold-knobs"])
+def test_golden_columns(level, golden, name):
+    """Columns in PyTorch's order, and the sums of given columns."""
+    case = golden(name)
+    inputs = dict(case.inputs)
+    given = inputs.pop("columns")
+    assert_close(level.im2col(**inputs), case.outputs["columns"], what="columns")
+    x = inputs.pop("x")
+    assert_close(level.col2im(given, x.shape[2:], **inputs), case.outputs["x"], what="x")
+
+
+@pytest.mark.shape
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_shapes_and_types(level, dtype):
+    """Shapes as the table has them; every result has the dtype of x."""
+    x, w, b = (rng(0).standard_normal(s).astype(dtype) for s in ((2, 4, 5, 7), (6, 2, 3, 2), 6))
+    out, cache = level.conv2d(x, w, b, (2, 1), (1, 0), groups=2)
+    grads = level.conv2d_backward(out, cache)
+    assert out.shape == (2, 6, 3, 6) and [g.shape for g in grads] == [(2, 4, 5, 7), (6, 2, 3, 2), (6,)]
+    up, of_up = level.conv_transpose2d(out, w, None, (2, 1), (1, 0), groups=2)
+    back = level.conv_transpose2d_backward(up, of_up)
+    assert up.shape == (2, 4, 5, 7) and [g.shape for g in back] == [out.shape, w.shape]
+    columns = level.im2col(x, (3, 2), (2, 1), (1, 0))
+    assert columns.shape == (2, 24, 18)
+    summed = level.col2im(columns, (5, 7), (3, 2), (2, 1), (1, 0))
+    assert summed.shape == x.shape
+    assert {a.dtype for a in (out, *grads, up, *back, columns, summed)} == {np.dtype(dtype)}
+
+
+@pytest.mark.value
+def test_worked_trace(level):
+    """The row of the chapter's trace, forward and backward."""
+    x, w = np.array([1.0, 2, 3, 4]).reshape(1, 1, 1, 4), np.array([10.0, 1]).reshape(1, 1, 1, 2)
+    assert_close(level.im2col(x, (1, 2))[0], np.array([[1.0, 2, 3], [2, 3, 4]]), what="columns")
+    out, cache = level.conv2d(x, w)
+    assert_close(out.ravel(), np.array([12.0, 23, 34]), what="y")
+    dx, dw = level.conv2d_backward(np.array([1.0, 0, 2]).reshape(1, 1, 1, 3), cache)
+    assert_close(dx.ravel(), np.array([10.0, 1, 20, 2]), what="dx")
+    assert_close(dw.ravel(), np.array([7.0, 10]), what="dw")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("seed", range(16))
+def test_random_geometries(level, seed):
+    """All knobs drawn at random: values and gradients equal those of chapter 11's loops."""
+    draw = rng(200 + seed)
+    groups, (kh, kw) = int(draw.integers(1, 4)), draw.integers(1, 4, 2)
+    same = seed % 4 == 0
+    options = {"stride": 1 if same else tuple(draw.integers(1, 4, 2).tolist()), "groups": groups,
+               "dilation": tuple(draw.integers(1, 4, 2).tolist()),
+               "padding": "same" if same else tuple(draw.integers(0, 4, 4).tolist())}
+    c, f = draw.integers(1, 3, 2)
+    x = draw.standard_normal((2, groups * c, *draw.integers(7, 9, 2)))
+    w, b = draw.standard_normal((groups * f, c, kh, kw)), draw.standard_normal(groups * f)
+    (out, cache), (expected, of_loops) = (m.conv2d(x, w, b, **options) for m in (level, loops))
+    assert_close(out, expected, tol=1e-10, what="out")
+    dout = draw.standard_normal(out.shape)
+    for got, want, name in zip(level.conv2d_backward(dout, cache), loops.conv2d_backward(dout, of_loops), "xwb"):
+        assert_close(got, want, tol=1e-10, what="d" + name)
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("kernel, options", [((2, 3), {}), ((3, 1), {"stride": (1, 2), "padding": (1, 0, 2, 1)}),
+                                             ((2, 2), {"dilation": (3, 2), "padding": 2})])
+def test_im2col_and_col2im_are_adjoint(level, kernel, options):
+    """<im2col(x), Y> = <x, col2im(Y)>, and col2im(im2col(x)) counts the windows of a pixel."""
+    x = rng(1).standard_normal((2, 3, 6, 7))
+    columns = level.im2col(x, kernel, **options)
+    Y = rng(2).standard_normal(columns.shape)
+    back = level.col2im(Y, (6, 7), kernel, **options)
+    assert_close(np.vdot(x, back), np.vdot(columns, Y), tol=1e-10, what="<x, col2im(Y)>")
+    count = level.col2im(level.im2col(np.ones(x.shape), kernel, **options), (6, 7), kernel, **options)
+    assert_close(level.col2im(columns, (6, 7), kernel, **options), count * x, tol=1e-10, what="counted")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("options", [{}, {"stride": (2, 3), "padding": (1, 0, 0, 2), "dilation": (1, 2)},
+                                     {"groups": 2, "stride": 2, "padding": 1}])
+def test_transposed_is_the_adjoint(level, options):
+    """<conv2d(x), y> = <x, conv_transpose2d(y)>, with output_padding for what the floor left out."""
+    x, w = rng(3).standard_normal((2, 4, 8, 9)), rng(4).standard_normal((6, 4 // options.get("groups", 1), 3, 2))
+    out, _ = level.conv2d(x, w, **options)
+    y = rng(5).standard_normal(out.shape)
+    small, _ = level.conv_transpose2d(y, w, **options)
+    extra = tuple(have - got for have, got in zip(x.shape[2:], small.shape[2:]))
+    back, cache = level.conv_transpose2d(y, w, output_padding=extra, **options)
+    assert back.shape == x.shape
+    assert_close(np.vdot(x, back), np.vdot(out, y), tol=1e-10, what="<x, conv_transpose2d(y)>")
+    assert_close(level.conv_transpose2d_backward(x, cache)[0], out, tol=1e-10, what="its backward")
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("options", [{}, {"stride": (2, 1), "padding": (0, 2, 1, 0), "dilation": (1, 2)},
+                                     {"groups": 2, "padding": (1, 2), "stride": 2}])
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+def test_central_differences(level, kind, options):
+    """Every entry of dx, dw and db."""
+    groups = options.get("groups", 1)
+    w = (2, 4 // groups, 2, 3) if kind == "conv_transpose2d" else (4, 2 // groups, 2, 3)
+    inputs = [rng(k).standard_normal(s) for k, s in enumerate([(2, 2, 4, 5), w, 4])]
+    op = getattr(level, kind)
+    check_gradients(lambda x, w, b: op(x, w, b, **options), getattr(level, kind + "_backward"), inputs)
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+def test_called_twice(level, kind):
+    """The cache survives, nothing is shared, nothing that was handed in changes."""
+    inputs = [rng(k).standard_normal(s) for k, s in enumerate([(2, 4, 3, 5), (4, 4, 1, 1), 4])]
+    assert_repeatable(getattr(level, kind), inputs, f_backward=getattr(level, kind + "_backward"))
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+@pytest.mark.parametrize("columns", [1, 60, 200, 5000])
+def test_level3_by_several_pictures(level, monkeypatch, columns):
+    """One picture at a time, or several, with a last block that is smaller: the same numbers."""
+    monkeypatch.setattr(level, "COLUMNS", columns)
+    for options in ({"padding": 1}, {"stride": (3, 2), "dilation": (2, 1), "padding": (2, 1, 0, 3)}):
+        x, w = rng(6).standard_normal((5, 3, 7, 6)), rng(7).standard_normal((4, 3, 3, 2))
+        (out, cache), (expected, of_loops) = (m.conv2d(x, w, **options) for m in (level, loops))
+        assert_close(out, expected, tol=1e-10, what="out")
+        dout = rng(8).standard_normal(out.shape)
+        for got, want in zip(level.conv2d_backward(dout, cache), loops.conv2d_backward(dout, of_loops)):
+            assert_close(got, want, tol=1e-10, what="gradient")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_module_gradients(level, name, bias):
+    """Central differences for x, weight and bias; every option is handed on."""
+    module = getattr(level, name)(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), groups=2, dilation=(1, 2), bias=bias)
+    check_module_gradients(module, [rng(9).standard_normal((2, 4, 5, 6))])
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_modules_equal_their_ops(level):
+    """Arguments reach the op, each at a value unlike its default; gradients add up."""
+    options = {"stride": (1, 2), "padding": (2, 1), "dilation": (2, 1), "groups": 2}
+    x = rng(10).standard_normal((2, 4, 6, 7)).astype(np.float32)
+    for name, op, extra in (("Conv2d", level.conv2d, {}),
+                            ("ConvTranspose2d", level.conv_transpose2d, {"output_padding": (1, 0)})):
+        module = getattr(level, name)(4, 6, (2, 3), rng=rng(11), **options, **extra)
+        expected, cache = op(x, module.weight.data, module.bias.data, **options, **extra)
+        assert_close(module(x), expected, tol=1e-6, what=name)
+        module.backward(expected)
+        module.backward(expected)
+        grads = getattr(level, op.__name__ + "_backward")(expected, cache)
+        assert_close(module.weight.grad, 2 * grads[1], tol=1e-5, what="weight.grad, twice")
+        assert_close(module.bias.grad, 2 * grads[2], tol=1e-5, what="bias.grad, twice")
+        assert [key for key, _ in module.named_parameters()] == ["weight", "bias"]
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("name, shape, fan_in", [("Conv2d", (64, 8, 3, 2), 48),
+                                                 ("ConvTranspose2d", (16, 32, 3, 2), 192)])
+def test_initial_weights(level, name, shape, fan_in):
+    """PyTorch's shapes and bounds: uniform within 1 / sqrt(fan-in), weights and biases."""
+    module = getattr(level, name)(16, 64, (3, 2), groups=2, rng=rng(12))
+    bound = fan_in ** -0.5
+    assert module.weight.data.shape == shape and module.bias.data.shape == (64,)
+    for data in (module.weight.data, module.bias.data):
+        assert data.dtype == np.float32 and 0.9 * bound < np.abs(data).max() <= bound
+    assert_close(module.weight.data.std(), bound / 3 ** 0.5, tol=0.05, what="deviation")
+    again, other = (getattr(level, name)(16, 64, (3, 2), groups=2, rng=rng(seed)) for seed in (12, 13))
+    assert_close(again.weight.data, module.weight.data, tol=0, what="the same seed")
+    assert np.abs(other.weight.data - module.weight.data).max() > 0.1 * bound
+    assert getattr(level, name)(16, 64, 3, bias=False).bias is None
+
+
+@pytest.mark.levels(4)
+@pytest.mark.value
+@pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
+def test_pytorch_draws_within_the_same_bounds(level, name):
+    """The bounds of test_initial_weights are PyTorch's."""
+    module = getattr(level, name)(16, 64, (3, 2), groups=2)
+    bound = (48 if name == "Conv2d" else 192) ** -0.5
+    for data in (module.weight, module.bias):
+        assert 0.9 * bound < float(data.detach().abs().max()) <= bound
+
+
+@pytest.mark.value
+def test_dtypes(level):
+    """Sums of float16 are formed in float32; large and small numbers in every dtype."""
+    inputs = [rng(k).standard_normal(s) for k, s in enumerate([(1, 3, 4, 5), (2, 3, 2, 2)])]
+    assert_dtypes(level.conv2d, inputs, (np.float16, np.float32, np.float64), f_backward=level.conv2d_backward)

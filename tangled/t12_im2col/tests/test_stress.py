@@ -1,0 +1,57 @@
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:a61a0ab105c97b13
+"""Chapter 12: growth of time and memory, as counts, exponents and ratios."""
+
+import numpy as np
+import pytest
+
+from tangled.measuring import growth_exponent, peak_memory, time_ratio
+from tangled.testing import assert_close, rng
+
+pytestmark = pytest.mark.performance
+
+
+def step(level, shape, filters, **options):
+    """A function that runs forward and backward in float32, 3 x 3 with padding 1."""
+    x = rng(0).standard_normal(shape).astype(np.float32)
+    w = rng(1).standard_normal((filters, shape[1], 3, 3)).astype(np.float32)
+
+    def call():
+        out, cache = level.conv2d(x, w, None, padding=1, **options)
+        return level.conv2d_backward(out, cache)
+    return call
+
+
+def test_memory_is_linear_in_the_batch(level):
+    """No matrix of all outputs against all inputs."""
+    exponent = growth_exponent(lambda n: step(level, (n, 2, 5, 5), 2), [8, 16, 32], measure="memory")
+    assert exponent < 1.3, f"memory grows as N^{exponent:.2f}"
+
+
+@pytest.mark.levels(2, 3)
+def test_fifty_times_the_loops(level):
+    """Against the seven loops of chapter 11: the course's target."""
+    from tangled.t11_conv2d_naive import level1_naive as loops
+    shape = (2, 8, 16, 16)
+    ratio = time_ratio(step(loops, shape, 8), step(level, shape, 8), rounds=2)
+    assert ratio > 50, f"only {ratio:.0f} times as fast as the loops"
+
+
+@pytest.mark.levels(3)
+def test_level3_never_has_the_columns(level):
+    """A step at 64 channels needs at most twice input and output; level 2 more than nine times the input."""
+    from tangled.t12_im2col import level2_vectorized as plain
+    shape = (8, 64, 32, 32)
+    size = 2 * 4 * np.prod(shape)                               # input and output, float32
+    lean, other = (peak_memory(step(m, shape, 64)) for m in (level, plain))
+    assert lean < 2 * size, f"{lean / size:.2f} times input and output"
+    assert other > 4.5 * size, "level 2 is expected to hold nine times the input"
+
+
+@pytest.mark.levels(2, 3)
+def test_large_in_float32(level):
+    """1,152 products a sum, against float64."""
+    x = rng(2).standard_normal((2, 128, 9, 8)).astype(np.float32)
+    w = rng(3).standard_normal((5, 128, 3, 3)).astype(np.float32)
+    out, _ = level.conv2d(x, w, padding=1)
+    exact, _ = level.conv2d(x.astype(float), w.astype(float), padding=1)
+    assert_close(out.astype(float), exact, tol=1e-4, what="out")
