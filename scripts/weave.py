@@ -19,8 +19,8 @@ from scripts.execute import inline, units
 from scripts.reading.chapters import Book, Chapter
 from scripts.reading.prose import classify, replace_inline_cells, spans
 from scripts.weaving.identifiers import PAGE, Identifiers, link_paragraph
-from scripts.weaving.subjects import MARK, Subjects
 from scripts.weaving.subjects import PAGE as SUBJECTS
+from scripts.weaving.subjects import Subjects, unmarked
 from scripts.weaving.woven_apart import (
     ANSWER,
     HINT,
@@ -143,7 +143,7 @@ class ChapterWeaver:
         while last < end and self.kinds[last] == "prose" and last + 1 not in self.pieces:
             last += 1
         text = "\n".join(self.chapter.lines[n - 1:last])
-        linked = link_paragraph(MARK.sub(r"\1", text), self.chapter, self.identifiers, self.seen).split("\n")
+        linked = link_paragraph(unmarked(text), self.chapter, self.identifiers, self.seen).split("\n")
         rows = [(self.evaluated(row, line), line) for line, row in enumerate(linked, n)]
         if id := self.subjects.anchors.get((self.chapter.path, n)):
             rows = [(row, n) for row in ("", f"::: {{#{id}}}", ":::", "")] + rows

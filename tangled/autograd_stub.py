@@ -1,9 +1,10 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:966692bec3fa0d3a
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:f0aa21ee2b76a350
 """A complete small engine: Value, Tensor, no_grad and SGD of chapter 02, in one file."""
 
 import contextlib
 import math
 import threading
+from operator import attrgetter
 
 import numpy as np
 
@@ -146,15 +147,11 @@ class Tensor:
         self._data, self.grad, self.writes = _float_array(data), None, [0]
         self.requires_grad, self.edges, self.reads = requires_grad, (), ()
 
-    @property
-    def data(self):
-        """The array, of any shape."""
-        return self._data
-
-    @data.setter
-    def data(self, array):
+    def _set_data(self, array):
         self.writes[0] += array is self._data        # `t.data -= step` hands back what it wrote into
         self._data = array
+
+    data = property(attrgetter("_data"), _set_data, doc="The array, of any shape.")
 
     @property
     def shape(self):
@@ -379,9 +376,8 @@ def _record(data, *edges):
     """The result of an operation; an edge is (operand, VJP, tensors that the VJP reads ...)."""
     out = _constant(np.asarray(data))
     if _mode.recording:
-        wanted = [edge for edge in edges if edge[0].requires_grad]
-        out.edges, out.requires_grad = tuple(edge[:2] for edge in wanted), bool(wanted)
-        out.reads = _versions(wanted, out)
+        pairs, out.reads = _wanted(edges, out)
+        out.edges, out.requires_grad = tuple(pairs), bool(pairs)
     return out
 
 
@@ -409,10 +405,16 @@ def _spread(g, shape, axis):
     return np.broadcast_to(_restore(g, shape, axis), shape)
 
 
-def _versions(edges, out):
-    """[(counter, its count now)] of each tensor whose array the edges' VJPs read; None is `out`."""
-    read = [out if tensor is None else tensor for _, _, *tensors in edges for tensor in tensors]
-    return [(tensor.writes, tensor.writes[0]) for tensor in read]
+def _wanted(edges, out):
+    """The pairs whose operand wants a gradient; and (counter, its count now) of all their VJPs read."""
+    pairs, reads = [], []
+    for edge in edges:
+        if edge[0].requires_grad:
+            pairs.append(edge[:2])
+            for tensor in edge[2:]:
+                writes = (out if tensor is None else tensor).writes
+                reads.append((writes, writes[0]))
+    return pairs, reads
 
 
 def _view(x, out):

@@ -137,6 +137,16 @@ def test_quarto_fails(root, tmp_path, monkeypatch):
         engines.typeset_book(render.Settings(root, None, "quarto", "a4", ("html",)), read_book(root), [])
 
 
+def test_a_failure_of_quarto_leaves_the_other_formats(root, tmp_path, monkeypatch):
+    """The site is Quarto's, the PDF the embedded typesetter's: the one fails, the other is made."""
+    quarto(tmp_path / "bin", monkeypatch, "1.10.18", status=1)
+    made = []
+    monkeypatch.setattr("scripts.typeset.typeset", lambda *args, **kw: made.append(args[2]), raising=False)
+    with pytest.raises(Problems, match="it is broken"):
+        engines.typeset_book(render.Settings(root, None, "auto", "a4", ("html", "pdf")), read_book(root), [])
+    assert made == [("pdf",)]
+
+
 def test_a_folder_with_any_name_in_a_locale_without_letters(tmp_path):
     """The tools are given a UTF-8 locale, so that neither the folder's name nor a citation stops them."""
     root = make(tmp_path / "Bücher ё")

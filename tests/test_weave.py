@@ -443,7 +443,7 @@ def test_the_subject_index(tmp_path):
 
     A *velocity* is kept. Momentum here.
 
-    A [heavy ball]{.index entry="ball, heavy"} rolls; `Adam` and $Adam$ are code. Adam is said.
+    A [heavy ball]{.index entry="ball, heavy"} rolls; `Adam`, `[x]{.index}`, $Adam$ are code. Adam is said.
 
     - Adam in a list, Adam, Adam
 
@@ -460,7 +460,7 @@ def test_the_subject_index(tmp_path):
     assert "- momentum: **[1](chapters/01-sums.qmd#about-01-1)**\n- velocity: **[1](" in page
     assert "- velocity [**[1](chapters/01-sums.qmd#about-01-1){.pageref}**]{.pages}" in page
     assert "::: {#about-01-1}\n:::\n\nA *velocity* is kept." in text
-    assert "A heavy ball rolls;" in text
+    assert "A heavy ball rolls; `Adam`, `[x]{.index}`," in text and "- x:" not in page
 
 
 def test_what_only_the_web_shows_has_no_page(tmp_path):

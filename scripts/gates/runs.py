@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scripts.gates import passed
 from scripts.gates.structure import place, topics
+from scripts.gates.trial import LEAN
 from scripts.learn import has_exercises, stub_text
 from scripts.tangling.pitfalls import build
 
@@ -26,7 +27,7 @@ def outcomes(package: str, *options: str, cwd: str | Path = ".") -> tuple[dict[s
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", f"tangled/{package}", "-q", "--tb=line",
-                   "-p", "no:cacheprovider", f"--junitxml={report}", *options]
+                   *LEAN, f"--junitxml={report}", *options]
         environment = {**os.environ, "PYTHONPATH": str(cwd), "OPENBLAS_NUM_THREADS": "1",
                        "PYTHONDONTWRITEBYTECODE": "1"}
         run = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True,

@@ -19,6 +19,9 @@ STARTS = {"os.fork": "os.fork", "os.forkpty": "os.forkpty", "os.posix_spawn": "o
 C_CALLS = ("fork", "vfork", "clone", "system", "popen", "execve", "execv", "posix_spawn", "_exit", "dlopen")
 FILES = ("open", "os.link", "os.symlink", "os.rename", "shutil.copyfile")
 HOLDS = {"chapters": "the solution", "build": "the solution", "golden": "the expected values"}
+FRAMEWORKS = ("torch", "torchvision", "jax", "jaxlib", "flax", "tensorflow", "keras", "sklearn", "autograd",
+              "cupy", "mxnet", "paddle", "tinygrad", "mlx", "theano", "chainer", "scipy", "numba", "onnxruntime",
+              "transformers", "safetensors", "torchaudio", "pytorch_lightning", "lightning")
 GIVEN = ("checks", "base", "tests")             # modules of a topic that are there for the learner
 ALLOWED = "only NumPy, the standard library and earlier topics are allowed here"
 
@@ -105,7 +108,6 @@ def judged(event: str, arguments: tuple, state: Watch) -> str:
 
 def judged_import(module: str, state: Watch) -> str:
     """A framework, or the solution?"""
-    from scripts.grading.levels import FRAMEWORKS
     if module.split(".")[0] in FRAMEWORKS:
         return f"imports {module}; {ALLOWED}"
     return f"imports {module}, which is the solution" if is_hidden(module, state) else ""

@@ -112,8 +112,9 @@ def _strays(text, path, fences, hidden, problems) -> None:
                         "expected the name without backticks")
     open_ = {f.line for f in fences}
     shut = [(f.line, f.end) for f in fences]
+    line, reached = 1, 0
     for match in LOOKS.finditer(text):
-        line = text.count("\n", 0, match.start()) + 1
+        line, reached = line + text.count("\n", reached, match.start()), match.start()
         if line in open_ or any(a <= line <= b for a, b in shut) or _commented(text, match.start()):
             continue
         if _belongs(text.split("\n"), line - 1):

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.errors import Problem
+from scripts.errors import Problem, Problems
 from scripts.reading.chapters import Book
 from scripts.tools import environment
 
@@ -55,16 +55,22 @@ def typeset_book(wanted, book: Book, said: list[str]) -> list[str]:
     project, out = wanted.root / "build" / "book", wanted.root / "_book"
     program, by_quarto, embedded = choose(wanted.engine, wanted.formats)
     only = None if len(book.selected) == len(book.chapters) else [c.path for c in book.selected]
+    problems: list[str] = []
     if by_quarto:
         said.append(f"{', '.join(by_quarto)} by Quarto")
         from scripts.typeset.quarto import render
         for chapter in only or [None]:
-            render(program, project, out, by_quarto, wanted.paper, chapter, said=said)
+            try:
+                render(program, project, out, by_quarto, wanted.paper, chapter, said=said)
+            except Problems as failed:                  # the other formats are made all the same
+                problems += failed.problems
     if embedded:
         from scripts.typeset import typeset
         said.append(f"{', '.join(embedded)} by the embedded typesetter")
         for chapter in only or [None]:
             typeset(project, out, embedded, wanted.paper, chapter)
+    if problems:
+        raise Problems(problems)
     return results(out, wanted, only)
 
 

@@ -62,6 +62,13 @@ class Terms:
                 yield entry, before.endswith("*") and bool(re.match(r"[^*]{0,12}\*", after))
 
 
+def unmarked(text: str) -> str:
+    """The text without the marks of the index."""
+    if ".index" not in text:
+        return text
+    return "".join(part if kind == "code" else MARK.sub(r"\1", part) for kind, part in spans(text))
+
+
 def read_terms(path: Path) -> Terms:
     entries: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
@@ -113,9 +120,9 @@ class Subjects:
                     place.id = names.get(place.id, place.id)
 
     def _ranked(self, text: str, heading: str):
-        for words, entry in MARK.findall(text):
+        for words, entry in MARK.findall("".join(part for kind, part in spans(text) if kind != "code")):
             yield entry or words, 2
-        plain = "".join(part if kind == "text" else " " for kind, part in spans(MARK.sub(r"\1", text)))
+        plain = "".join(part if kind == "text" else " " for kind, part in spans(unmarked(text)))
         above = {entry for entry, _ in self.terms.within(heading)}
         for entry, emphasised in self.terms.within(plain):
             yield entry, 1 if emphasised or entry in above else 0

@@ -1,12 +1,12 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:2b7d43aed39f6e49
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:5907ff602a09dbd1
 """The measured ladders of chapter 01."""
 
 import functools
-from dataclasses import dataclass
+import time
 
 import numpy as np
 
-from tangled.measuring import BYTES, SECONDS, Ladder, scaled, torch_available
+from tangled.measuring import Ladder, torch_available
 from tangled.t01_tensor_operations import level1_naive, level2_vectorized, level3_memory_efficient
 from tangled.testing import rng
 
@@ -26,6 +26,13 @@ def with_torch(function, *args):
     }[function], *args)
 
 
+def scattering(y, k):
+    """Ones scattered into zeros, the best call for labels."""
+    import torch
+    rows = torch.from_numpy(y)[:, None]
+    return lambda: torch.zeros(len(y), k).scatter_(1, rows, 1.0)
+
+
 def ladder(task, first, function, *args, operations=""):
     """A Ladder of `function`, called with `args`, from level `first` on; PyTorch if it is there."""
     calls = {f"level {k}": functools.partial(getattr(level, function), *args)
@@ -33,7 +40,10 @@ def ladder(task, first, function, *args, operations=""):
     if torch_available():
         calls["level 4"] = with_torch(function, *args)
         expected = calls["level 2"]()
-        np.testing.assert_allclose(calls["level 4"](), expected, atol=1e-5 * np.abs(expected).max())
+        if function == "one_hot":
+            calls["best PyTorch"] = scattering(*args)
+        for name in [name for name in calls if "level" not in name or name == "level 4"]:
+            np.testing.assert_allclose(calls[name](), expected, atol=1e-5 * np.abs(expected).max())
     return Ladder(f"{function}, {task}", calls, operations=operations)
 
 
@@ -53,18 +63,36 @@ def ladders():
     yield ladder("2,048 labels of 1,000", 2, "one_hot", rng(4).integers(0, 1000, 2048), 1000)
 
 
-@dataclass
-class Overview:
-    """Measured ladders as one table: time of levels 2 and 3 against level 4, and peak memory."""
+SIZES = (96, 192, 384, 768, 1536, 3072)
 
-    results: list
 
-    def _repr_markdown_(self):
-        lines = ["| task | level 2, time | level 3, time | level 2, memory | level 3, memory |",
-                 "|:---|---:|---:|---:|---:|"]
-        for result in self.results:
-            rows = [result.row(name) for name in ("level 2", "level 3")]
-            times = [scaled(r.seconds, SECONDS) if r.ratio is None else f"{r.ratio:.2f}" for r in rows]
-            cells = [f"`{result.name}`", *times, *(scaled(r.peak, BYTES) for r in rows)]
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines)
+def asides(repeats=5, k=32):
+    """Nanoseconds for a multiply-add of float32 (n, k) by (k, n): "name at n = 96" -> float."""
+    matmul, outer = level3_memory_efficient.matmul, level3_memory_efficient.outer_products
+    ways = {
+        "outer products, whole": lambda a, b: matmul(a, b, len(a), outer),
+        "outer products, tiles of 256": lambda a, b: matmul(a, b, 256, outer),
+        "np.matmul": np.matmul,
+    }
+    best = {f"{name} at n = {n}": np.inf for name in ways for n in SIZES}
+    for n in SIZES:
+        a, b = rng(0).standard_normal((2, n, k)).astype(np.float32)
+        for _ in range(repeats):                                 # interleaved, the best of each
+            for name, way in ways.items():
+                start, key = time.perf_counter(), f"{name} at n = {n}"
+                way(a, b.T)
+                best[key] = min(best[key], (time.perf_counter() - start) / (n * n * k) * 1e9)
+    return best | exponentials()
+
+
+def exponentials(count=65_536, rounds=40):
+    """Nanoseconds an entry of exp and exp2, in place: "exp2, float32" -> float."""
+    best = {}
+    for dtype in (np.float32, np.float64):
+        x = -5 * rng(0).random(count).astype(dtype)
+        out = np.empty_like(x)
+        for function in [np.exp, np.exp2] * rounds:
+            start, key = time.perf_counter(), f"{function.__name__}, {np.dtype(dtype).name}"
+            function(x, out=out)
+            best[key] = min(best.get(key, np.inf), (time.perf_counter() - start) / count * 1e9)
+    return best

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:245d53dda895ad60
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:4ca8d5e043794dc6
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -138,7 +138,8 @@ def _softmax_rows(x, out, apart):
     """Softmax of the rows of `x` (R, C) into `out` (R, C), which is `x` unless they are `apart`."""
     ones, done = np.ones(out.shape[1], out.dtype), False
     if apart:
-        sums = _exponentials(x, x.max(), out) @ ones     # one shift for the block
+        top = x.max()                                    # one shift for the block, or none
+        sums = _exponentials(x, top if abs(top) > 8 else None, out) @ ones
         done = sums.min() > 2.0**-16                     # False for NaN
     if not done:
         sums = _exponentials(x, x.max(axis=-1, keepdims=True), out) @ ones
@@ -147,11 +148,12 @@ def _softmax_rows(x, out, apart):
 
 def _exponentials(x, shift, out):
     """exp(x - shift) into `out`, both (R, C), by the faster of the two functions."""
-    np.subtract(x, shift, out=out)
+    if shift is not None:
+        x = np.subtract(x, shift, out=out)
     if AVX512 and out.dtype == np.float32:
-        out *= np.float32(1.4426950408889634)            # log2(e)
+        np.multiply(x, np.float32(1.4426950408889634), out=out)          # log2(e)
         return np.exp2(out, out=out)
-    return np.exp(out, out=out)
+    return np.exp(x, out=out)
 
 
 def logsumexp(x, axis=-1, block=4096):

@@ -1,13 +1,10 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:53b2de406e523b67
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:3b5eb300ddd29f96
 """Figures of chapter 01."""
-
-import time
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from tangled.t01_tensor_operations import level2_vectorized as level2
-from tangled.t01_tensor_operations import level3_memory_efficient as level3
 
 COLOURS = ("#56b4e9", "#f0c75e", "#7fc8a9", "#d9a3c7")
 
@@ -53,37 +50,46 @@ def plot_windows(n=10, window=4, step=2):
     return figure
 
 
-SIZES = (96, 192, 384, 768, 1536, 3072)
+def draw_grid(axis, numbers, x, y, hatched=()):
+    """The matrix `numbers` (n, m) as cells with the upper left corner at (x, y)."""
+    for i, row in enumerate(numbers):
+        for j, number in enumerate(row):
+            hatch = "///" if j in hatched else None
+            axis.add_patch(plt.Rectangle((x + j, y - i - 1), 1, 1, facecolor="white", hatch=hatch,
+                                         edgecolor="#bbbbbb" if hatch else "#444444", linewidth=0.7))
+            axis.text(x + j + 0.5, y - i - 0.5, f"{number:g}", ha="center", va="center", fontsize=8,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
 
 
-def tile_times(sizes=SIZES, k=32, repeats=3):
-    """Nanoseconds for a multiply-add of float32 (n, k) by (k, n): name -> ndarray (len(sizes),)."""
-    ways = {
-        "outer products, whole": lambda a, b: level3.matmul(a, b, len(a), level3.outer_products),
-        "outer products, tiles of 256": lambda a, b: level3.matmul(a, b, 256, level3.outer_products),
-        "np.matmul": np.matmul,
-    }
-    best = {name: np.full(len(sizes), np.inf) for name in ways}
-    rng = np.random.default_rng(0)
-    for j, n in enumerate(sizes):
-        a, b = rng.standard_normal((2, n, k)).astype(np.float32)
-        for _ in range(repeats):                                 # interleaved, the best of each
-            for name, way in ways.items():
-                start = time.perf_counter()
-                way(a, b.T)
-                seconds = time.perf_counter() - start
-                best[name][j] = min(best[name][j], seconds / (n * n * k) * 1e9)
-    return best
+def plot_broadcast():
+    """A column stretched to four columns, and the sums of a gradient on the way back."""
+    x, g = np.array([[1.0], [2.0], [3.0]]), np.array([[1, -2, 0, 3], [4, 1, -1, 2], [0, 5, 2, -3]])
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 1.75))
+    for axis, left, right, words in ((axes[0], x, level2.broadcast_to(x, (3, 4)), "read"),
+                                     (axes[1], g, level2.unbroadcast(g, (3, 1)), "add")):
+        n = left.shape[1]
+        draw_grid(axis, left, 0, 3)
+        draw_grid(axis, right, n + 2, 3, hatched=range(1, 4) if words == "read" else ())
+        axis.annotate("", (n + 1.85, 1.5), (n + 0.15, 1.5), arrowprops={
+            "arrowstyle": "->", "linestyle": "-" if words == "read" else "--"})
+        axis.text(n + 1, 1.75, words, ha="center", fontsize=8)
+        names = ("x (3, 1)", "y (3, 4)") if words == "read" else ("g (3, 4)", "dx (3, 1)")
+        axis.text(0, 3.25, names[0], fontsize=8.5)
+        axis.text(n + 2, 3.25, names[1], fontsize=8.5)
+        axis.set(xlim=(-0.1, 7.3), ylim=(-0.1, 3.8), aspect="equal")
+        axis.axis("off")
+    return figure
 
 
-def plot_tile_times(times, sizes=SIZES):
-    """Draws what `tile_times` measured: a dict of name -> ndarray (len(sizes),)."""
+def plot_tile_times(times):
+    """Nanoseconds for a multiply-add: name -> dict of n -> number."""
     figure, axis = plt.subplots(figsize=(5.8, 2.7))
     for (name, values), style in zip(times.items(), ("o-", "^--", "s:")):
-        axis.loglog(sizes, values, style, label=name)
+        axis.loglog(list(values), list(values.values()), style, label=name)
+        sizes = list(values)
     axis.set(xlabel="n", ylabel="ns for a multiply-add")
     axis.set_xticks(sizes, [str(n) for n in sizes])
     axis.minorticks_off()
-    axis.set_ylim(top=4 * max(values.max() for values in times.values()))
+    axis.set_ylim(top=4 * max(max(values.values()) for values in times.values()))
     axis.legend(loc="upper left", ncols=2)
     return figure

@@ -1,10 +1,11 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:7a5f5651032125a6
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:eb9adb471a73467a
 """Level 3: the graph holds only the arrays that VJPs need, and lets go of them as it is used."""
 
 import contextlib
 import threading
 from heapq import heappop, heappush
 from itertools import count
+from operator import attrgetter
 
 import numpy as np
 
@@ -50,15 +51,11 @@ class Tensor:
         self._data, self.grad, self.writes = _float_array(data), None, [0]
         self.node, self.requires_grad = None, requires_grad
 
-    @property
-    def data(self):
-        """The array, of any shape."""
-        return self._data
-
-    @data.setter
-    def data(self, array):
+    def _set_data(self, array):
         self.writes[0] += array is self._data        # `t.data -= step` hands back what it wrote into
         self._data = array
+
+    data = property(attrgetter("_data"), _set_data, doc="The array, of any shape.")
 
     @property
     def shape(self):
@@ -315,10 +312,10 @@ def _record(data, *edges):
     """The result of an operation; its node points to the operands' nodes, not to the operands."""
     out = _constant(np.asarray(data))
     if _mode.recording:
-        wanted = [edge for edge in edges if edge[0].requires_grad]
-        if wanted:
-            pairs = [(operand.node or operand, vjp) for operand, vjp, *_ in wanted]
-            out.node, out.requires_grad = _Node(pairs, out.data.shape, _versions(wanted, out)), True
+        pairs, reads = _wanted(edges, out)
+        if pairs:
+            pairs = [(operand.node or operand, vjp) for operand, vjp in pairs]
+            out.node, out.requires_grad = _Node(pairs, out._data.shape, reads), True
     return out
 
 
@@ -346,10 +343,16 @@ def _spread(g, shape, axis):
     return np.broadcast_to(_restore(g, shape, axis), shape)
 
 
-def _versions(edges, out):
-    """[(counter, its count now)] of each tensor whose array the edges' VJPs read; None is `out`."""
-    read = [out if tensor is None else tensor for _, _, *tensors in edges for tensor in tensors]
-    return [(tensor.writes, tensor.writes[0]) for tensor in read]
+def _wanted(edges, out):
+    """The pairs whose operand wants a gradient; and (counter, its count now) of all their VJPs read."""
+    pairs, reads = [], []
+    for edge in edges:
+        if edge[0].requires_grad:
+            pairs.append(edge[:2])
+            for tensor in edge[2:]:
+                writes = (out if tensor is None else tensor).writes
+                reads.append((writes, writes[0]))
+    return pairs, reads
 
 
 def _view(x, out):

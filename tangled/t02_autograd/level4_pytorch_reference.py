@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:36935988bf10c99e
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:39543c8e40977de7
 """Level 4: the same interface over torch.Tensor; makes the golden outputs."""
 
 import numpy as np
@@ -26,6 +26,7 @@ class Tensor:
 
     @data.setter
     def data(self, value):
+        """Write an array of the same shape."""
         with torch.no_grad():                        # a write that PyTorch counts, as SGD's is
             self.t.copy_(torch.from_numpy(np.asarray(value)))
 

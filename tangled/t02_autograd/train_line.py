@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:67b4ca7d5a19d804
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:0526e6ead5c8b3da
 """Linear regression on y = x - 1: python -m tangled.t02_autograd.train_line --help"""
 
 import argparse
@@ -55,16 +55,16 @@ def main(argv=None):
     x, y = np.array(data).T
     for name, (w, b) in (("found", history[-1][:2]), ("least squares", np.polyfit(x, y, 1))):
         print(f"{name:13s} y = {w:.4f} x {b:+.4f}")
-    save(lambda visualization: visualization.plot_line(data, history), given.out)
+    save("plot_line", given.out, data, history)
 
 
-def save(draw, out):
-    """Draw with the figures' module and save to the path `out`."""
+def save(plot, out, *results):
+    """Draw results by the function `plot` of the figures' module and save to the path `out`."""
     import matplotlib
     matplotlib.use("agg")
     from tangled.t02_autograd import visualization
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    draw(visualization).savefig(out, dpi=150)
+    getattr(visualization, plot)(*results).savefig(out, dpi=150)
     print(f"saved {out}")
 
 

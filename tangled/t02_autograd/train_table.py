@@ -1,4 +1,4 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:9bacd56b7555aa14
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:e4a6083ff6cf87a4
 """Income from sex, age, height: python -m tangled.t02_autograd.train_table --help"""
 
 from types import SimpleNamespace
@@ -71,6 +71,21 @@ def train(table, hidden=16, epochs=60, batch=32, lr=0.05, seed=0, engine=t02_aut
     return predict, history
 
 
+def for_figure(table, models):
+    """Errors by epoch, and predictions and averages by age; `models` maps a name to what `train` gives."""
+    ages, share, middles = table.rows[:, 1], np.linspace(0, 1, 60), np.arange(27, 73, 5)
+    found = SimpleNamespace(
+        levels=[errors(table, f)[0] for f in (lambda x: table.y.mean(), least_squares(table))],
+        curves={name: [error for error, _ in history] for name, (_, history) in models.items()},
+        age=ages.min() + share * np.ptp(ages), middles=middles, predicted={}, averages={})
+    for sex, who in ((1, "men"), (0, "women")):
+        rows = table.x[:, 0] == sex
+        inputs = np.column_stack([np.full(60, sex), share, np.full(60, table.x[rows, 2].mean())])
+        found.predicted[who] = {name: predict(inputs) for name, (predict, _) in models.items()}
+        found.averages[who] = [table.y[rows & (abs(ages - m) <= 2.5)].mean() for m in middles]
+    return found
+
+
 def main(argv=None):
     """The command: train, compare with what needs no training, save a figure."""
     given = arguments(argv, "Income from sex, age and height.", hidden=16, epochs=60, batch=32,
@@ -82,8 +97,7 @@ def main(argv=None):
                            ("least squares", least_squares(table))):
         train_error, test_error = errors(table, function)
         print(f"{name:15s} error {train_error:.5f} in training, {test_error:.5f} on the test rows")
-    models = {f"{given.hidden} hidden": (predict, history)}
-    save(lambda visualization: visualization.plot_table(table, models), given.out)
+    save("plot_table", given.out, for_figure(table, {f"{given.hidden} hidden": (predict, history)}))
 
 
 if __name__ == "__main__":

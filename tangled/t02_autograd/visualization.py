@@ -1,14 +1,12 @@
-# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:31eb0d28dacf07f9
-"""Figures of chapter 02."""
+# Tangled from chapters/02-autograd.qmd; edit the chapter, then run make tangle. sha256:c38549f15e541d81
+"""Figures of chapter 02: each takes results and draws them."""
 
-import timeit
-import tracemalloc
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tangled.t02_autograd import level1_naive, level2_vectorized, level3_memory_efficient
+from tangled.t02_autograd import level1_naive
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#4D4D4D"
 
@@ -65,75 +63,41 @@ def plot_graph(root, names):
     return figure
 
 
-SIZES = tuple(10**k for k in range(7))
+SHAPES = {  # name: (x, y, text)
+    "x": (0, 0.75, "x\n(5, 3)"), "w": (0, -0.75, "w\n(3, 4)"), "a": (2.6, 0, "a = x w\n(5, 4)"),
+    "b": (2.6, -1.5, "b\n(4,)"), "z": (5.2, 0, "z = a + b\n(5, 4)"), "h": (7.8, 0, "h = tanh z\n(5, 4)"),
+}
+RULES = {  # operand and result: (rule of the gradient, where it stands)
+    "xa": (r"$\bar x = \bar a\, w^\top$", (1.45, 1.0)), "wa": (r"$\bar w = x^\top \bar a$", (1.45, -1.05)),
+    "az": (r"$\bar a = \bar z$", (3.9, 0.42)), "bz": (r"$\bar b = \sum_{5\ rows} \bar z$", (4.75, -1.35)),
+    "zh": (r"$\bar z = \bar h \odot (1 - h^2)$", (6.5, 0.55)),
+}
 
 
-def seconds(f):
-    """The shortest time of a call in three blocks of a few milliseconds."""
-    calls = max(1, round(0.004 / timeit.timeit(f, number=1)))
-    return min(timeit.repeat(f, number=calls, repeat=3)) / calls
-
-
-def cost_per_number():
-    """{level: seconds for one number at each of SIZES}; level 1 repeats its largest measurement."""
-    def many_values(n):
-        leaves = [(level1_naive.Value(0.5), level1_naive.Value(0.3)) for _ in range(n)]
-        return lambda: sum(((x * y + x).tanh() * x for x, y in leaves), 0.0).backward()
-
-    def one_tensor(module, n):
-        x, y, ones = module.Tensor(np.full(n, 0.5)), module.Tensor(np.full(n, 0.3)), np.ones(n)
-        return lambda: ((x * y + x).tanh() * x).backward(ones)
-
-    scalar = [seconds(many_values(n)) / n for n in SIZES[:4]]
-    modules = {"level 2": level2_vectorized, "level 3": level3_memory_efficient}
-    tensor = {name: [seconds(one_tensor(module, n)) / n for n in SIZES]
-              for name, module in modules.items()}
-    return {"level 1": scalar + scalar[-1:] * (len(SIZES) - len(scalar)), **tensor}
-
-
-def plot_cost(costs):
-    """Seconds for one number against the size of the arrays."""
-    figure, axis = plt.subplots(figsize=(4.9, 2.1), layout="constrained")
-    for (name, seconds), style in zip(costs.items(), ("o-", "s-", "^-")):
-        axis.loglog(SIZES, np.array(seconds) * 1e9, style, label=name)
-    axis.set(xlabel="numbers in each array", ylabel="nanoseconds for one number")
-    axis.legend()
+def plot_shapes():
+    """One layer: values forward, gradients of the same shapes backward."""
+    figure, axis = plt.subplots(figsize=(6.3, 2.2), layout="constrained")
+    for pair, (rule, (u, v)) in RULES.items():
+        (x, y, _), (p, q, _) = SHAPES[pair[0]], SHAPES[pair[1]]
+        for up, start, end, style in ((0.09, (x + 0.62, y), (p - 0.62, q), "-"),
+                                      (-0.09, (p - 0.62, q), (x + 0.62, y), "--")):
+            axis.annotate("", (end[0], end[1] + up), (start[0], start[1] + up),
+                          arrowprops={"arrowstyle": "-|>", "color": GREY, "ls": style, "shrinkA": 0, "shrinkB": 0})
+        axis.text(u, v, rule, fontsize=8, ha="center", va="center")
+    for x, y, text in SHAPES.values():
+        axis.add_patch(plt.Rectangle((x - 0.62, y - 0.36), 1.24, 0.72, facecolor="#F2F2F2", edgecolor=GREY))
+        axis.text(x, y, text, ha="center", va="center", fontsize=8)
+    axis.set(xlim=(-0.8, 8.6), ylim=(-1.95, 1.3))
+    axis.axis("off")
     return figure
 
 
-def memory_profile(module, depth=12, size=1 << 15):
-    """Arrays of `size` float64 held after each step, and the number of forward steps."""
-    held, start = [], 0
-
-    def sample():
-        held.append((tracemalloc.get_traced_memory()[0] - start) / (8 * size))
-
-    def watched(out):
-        owner = out if hasattr(out, "edges") else out.node
-        owner.edges = [(operand, lambda g, vjp=vjp: (sample(), vjp(g))[1])
-                       for operand, vjp in owner.edges]
-        sample()
-        return out
-
-    h = module.Tensor(np.full(size, 0.1))
-    tracemalloc.start()
-    start = tracemalloc.get_traced_memory()[0]
-    for _ in range(depth):
-        h = watched(watched(watched(h + 1.0).tanh()) + h)
-    forward = len(held)
-    h.backward(np.broadcast_to(1.0, (size,)))
-    sample()
-    tracemalloc.stop()
-    return np.array(held), forward
-
-
-def plot_memory():
-    """The profile of levels 2 and 3, side by side in one panel."""
+def plot_memory(profiles):
+    """{level: (arrays held, forward steps)}, in one panel."""
     figure, axis = plt.subplots(figsize=(4.9, 2.1), layout="constrained")
-    for name, module in (("level 2", level2_vectorized), ("level 3", level3_memory_efficient)):
-        held, forward = memory_profile(module)
-        axis.plot(held, label=f"{name}, peak {held.max():.0f}")
-    axis.axvline(forward - 0.5, color=GREY, lw=0.7, ls=":")
+    for (name, (held, forward)), style in zip(profiles.items(), ("--", "-")):
+        axis.plot(held, style, label=f"{name}, peak {held.max():.0f}")
+        axis.axvline(forward - 0.5, color=GREY, lw=0.7, ls=":")
     axis.set(xlabel="operation, forward then backward", ylabel="arrays held", ylim=(0, None))
     axis.legend()
     return figure
@@ -145,9 +109,9 @@ def plot_line(data, history):
     x, y = np.array(data).T
     left.plot(x, y, ".", color=GREY)
     ends = np.array([-1.0, 1.0])
-    for epoch, shade in ((1, 0.35), (5, 0.6), (len(history), 1.0)):
+    for epoch, style in ((1, ":"), (5, "--"), (len(history), "-")):
         w, b, _ = history[min(epoch, len(history)) - 1]
-        left.plot(ends, w * ends + b, color=BLUE, alpha=shade, label=f"epoch {epoch}")
+        left.plot(ends, w * ends + b, style, color=BLUE, label=f"epoch {epoch}")
     left.set(xlabel="x", ylabel="y")
     left.legend()
     right.semilogy(range(1, len(history) + 1), [loss for *_, loss in history], color=ORANGE)
@@ -155,23 +119,17 @@ def plot_line(data, history):
     return figure
 
 
-def plot_table(table, models):
-    """Errors by epoch, predictions by age; `models` maps a name to what train_table.train gives."""
-    from tangled.t02_autograd.train_table import errors, least_squares
+def plot_table(found):
+    """Errors by epoch, predictions by age, from `train_table.for_figure`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.2, 2.3), layout="constrained")
-    for function in (lambda x: table.y.mean(), least_squares(table)):
-        left.axhline(errors(table, function)[0], color=GREY, lw=0.8, ls=":")
-    age, share = table.rows[:, 1], np.linspace(0, 1, 60)
-    for (name, (predict, history)), style in zip(models.items(), ("--", "-")):
-        left.plot([error for error, _ in history], style, color=GREY, label=name)
-        for sex, colour in ((1, BLUE), (0, ORANGE)):
-            height = table.x[table.x[:, 0] == sex, 2].mean()
-            inputs = np.column_stack([np.full(60, sex), share, np.full(60, height)])
-            right.plot(age.min() + share * np.ptp(age), predict(inputs), style, color=colour)
-    middles = np.arange(27, 73, 5)
-    for sex, colour, name in ((1, BLUE, "men"), (0, ORANGE, "women")):
-        mean = [table.y[(table.x[:, 0] == sex) & (abs(age - m) <= 2.5)].mean() for m in middles]
-        right.plot(middles, mean, ".", color=colour, label=name)
+    for level in found.levels:
+        left.axhline(level, color=GREY, lw=0.8, ls=":")
+    for (name, curve), style in zip(found.curves.items(), ("--", "-")):
+        left.plot(curve, style, color=GREY, label=name)
+    for (who, predicted), colour, mark in zip(found.predicted.items(), (BLUE, ORANGE), "o^"):
+        for curve, style in zip(predicted.values(), ("--", "-")):
+            right.plot(found.age, curve, style, color=colour)
+        right.plot(found.middles, found.averages[who], mark, ms=3, color=colour, label=who)
     left.set(xlabel="epoch", ylabel="mean squared error", ylim=(None, 0.065))
     right.set(xlabel="age", ylabel="income")
     left.legend()

@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:8c2b48785e471b97
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:69efdf312c2bf0de
 """Figures of chapter 04."""
 
 import matplotlib.pyplot as plt
@@ -7,54 +7,6 @@ import numpy as np
 from tangled.t04_perceptron import bce_with_logits, perceptron_predict, sigmoid
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.6"
-
-
-def two_clouds(gap, n=80, seed=0):
-    """x (n, 2) and y (n,): two clouds on both sides of a slanted strip of width `gap`."""
-    generator = np.random.default_rng(seed)
-    normal = np.array([0.8, 0.6])
-    y = np.where(np.arange(n) % 2, 1, -1)
-    depth = gap / 2 + np.abs(generator.normal(0, 0.8, n))        # beyond the strip
-    along = generator.normal(0, 1.2, n)
-    x = (y * depth)[:, None] * normal + along[:, None] * np.array([-0.6, 0.8])
-    return x + np.array([0.5, 0.3]), y
-
-
-def best_direction(points, steps=20_000):
-    """Unit vector (D,) with nearly the largest smallest product with points (N, D).
-
-    Walks towards the point of the convex hull that is nearest to the origin
-    (Frank and Wolfe's method with an exact line search).
-    """
-    v = points.mean(0)                                           # (D,), in the hull
-    best, margin = v / np.linalg.norm(v), -np.inf
-    for _ in range(steps):
-        products = points @ v                                    # (N,)
-        worst = int(products.argmin())
-        if products[worst] / np.linalg.norm(v) > margin:
-            best, margin = v / np.linalg.norm(v), products[worst] / np.linalg.norm(v)
-        toward = points[worst] - v
-        length = toward @ toward
-        if length == 0 or v @ toward >= -1e-12:
-            break
-        v = v + min(1.0, -(v @ toward) / length) * toward
-    return best
-
-
-def history(x, y, epochs=100):
-    """Weights (D + 1,) after each mistake, and the sample of each: two lists."""
-    points = np.c_[x, np.ones(len(x))] * y[:, None]
-    v, weights, samples = np.zeros(points.shape[1]), [], []
-    for _ in range(epochs):
-        before = len(weights)
-        for n, point in enumerate(points):
-            if v @ point <= 0:
-                v = v + point
-                weights.append(v)
-                samples.append(n)
-        if len(weights) == before:
-            break
-    return weights, samples
 
 
 def draw_samples(ax, x, y, size=4):
@@ -74,10 +26,54 @@ def draw_line(ax, v, limits, **style):
     ax.set(xlim=limits, ylim=limits, aspect="equal", xticks=[], yticks=[])
 
 
-def draw_updates(seed=11):
-    """The boundary after some of the mistakes, in four panels."""
-    x, y = two_clouds(0.4, 40, seed)
-    weights, samples = history(x, y)
+def draw_geometry():
+    """Lengths and angles of one correction; shapes and gradients of a logistic unit."""
+    figure, axes = plt.subplots(1, 2, figsize=(6.6, 2.7), width_ratios=(1, 1.55))
+    draw_correction(axes[0])
+    draw_flow(axes[1])
+    return figure
+
+
+def draw_correction(ax):
+    """A line, its normal w, a sample on the wrong side, and the line after the correction."""
+    w, b, x = np.array([1.0, -0.4]), 0.3, np.array([0.25, 1.7])          # z = -0.13
+    arrow = {"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0}
+    for v, c, style, name in ((w, b, "-", "w"), (w + x, b + 1, "--", "w + x")):
+        draw_line(ax, np.append(v, c), (-2.2, 2.4), color="0.15", linestyle=style, linewidth=1.2)
+        foot = -c * v / (v @ v)
+        ax.annotate("", foot + v, foot, arrowprops={**arrow, "linestyle": style})
+        ax.text(*(foot + 1.08 * v), name, fontsize=8, ha="left", va="center")
+    ax.plot(*x, "^", color=ORANGE, markersize=5)
+    ax.plot(*x, "o", markersize=10, fillstyle="none", color="0.2")
+    ax.text(x[0] - 0.25, x[1] + 0.1, "x, y = +1", fontsize=8, ha="right")
+    far = np.array([1.2, -1.3])
+    foot = far - (far @ w + b) / (w @ w) * w
+    ax.plot(*far, "^", color=ORANGE, markersize=5)
+    ax.plot(*np.array([far, foot]).T, ":", color="0.3")
+    ax.text(*(far + np.array([0.1, -0.25])), "$|z|/\\Vert w\\Vert$", fontsize=8, ha="center", va="top")
+    ax.set(xlim=(-2.2, 2.4), ylim=(-2.2, 2.4), xticks=[], yticks=[], aspect="equal")
+
+
+def draw_flow(ax):
+    """Boxes for X, z, p and the loss with their shapes; dashed arrows for the gradients."""
+    boxes = (("X", "(N, D)"), ("z = X w + b", "(N,)"), ("p = $\\sigma$(z)", "(N,)"), ("mean loss", "()"))
+    for k, (name, shape) in enumerate(boxes):
+        ax.text(2.6 * k, 1.0, f"{name}\n{shape}", ha="center", va="center", fontsize=7.5,
+                bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "0.2"})
+        if k:
+            ax.annotate("", (2.6 * k - 0.95, 1.0), (2.6 * k - 1.65, 1.0), arrowprops={"arrowstyle": "->"})
+    back = {"arrowstyle": "->", "linestyle": "--", "connectionstyle": "arc3,rad=-0.3"}
+    ax.annotate("", (2.7, 0.55), (7.8, 0.55), arrowprops=back)
+    ax.text(5.2, -0.75, "dz = (p - y)/N\n(N,)", ha="center", va="center", fontsize=7.5)
+    for x, text in ((0.6, "dw = $X^T$dz\n(D,)"), (3.4, "db = $\\Sigma$ dz\n()")):
+        ax.annotate("", (x, -1.0), (2.5, 0.5), arrowprops={**back, "connectionstyle": "arc3"})
+        ax.text(x, -1.4, text, ha="center", va="center", fontsize=7.5)
+    ax.set(xlim=(-1.1, 9.0), ylim=(-1.9, 1.7))
+    ax.axis("off")
+
+
+def draw_updates(x, y, weights, samples):
+    """The boundary after some of the mistakes, in four panels; arrays of `history`."""
     shown = np.unique(np.linspace(0, len(weights) - 1, 4).round().astype(int))
     figure, axes = plt.subplots(1, len(shown), figsize=(6.4, 1.9))
     grid = np.stack(np.meshgrid(*[np.linspace(-3.4, 3.8, 200)] * 2), -1).reshape(-1, 2)
@@ -97,11 +93,8 @@ def draw_updates(seed=11):
     return figure
 
 
-def draw_margin(seed=2):
-    """R and gamma, for samples through the origin, plain and multiplied by their labels."""
-    x, y = two_clouds(1.1, 36, seed)
-    x = x - np.array([0.5, 0.3])
-    u = best_direction(x * y[:, None])
+def draw_margin(x, y, u):
+    """R and gamma for x (n, 2), y (n,) and the best u (2,), plain and multiplied by their labels."""
     gamma, R = (x @ u * y).min(), np.linalg.norm(x, axis=1).max()
     along, angle = np.array([-u[1], u[0]]), np.linspace(0, 2 * np.pi, 200)
     figure, axes = plt.subplots(1, 2, figsize=(5.6, 2.7))

@@ -1,18 +1,48 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:c307792b54a938d5
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:f68f9a1567c9d879
 """Figures of chapter 05."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tangled.t05_mlp_forward import (
-    kaiming_normal,
-    kaiming_uniform,
-    linear,
-    relu,
-    xavier_normal,
-)
+from tangled.t05_mlp_forward import linear, relu
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.6"
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+
+ARRAYS = (("$X$", 4, 2, "kept"), ("$W_1$", 2, 2, "///"), ("$b_1$", 1, 2, "///"), ("$Z_1$", 4, 2, ""),
+          ("$H_1$", 4, 2, "kept"), ("$W_2$", 2, 3, "///"), ("$b_2$", 1, 3, "///"), ("$Z_2$", 4, 3, ""),
+          ("$P$", 4, 3, "kept"), (r"$\mathcal{L}$", 1, 1, ""))
+BETWEEN = ("@", "+", "=", "relu", "@", "+", "=", "softmax", "mean of\n$-\\log p_y$")
+SHAPES = ("(N, $d_0$)", "($d_0$, $d_1$)", "($d_1$,)", "(N, $d_1$)", "(N, $d_1$)", "($d_1$, K)", "(K,)",
+          "(N, K)", "(N, K)", "()")
+
+
+def draw_mechanism():
+    """The arrays of a forward pass, in their shapes, for N = 4 and widths 2, 2, 3."""
+    figure, ax = plt.subplots(figsize=(6.8, 2.1))
+    x = 0.0
+    for (name, rows, columns, kind), shape, sign in zip(ARRAYS, SHAPES, (*BETWEEN, "")):
+        y = 1 - rows / 4
+        hatch = kind if kind == "///" else None
+        ax.add_patch(plt.Rectangle((x, y), 0.45 * columns, rows / 2, facecolor="white",
+                                   edgecolor="0.4", hatch=hatch, linewidth=0.9))
+        if kind == "kept":
+            ax.add_patch(plt.Rectangle((x - 0.07, y - 0.08), 0.45 * columns + 0.14, rows / 2 + 0.16,
+                                       fill=False, edgecolor="0.4", linewidth=0.9))
+        middle = x + 0.225 * columns
+        ax.text(middle, 1, name, ha="center", va="center", fontsize=9,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+        ax.text(middle, 2.25, shape, ha="center", fontsize=6.5)
+        wide = 0.5 if len(sign) == 1 else 1.15
+        ax.text(x + 0.45 * columns + wide / 2, 1, sign, ha="center", va="center", fontsize=7.5)
+        x += 0.45 * columns + wide
+    ax.annotate("", (0.3, -0.35), (x - 1.5, -0.35),
+                arrowprops={"arrowstyle": "-|>", "color": "0.4", "linestyle": "--"})
+    ax.text(x / 2, -0.75, "gradients, in the same shapes (Chapter 6)", ha="center", fontsize=7)
+    ax.set(xlim=(-0.2, x - 0.8), ylim=(-0.9, 2.6))
+    ax.axis("off")
+    return figure
 
 
 def draw_fold(seed=3):
@@ -37,44 +67,14 @@ def draw_fold(seed=3):
     return figure
 
 
-def signals(init, depth=50, width=256, rows=256, seed=0):
-    """Mean squares (depth + 1,) of the signal by layer, and of a gradient sent back."""
-    generator = np.random.default_rng(seed)
-    h = generator.standard_normal((rows, width)).astype(np.float32)
-    forward, kept = [1.0], []
-    for _ in range(depth):
-        W = init(generator, (width, width))
-        h = relu(linear(h, W)[0])[0]
-        kept.append((W, h > 0))
-        forward.append(float(np.mean(h.astype(float) ** 2)))
-    g = generator.standard_normal((rows, width)).astype(np.float32)
-    backward = [1.0]
-    for W, on in reversed(kept):
-        g = (g * on) @ W.T
-        backward.append(float(np.mean(g.astype(float) ** 2)))
-    return np.array(forward), np.array(backward[::-1])
-
-
-def plain(deviation):
-    """An initialiser of normal weights (in, out) with a fixed deviation."""
-    return lambda rng, shape: (deviation * rng.standard_normal(shape)).astype(np.float32)
-
-
-def draw_depth(depth=50, width=256):
-    """Mean squares forward and backward for five initialisations, with predictions."""
-    cases = (("Kaiming, uniform", kaiming_uniform, 2 / width),
-             ("Kaiming, normal", kaiming_normal, 2 / width),
-             ("Xavier, normal", xavier_normal, 1 / width),
-             ("deviation 0.05", plain(0.05), 0.05**2),
-             ("deviation 0.1", plain(0.1), 0.1**2))
+def draw_depth(curves, predictions):
+    """Mean squares (depth + 1,) forward and backward, by name, with those of eq. 5.12."""
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.8), sharey=True)
-    layers = np.arange(depth + 1)
-    for k, (name, init, variance) in enumerate(cases):
-        factor = width * variance / 2
-        exponents = layers.astype(float), (depth - layers).astype(float)
-        for ax, measured, exponent in zip(axes, signals(init, depth, width), exponents):
-            ax.semilogy(layers, measured, color=f"C{k}", label=name)
-            ax.semilogy(layers, factor**exponent, "--", color="0.3", linewidth=0.7)
+    for k, (name, pair) in enumerate(curves.items()):
+        layers = np.arange(len(pair[0]))
+        for ax, measured, exponent in zip(axes, pair, (layers, layers[::-1])):
+            ax.semilogy(layers, measured, linestyle=LINES[k], color=f"C{k}", label=name)
+            ax.semilogy(layers, predictions[name] ** exponent, color="0.3", linewidth=0.5)
     axes[0].set(title="signal", xlabel="layer", ylabel="mean square")
     axes[1].set(title="gradient", xlabel="layer")
     axes[0].legend(fontsize=7)

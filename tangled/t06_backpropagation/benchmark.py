@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:ad10024b15b34360
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:9985bc1a45e41bfb
 """Chapter 06: what a training step costs on each level."""
 
 from itertools import pairwise
@@ -52,22 +52,6 @@ def with_torch(x, y, widths=WIDTHS):
         descent.step()
         return value.item()
     return step
-
-
-def products(rows, widths=WIDTHS):
-    """The matrix products of a step and nothing else: 3 forward, 5 backward, (rows, width)."""
-    weights = [np.ones(shape, np.float32) for shape in pairwise(widths)]
-    values = [np.ones((rows, n), np.float32) for n in widths]
-    grads = [np.empty_like(W) for W in weights]
-
-    def multiply():
-        for x, W, out in zip(values, weights, values[1:]):
-            np.matmul(x, W, out=out)
-        for k in range(len(weights)):
-            np.matmul(values[k].T, values[k + 1], out=grads[k])
-            if k:
-                np.matmul(values[k + 1], weights[k].T, out=values[k])
-    return multiply
 
 
 def ladder(name, widths, rows, levels):

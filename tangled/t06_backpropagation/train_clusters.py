@@ -1,5 +1,7 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:c631a0c17e51c076
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:6b0a4c038b745dd4
 """Four clusters, two models: python -m tangled.t06_backpropagation.train_clusters --help"""
+
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -21,6 +23,23 @@ def create_clusters(rng, samples=250):
     angle = y * np.pi / 2 + rng.normal(0.0, 0.22, len(y)) + 2.0 * radius
     x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     return x.astype(np.float32), y
+
+
+def look_at(hidden, shown=(1, 3), **options):
+    """Train, and map the plane after some epochs and the last: regions {epoch: classes of a grid
+    (120, 120)}, its side (120,), data (x, y) and history."""
+    side = np.linspace(-2.2, 2.2, 120, dtype=np.float32)
+    grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)     # (14400, 2)
+    regions = {}
+
+    def look(model, history):
+        epoch = len(history["loss"])
+        if epoch in shown:
+            regions[epoch] = model(grid).argmax(1).reshape(120, 120)
+
+    model, data, _, history = train(hidden, on_epoch=look, **options)
+    regions[len(history["loss"])] = model(grid).argmax(1).reshape(120, 120)
+    return SimpleNamespace(regions=regions, side=side, data=data, history=history)
 
 
 def train(hidden, epochs=40, batch=32, lr=0.1, seed=0, progress=False, on_epoch=None):
@@ -46,10 +65,11 @@ def main(argv=None):
     rest = {name: getattr(given, name) for name in ("epochs", "batch", "lr", "seed")}
     widths = (given.hidden, given.hidden)
     for name, hidden in (("linear", ()), ("network", widths)):
-        *_, history = train(hidden, progress=True, **rest)
+        outcome = look_at(hidden, progress=True, **rest)
+        history = outcome.history
         print(f"{name:8s} loss {history['loss'][-1]:.3f}   right on new points "
               f"{100 * history['validation_accuracy'][-1]:.1f} %")
-    save(lambda figures: figures.draw_clusters(widths, **rest), given.out)
+    save(lambda figures: figures.draw_clusters(outcome), given.out)
 
 
 def save(draw, out):

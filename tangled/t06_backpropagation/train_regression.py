@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:2782600bcc938081
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:278dffe2542f132c
 """Wages: python -m tangled.t06_backpropagation.train_regression --help"""
 
 from types import SimpleNamespace
@@ -69,7 +69,8 @@ def main(argv=None):
         errors = [float(np.mean((predict(x) - y) ** 2))
                   for x, y in ((table.x, table.y), (table.x_test, table.y_test))]
         print(f"{name:14s} error {errors[0]:.4f} in training, {errors[1]:.4f} on test rows")
-    save(lambda figures: figures.draw_wages(table, model, history), given.out)
+    square = candidates(table, model)["with a square"]
+    save(lambda figures: figures.draw_wages(table, model, square, history), given.out)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,65 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:dba408a22dd55b0c
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:2f9e606b31059bd1
 """Chapter 07: arguments checked and made uniform, for all levels and for yours."""
 
+import functools
 import math
 import numbers
 
 import numpy as np
 
+DTYPES = [np.dtype(name) for name in ("float16", "float32", "float64")]
+
 
 def floats(name, x):
     """`x` as an array of floats, of any shape."""
     x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
+    if x.dtype not in DTYPES:
+        raise ValueError(f"{name} has dtype {x.dtype}; expected float16, float32 or float64")
     return x
 
 
-def gradient(dout, like):
-    """`dout` as an array of the shape and dtype of `like`."""
+def gradient(dout, like, dtype=None):
+    """`dout` as an array of the shape of `like`, and of its dtype or the one given."""
     dout = floats("dout", dout)
     if dout.shape != like.shape:
         raise ValueError(f"dout has shape {dout.shape}; expected {like.shape}, "
                          "that of the output")
-    return dout.astype(like.dtype, copy=False)
+    return dout.astype(dtype or like.dtype, copy=False)
+
+
+def wide(x):
+    """`x` in the dtype that is computed in: float32 for float16, else its own."""
+    return x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+
+
+def narrow(x, dtype):
+    """`x` in that dtype; what is too large for float16 becomes infinite, without a warning."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(x).astype(dtype, copy=False)
+
+
+def half_in_float32(op):
+    """An op whose float16 is computed in float32; the dtype goes into the cache."""
+    @functools.wraps(op)
+    def wrapped(x, *arguments, **options):
+        x = np.asarray(x)
+        result = op(wide(x) if x.dtype == np.float16 else x, *arguments, **options)
+        if not isinstance(result, tuple) or len(result) != 2:
+            return result                                       # to be told by the tests
+        return narrow(result[0], x.dtype), (result[1], x.dtype)
+    return wrapped
+
+
+def rounded(op_backward):
+    """The backward of such an op: its gradients in the dtype of x."""
+    @functools.wraps(op_backward)
+    def wrapped(dout, cache):
+        kept, dtype = cache
+        grads = op_backward(dout, kept)
+        if isinstance(grads, tuple):
+            return tuple(narrow(grad, dtype) for grad in grads)
+        return grads if grads is None else narrow(grads, dtype)
+    return wrapped
 
 
 def number(name, value):

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:5f59f54b431ff3bd
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:852a76e2415b6d87
 """Activations, level 1: loops over single numbers, `math` alone. Shapes and errors as in level 2."""
 
 import math
@@ -13,10 +13,10 @@ CUBIC = 0.044715                                    # eq. 7.23
 
 def _each(f, *arrays):
     """f of the entries of one or more arrays of one shape (...), entry by entry: (...)."""
-    out = np.empty_like(arrays[0], subok=False)
+    out = np.empty(arrays[0].shape)
     for i in np.ndindex(out.shape):
         out[i] = f(*(float(a[i]) for a in arrays))
-    return out
+    return check.narrow(out, arrays[0].dtype)
 
 
 def _chain(slope, dout, cache):
@@ -32,7 +32,7 @@ def relu(x):
 
 def relu_backward(dout, cache):
     """dout (...) where x is above 0: dx (...)."""
-    return _chain(lambda v: 1.0 if v > 0 else 0.0, dout, cache)
+    return _each(lambda g, v: g if v > 0 else 0.0, check.gradient(dout, cache), cache)
 
 
 def leaky_relu(x, slope=0.01):
@@ -51,23 +51,24 @@ def prelu(x, slope):
     """Leaky ReLU with a learned slope () or (1,) or (C,), for x (N, C, ...): out as x."""
     x = check.floats("x", x)
     slope = check.slopes(slope, x)
-    out = np.empty_like(x, subok=False)
+    out = np.empty(x.shape)
     for i in np.ndindex(x.shape):
-        a = slope.flat[i[1] if slope.size > 1 else 0]
-        out[i] = x[i] if x[i] > 0 else a * x[i]                 # eq. 7.4
-    return out, (x, slope)
+        v, a = float(x[i]), float(slope.flat[i[1] if slope.size > 1 else 0])
+        out[i] = v if v > 0 else a * v                          # eq. 7.4
+    return check.narrow(out, x.dtype), (x, slope)
 
 
 def prelu_backward(dout, cache):
     """Gradients (dx as x, dslope as slope)."""
     x, slope = cache
     dout = check.gradient(dout, x)
-    dx, dslope = np.empty_like(x, subok=False), np.zeros_like(slope)
+    dx, dslope = np.empty(x.shape), np.zeros(slope.shape)
     for i in np.ndindex(x.shape):
         c = i[1] if slope.size > 1 else 0
-        dx[i] = dout[i] if x[i] > 0 else slope.flat[c] * dout[i]
-        dslope.flat[c] += dout[i] * min(x[i], 0.0)              # eq. 7.5
-    return dx, dslope
+        g, v = float(dout[i]), float(x[i])
+        dx[i] = g if v > 0 else float(slope.flat[c]) * g
+        dslope.flat[c] += 0.0 if v > 0 else g * v               # eq. 7.5
+    return check.narrow(dx, x.dtype), check.narrow(dslope, x.dtype)
 
 
 def _sigmoid(v):

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:6141d005e1682a09
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:40f55de05eac1134
 """Activations, level 2: expressions over whole arrays, and the modules made of them."""
 
 import functools
@@ -14,6 +14,7 @@ CUBIC = 0.044715                                    # eq. 7.23
 NEAREST, FARTHEST = 1 / 14, 28.0                    # smallest t fitted, z at which erfc is 0
 
 
+@check.half_in_float32
 def relu(x):
     """The positive part of every entry, eq. 7.2.
 
@@ -30,6 +31,7 @@ def relu(x):
     return np.maximum(x, 0), x
 
 
+@check.rounded
 def relu_backward(dout, cache):
     """Gradient of `relu`, eq. 7.3: 0 at the kink.
 
@@ -46,6 +48,7 @@ def relu_backward(dout, cache):
     return np.where(x > 0, dout, 0)                             # eq. 7.3
 
 
+@check.half_in_float32
 def leaky_relu(x, slope=0.01):
     """ReLU that lets a share of the negative part through, eq. 7.4.
 
@@ -57,6 +60,7 @@ def leaky_relu(x, slope=0.01):
     return np.maximum(x, 0) + slope * np.minimum(x, 0), (x, slope)
 
 
+@check.rounded
 def leaky_relu_backward(dout, cache):
     """Gradient of `leaky_relu`: the slope at the kink and to its left. Any shape, as `relu_backward`."""
     x, slope = cache
@@ -69,6 +73,7 @@ def _along_channels(slope, x):
     return slope.reshape(() if slope.size == 1 else (-1,) + (1,) * (x.ndim - 2))
 
 
+@check.half_in_float32
 def prelu(x, slope):
     """Leaky ReLU whose slope is a parameter, eq. 7.4; returns as `relu` does.
 
@@ -83,17 +88,19 @@ def prelu(x, slope):
     return np.maximum(x, 0) + a * np.minimum(x, 0), (x, slope)
 
 
+@check.rounded
 def prelu_backward(dout, cache):
     """Gradients of `prelu`, eq. 7.5: dx in the shape of x, dslope in that of slope."""
     x, slope = cache
     dout, a = check.gradient(dout, x), _along_channels(slope, x)
     dx = np.where(x > 0, dout, a * dout)
-    share = dout * np.minimum(x, 0)                             # (N, C, ...), eq. 7.5
+    share = np.where(x > 0, 0, dout) * np.minimum(x, 0)        # (N, C, ...), eq. 7.5
     axes = None if slope.size == 1 else (0, *range(2, x.ndim))
     dslope = share.sum(axis=axes).reshape(slope.shape)
     return dx, dslope
 
 
+@check.half_in_float32
 def sigmoid(x):
     """1 / (1 + exp(-x)) without overflow, eq. 7.6. Any shape, as `relu`."""
     x = check.floats("x", x)
@@ -101,24 +108,28 @@ def sigmoid(x):
     return s, s
 
 
+@check.rounded
 def sigmoid_backward(dout, cache):
     """Gradient of `sigmoid`, from its output: eq. 7.7. Any shape, as `relu_backward`."""
     s, dout = cache, check.gradient(dout, cache)
     return dout * s * (1 - s)
 
 
+@check.half_in_float32
 def tanh(x):
     """The hyperbolic tangent. Any shape, as `relu`."""
     t = np.tanh(check.floats("x", x))
     return t, t
 
 
+@check.rounded
 def tanh_backward(dout, cache):
     """Gradient of `tanh`, from its output: eq. 7.9. Any shape, as `relu_backward`."""
     t, dout = cache, check.gradient(dout, cache)
     return dout * (1 - t) * (1 + t)
 
 
+@check.half_in_float32
 def softplus(x):
     """log(1 + exp(x)) without overflow, eq. 7.10. Any shape, as `relu`."""
     x = check.floats("x", x)
@@ -126,6 +137,7 @@ def softplus(x):
     return out, x
 
 
+@check.rounded
 def softplus_backward(dout, cache):
     """Gradient of `softplus`: the sigmoid, eq. 7.11. Any shape, as `relu_backward`."""
     x, dout = cache, check.gradient(dout, cache)
@@ -142,6 +154,7 @@ def _exponential_slope(x, right, left):
     return np.where(x > 0, x.dtype.type(right), left * np.exp(np.minimum(x, 0)))
 
 
+@check.half_in_float32
 def elu(x, alpha=1.0):
     """x, and alpha (exp(x) - 1) where that is negative; eq. 7.12.
 
@@ -153,6 +166,7 @@ def elu(x, alpha=1.0):
     return _exponential(x, 1.0, alpha), (x, alpha)
 
 
+@check.rounded
 def elu_backward(dout, cache):
     """Gradient of `elu`: 1, or alpha exp(x), which is alpha at the kink. Any shape, as `relu_backward`."""
     x, alpha = cache
@@ -172,6 +186,7 @@ def selu_constants():
     return 1 / math.sqrt(0.5 + alpha ** 2 * (second - 2 * first + 0.5)), alpha
 
 
+@check.half_in_float32
 def selu(x):
     """ELU, scaled so that it normalises; eq. 7.13. Any shape, as `relu`."""
     x = check.floats("x", x)
@@ -179,6 +194,7 @@ def selu(x):
     return _exponential(x, scale, scale * alpha), x
 
 
+@check.rounded
 def selu_backward(dout, cache):
     """Gradient of `selu`. Any shape, as `relu_backward`."""
     scale, alpha = selu_constants()
@@ -188,7 +204,7 @@ def selu_backward(dout, cache):
 
 @functools.lru_cache
 def _tail_coefficients(terms):
-    """Coefficients, a list, of log(erfc(z) / t) + z^2 in u; eq. 7.29."""
+    """Coefficients, a list, of log(erfc(z) / t) + z^2 in u; eq. 7.30."""
     angles = [math.pi * (j + 0.5) / terms for j in range(terms)]
     values = []
     for angle in angles:
@@ -207,7 +223,7 @@ def _upper_tail(z):
     first, *rest = _tail_coefficients(10 if z.dtype.itemsize <= 4 else 24)
     this = before = np.zeros_like(u)
     for c in reversed(rest):
-        this, before = 2 * u * this - before + c, this          # eq. 7.30
+        this, before = 2 * u * this - before + c, this          # eq. 7.31
     return t * np.exp(u * this - before + first - z * z)        # eq. 7.28
 
 
@@ -223,8 +239,8 @@ def erfc(x):
     out : ndarray of the shape and dtype of x, from 2 at -inf down to 0 at inf
     """
     x = check.floats("x", x)
-    tail = _upper_tail(np.abs(x))
-    return np.where(x < 0, 2 - tail, tail)                      # eq. 7.31
+    tail = _upper_tail(np.abs(check.wide(x)))
+    return check.narrow(np.where(x < 0, 2 - tail, tail), x.dtype)         # eq. 7.32
 
 
 def _normal_gate(a):
@@ -261,6 +277,7 @@ def _gated_slope(x, gate):
     return np.where(x > 0, 1 - left, left)
 
 
+@check.half_in_float32
 def gelu(x, approximate="none"):
     """x times the normal distribution function of x, eq. 7.22.
 
@@ -274,23 +291,27 @@ def gelu(x, approximate="none"):
     return _gated(x, gate), (x, gate)
 
 
+@check.rounded
 def gelu_backward(dout, cache):
     """Gradient of `gelu`, of the form that was computed; eq. 7.20. Any shape, as `relu_backward`."""
     x, gate = cache
     return check.gradient(dout, x) * _gated_slope(x, gate)
 
 
+@check.half_in_float32
 def silu(x):
     """x times its sigmoid, eq. 7.21. Any shape, as `relu`."""
     x = check.floats("x", x)
     return _gated(x, _sigmoid_gate), x
 
 
+@check.rounded
 def silu_backward(dout, cache):
     """Gradient of `silu`, eq. 7.20. Any shape, as `relu_backward`."""
     return check.gradient(dout, cache) * _gated_slope(cache, _sigmoid_gate)
 
 
+@check.half_in_float32
 def mish(x):
     """x tanh(softplus(x)), with one exponential; eq. 7.26. Any shape, as `relu`."""
     x = check.floats("x", x)
@@ -299,6 +320,7 @@ def mish(x):
     return np.maximum(x, -BEYOND) * (n / (n + 2)), x
 
 
+@check.rounded
 def mish_backward(dout, cache):
     """Gradient of `mish`, eq. 7.27. Any shape, as `relu_backward`."""
     dout, c = check.gradient(dout, cache), np.clip(cache, -BEYOND, 20)

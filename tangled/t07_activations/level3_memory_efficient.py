@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:8d841fe1f593db62
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:61dd188142ffd92c
 """Activations, level 3: block by block, in a few blocks of scratch, nothing selected by a mask.
 
 `out=` is a contiguous array in the shape and dtype of the result. Forward, it may be the input
@@ -7,6 +7,7 @@ itself where the gradient can be had from the output; backward, it may be `dout`
 
 import functools
 import math
+import timeit
 
 import numpy as np
 
@@ -28,12 +29,20 @@ def _limit(x):
 
 
 def _run(kernel, arrays, out, scratch):
-    """kernel(*blocks, block of out, *scratch blocks) for one block (n,) after the other."""
+    """kernel(*blocks, block of out, *scratch blocks) for one block (n,) after the other.
+
+    Blocks of float16 are copied to float32, and the result is rounded.
+    """
     flat = [np.asarray(a, order="C").reshape(-1) for a in (*arrays, out)]
-    buffers = [np.empty(min(BLOCK, out.size), out.dtype) for _ in range(scratch)]
+    work = np.promote_types(out.dtype, np.float32)
+    buffers = [np.empty(min(BLOCK, out.size), work) for _ in range(scratch)]
     for start in range(0, out.size, BLOCK):
-        blocks = [a[start:start + BLOCK] for a in flat]
-        kernel(*blocks, *(b[:blocks[-1].size] for b in buffers))
+        *given, room = [a[start:start + BLOCK] for a in flat]
+        blocks = [check.wide(a) for a in given]
+        result = room if room.dtype == work else np.empty(room.size, work)
+        kernel(*blocks, result, *(b[:room.size] for b in buffers))
+        if result is not room:
+            room[...] = check.narrow(result, room.dtype)
     return out
 
 
@@ -49,9 +58,9 @@ def _forward_keeping(kernel, x, out, scratch=0):
     return _run(kernel, [x], check.target(out, x, kept=x), scratch)
 
 
-def _backward(kernel, dout, kept, out, scratch=1):
+def _backward(kernel, dout, kept, out, scratch=1, dtype=None):
     """kernel(dout, kept, out, *scratch) over blocks: dx (...), perhaps in place of dout."""
-    dout = check.gradient(dout, kept)
+    dout = check.gradient(dout, kept, dtype)
     return _run(kernel, [dout, kept], check.target(out, dout, kept=kept), scratch)
 
 
@@ -62,11 +71,19 @@ def relu(x, out=None):
     return out, out
 
 
+def _where_positive(x, dout, out, mask):
+    """dout (n,) where x is above 0, else 0, whatever dout is; mask (n,) is scratch."""
+    bits = f"i{dout.itemsize}"
+    mask = mask.view(bits)
+    np.greater(x, 0, out=mask)                                  # 1 or 0
+    np.negative(mask, out=mask)                                 # all bits, or none
+    np.bitwise_and(dout.view(bits), mask, out=out.view(bits))
+
+
 def relu_backward(dout, cache, out=None):
     """dx (...) from dout and the output; `out` may be dout."""
     def kernel(dout, y, out, s):
-        np.greater(y, 0, out=s)                                 # a factor 1.0 or 0.0
-        np.multiply(dout, s, out=out)
+        _where_positive(y, dout, out, s)
     return _backward(kernel, dout, cache, out)
 
 
@@ -74,11 +91,13 @@ def leaky_relu(x, slope=0.01, out=None):
     """x, or slope * x: x (...), out (...), which may be x."""
     slope = check.number("slope", slope)
 
+    larger = np.maximum if slope <= 1 else np.minimum
+
     def kernel(x, out, s):
-        np.clip(x, -np.inf, 0, out=s)
-        s *= slope
-        np.clip(x, 0, np.inf, out=out)
-        out += s
+        np.multiply(x, slope, out=s)
+        larger(x, s, out=out)
+    if slope == 0:
+        return (out := relu(x, out)[0]), (out, slope)           # 0 times infinity is not 0
     out = _forward(kernel, x, out, 1)
     return out, (out, slope)
 
@@ -88,9 +107,12 @@ def leaky_relu_backward(dout, cache, out=None):
     y, slope = cache
 
     def kernel(dout, y, out, s):
-        np.greater(y, 0, out=s)
-        s *= 1 - slope
-        s += slope
+        np.greater(y, 0, out=s)                                 # a factor of 1.0 or 0.0
+        if slope <= 1:
+            np.clip(s, slope, 1, out=s)
+        else:
+            s *= 1 - slope
+            s += slope
         np.multiply(dout, s, out=out)
     return _backward(kernel, dout, y, out)
 
@@ -114,27 +136,32 @@ def prelu(x, slope, out=None):
     x = check.floats("x", x)
     slope = check.slopes(slope, x)
     out = check.target(out, x, kept=x)
-    for block, result in _by_channel(slope, x, out):            # (n, C, M)
-        np.clip(block, -np.inf, 0, out=result)
-        result *= slope.reshape(-1, 1)
+    a = check.wide(slope).reshape(-1, 1)
+    for block, room in _by_channel(slope, x, out):              # (n, C, M)
+        result = np.clip(check.wide(block), -np.inf, 0)
+        result *= a
         result += np.clip(block, 0, np.inf)
+        room[...] = check.narrow(result, room.dtype)
     return out, (x, slope)
 
 
 def prelu_backward(dout, cache, out=None):
     """(dx, dslope) in the shapes of x and slope; `out` may be dout."""
     x, slope = cache
-    dout, a = check.gradient(dout, x), slope.reshape(-1, 1)
-    out, dslope = check.target(out, dout, kept=x), np.zeros_like(slope)
+    dout, a = check.gradient(dout, x), check.wide(slope).reshape(-1, 1)
+    out, dslope = check.target(out, dout, kept=x), np.zeros(slope.shape)
     for g, block, dx in _by_channel(slope, dout, x, out):       # (n, C, M)
+        g, block, right = check.wide(g), check.wide(block), np.empty(g.shape, a.dtype)
+        _where_positive(block, g, right, np.empty_like(right))
+        left = right.view(f"i{right.itemsize}") ^ g.view(f"i{right.itemsize}")
+        left = left.view(right.dtype)                           # what of g is not in `right`
         s = np.clip(block, -np.inf, 0)
-        s *= g
-        dslope += s.sum(axis=(0, 2)).reshape(slope.shape)       # eq. 7.5
-        np.greater(block, 0, out=s)
-        s *= 1 - a
-        s += a
-        np.multiply(g, s, out=dx)
-    return out, dslope
+        s *= left
+        dslope += s.sum(axis=(0, 2), dtype=float).reshape(slope.shape)   # eq. 7.5
+        left *= a
+        left += right
+        dx[...] = check.narrow(left, dx.dtype)
+    return out, check.narrow(dslope, slope.dtype)
 
 
 def sigmoid(x, out=None):
@@ -193,7 +220,7 @@ def softplus_backward(dout, cache, out=None):
         np.negative(y, out=s)
         np.expm1(s, out=s)
         s *= dout
-        np.negative(s, out=out)                                 # eq. 7.32
+        np.negative(s, out=out)                                 # eq. 7.33
     return _backward(kernel, dout, cache, out)
 
 
@@ -227,7 +254,7 @@ def elu_backward(dout, cache, out=None):
 
     def kernel(dout, y, out, s, t):
         np.clip(y, -np.inf, 0, out=s)
-        s += left                                               # eq. 7.32
+        s += left                                               # eq. 7.33
         np.greater(y, 0, out=t)
         t *= right - left
         s += t
@@ -238,6 +265,43 @@ def elu_backward(dout, cache, out=None):
 def selu_backward(dout, cache, out=None):
     """dx (...) from dout and the output; `out` may be dout."""
     return elu_backward(dout, cache, out)
+
+
+@functools.lru_cache
+def _power():
+    """(function, factor): 2^t is function(factor * t). `exp2` if it is the faster one here."""
+    t = np.linspace(-8, 8, 4096, dtype=np.float32)
+    seconds = [min(timeit.repeat(lambda f=f: f(t), number=4, repeat=9)) for f in (np.exp2, np.exp)]
+    return (np.exp2, 1.0) if seconds[0] < seconds[1] else (np.exp, math.log(2))
+
+
+EXPONENT = (-2.3022072, -0.10483858, 9.55929560e-5, 1.59389405e-4, -1.14524291e-5, 3.85044947e-7,
+            -5.20990773e-9)                         # eq. 7.35, lowest power first
+
+
+def _gelu_with_slope(x, slope, out, c, q, p):
+    """float32: x times the gate into out, the derivative into slope; three of scratch; (n,) each."""
+    power, factor = _power()
+    *lower, highest = (factor * a for a in EXPONENT)
+    np.clip(x, -14, 14, out=c)
+    np.multiply(c, c, out=q)
+    np.multiply(q, highest, out=p)
+    for a in lower[:0:-1]:
+        p += a
+        p *= q
+    p += lower[0]
+    p *= c
+    np.clip(p, -np.inf, 126 * factor, out=p)
+    power(p, out=p)
+    p += 1
+    np.divide(1, p, out=p)                                      # the gate, eq. 7.35
+    np.clip(x, -BEYOND, np.inf, out=slope)
+    np.multiply(slope, p, out=out)
+    q *= -0.5 * math.log2(math.e) * factor
+    q += math.log2(2 * math.pi) * -0.5 * factor
+    power(q, out=q)                                             # the normal density
+    q *= c
+    np.add(q, p, out=slope)                                     # eq. 7.18
 
 
 @functools.lru_cache
@@ -294,34 +358,40 @@ def _gelu_backward(dout, x, out, a, t, u, s):
     np.multiply(dout, s, out=out)
 
 
+def _cubic(x):
+    """(function, factor, largest exponent): e^w is function(factor * w); float64 keeps `exp`."""
+    power, factor = _power() if x.dtype == np.float32 else (np.exp, math.log(2))
+    factor *= math.log2(math.e)
+    return power, factor, factor * _limit(x)
+
+
 def _gelu_tanh(x, out, a):
+    power, factor, limit = _cubic(x)
+    root = (8 / math.pi) ** 0.5 * factor
     np.clip(x, -BEYOND, BEYOND, out=a)
     np.multiply(a, a, out=out)
-    out *= CUBIC
-    out += 1
+    out *= -root * CUBIC
+    out -= root
     out *= a
-    out *= -(8 / math.pi) ** 0.5
-    np.clip(out, -np.inf, _limit(x), out=out)
-    np.exp(out, out=out)
+    np.clip(out, -np.inf, limit, out=out)
+    power(out, out=out)
     out += 1
     np.clip(x, -BEYOND, np.inf, out=a)
     np.divide(a, out, out=out)
 
 
 def _gelu_tanh_backward(dout, x, out, a, q, e, d):
-    root = (8 / math.pi) ** 0.5
+    root, (power, factor, limit) = (8 / math.pi) ** 0.5, _cubic(x)
     np.clip(x, -BEYOND, BEYOND, out=a)
     np.multiply(a, a, out=q)
-    np.multiply(q, CUBIC, out=e)
-    e += 1
+    np.multiply(q, -root * CUBIC * factor, out=e)
+    e -= root * factor
     e *= a
-    e *= -root
-    np.clip(e, -np.inf, _limit(x), out=e)
-    np.exp(e, out=e)
-    q *= 3 * CUBIC
-    q += 1
-    q *= a
-    q *= root                                                   # x w'(x)
+    np.clip(e, -np.inf, limit, out=e)
+    power(e, out=e)
+    q *= 3 * CUBIC * root
+    q += root
+    q *= a                                                      # x w'(x)
     np.add(e, 1, out=d)
     e /= d
     e *= q
@@ -331,18 +401,25 @@ def _gelu_tanh_backward(dout, x, out, a, q, e, d):
 
 
 def gelu(x, approximate="none", out=None):
-    """x Phi(x), exactly or by tanh: x (...), out (...), which must not be x."""
+    """x Phi(x), exactly or by tanh: x (...), out (...), which must not be x.
+
+    Exact and in float32 the error is up to 6e-7, and the slope is kept for the backward pass.
+    """
     check.approximation(approximate)
-    kernel, scratch = (_gelu, 3) if approximate == "none" else (_gelu_tanh, 1)
     x = check.floats("x", x)
-    return _forward_keeping(kernel, x, out, scratch), (x, approximate)
+    if approximate == "tanh" or x.dtype == np.float64:
+        kernel, scratch = (_gelu, 3) if approximate == "none" else (_gelu_tanh, 1)
+        return _forward_keeping(kernel, x, out, scratch), (x, approximate)
+    out, slope = check.target(out, x, kept=x), np.empty(x.shape, np.float32)
+    return _run(_gelu_with_slope, [x, slope], out, 3), (slope, x.dtype)
 
 
 def gelu_backward(dout, cache, out=None):
-    """dx (...), everything recomputed from x; `out` may be dout."""
-    x, approximate = cache
-    kernel = _gelu_backward if approximate == "none" else _gelu_tanh_backward
-    return _backward(kernel, dout, x, out, 4)
+    """dx (...), recomputed from x, or with the slope that was kept; `out` may be dout."""
+    kept, how = cache
+    if how not in ("none", "tanh"):
+        return _backward(lambda dout, slope, out: np.multiply(dout, slope, out=out), dout, kept, out, 0, how)
+    return _backward(_gelu_backward if how == "none" else _gelu_tanh_backward, dout, kept, out, 4)
 
 
 def silu(x, out=None):
@@ -417,5 +494,5 @@ def erfc(x):
         a += 2
         np.less(x, 0, out=u)
         a *= u
-        out += a                                                # eq. 7.31
+        out += a                                                # eq. 7.32
     return _forward(kernel, x, None, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:ea0e526e8e3cf1ef
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:c332851dd17e6595
 """Activations, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 import numpy as np
@@ -10,22 +10,22 @@ from tangled.testing import Case
 
 
 def _tensor(x):
-    return torch.from_numpy(np.require(x, requirements=["C", "W"]).reshape(np.shape(x)))
+    return torch.from_numpy(np.array(x, order="C"))
 
 
 def _op(f, *arrays):
-    """f of arrays as leaves of a graph: (out, cache)."""
-    leaves = [_tensor(a).requires_grad_() for a in arrays]
+    """f of arrays as leaves of a graph: (out, cache); float16 in float32, as elsewhere."""
+    leaves = [_tensor(check.wide(a)).requires_grad_() for a in arrays]
     out = f(*leaves)
-    return out.detach().numpy(), (out, *leaves)
+    return check.narrow(out.detach().numpy(), arrays[0].dtype), (out, arrays[0].dtype, *leaves)
 
 
 def _gradients(dout, cache):
     """Gradients of the leaves, in their shapes, for dout in the shape of the output."""
-    out, *leaves = cache
+    out, dtype, *leaves = cache
     dout = check.gradient(dout, out.detach().numpy())
     grads = torch.autograd.grad(out, leaves, _tensor(dout), retain_graph=True)
-    return [g.numpy() for g in grads]
+    return [check.narrow(g.numpy(), dtype) for g in grads]
 
 
 def _gradient(dout, cache):
@@ -86,7 +86,8 @@ def prelu_backward(dout, cache):
 
 def erfc(x):
     """1 - erf(x): x (...), out (...)."""
-    return torch.erfc(_tensor(check.floats("x", x))).numpy()
+    x = check.floats("x", x)
+    return check.narrow(torch.erfc(_tensor(check.wide(x))).numpy(), x.dtype)
 
 
 def golden_cases(rng):

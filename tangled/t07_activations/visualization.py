@@ -1,38 +1,39 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:adef4b3dcc336c38
-"""Chapter 07: functions and slopes, approximations, dead units, the flow of gradients."""
-
-import itertools
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:751d5b9faa318f4f
+"""Chapter 07: pictures of results. Each function draws what it is given and returns a figure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import tangled.t07_activations.level2_vectorized as level
-from tangled.t05_mlp_forward import kaiming_normal
-from tangled.t06_backpropagation import (
-    CrossEntropyLoss,
-    DataLoader,
-    GradientDescent,
-    Linear,
-    Sequential,
-)
+from tangled.t07_activations.experiments import SHOWN, values_and_slopes
 
-SHOWN = {"ReLU": level.ReLU, "leaky ReLU, 0.2": lambda: level.LeakyReLU(0.2), "ELU": level.ELU,
-         "SELU": level.SELU, "GELU": level.GELU, "SiLU": level.SiLU, "Mish": level.Mish,
-         "softplus": level.Softplus, "sigmoid": level.Sigmoid, "tanh": level.Tanh}
-
-DASHES = ((1, 0), (4, 2), (1, 1.5), (5, 1, 1, 1))
+DASHES = ((1, 0), (4, 2), (1, 1.5), (5, 1, 1, 1), (8, 2))
 
 
-def values_and_slopes(module, x):
-    """An activation and its derivative at the points x (...): two arrays (...)."""
-    out = module(x)
-    return out, module.backward(np.ones_like(x))
+def draw_mechanism(results):
+    """Numbers on their way over a curve and their gradients back; results of `there_and_back`."""
+    figure, axes = plt.subplots(1, 2, figsize=(6.6, 2.7), sharey=True)
+    for ax, (name, r) in zip(axes, results.items()):
+        ax.axhline(0, color="0.8", linewidth=0.6)
+        ax.plot(r["grid"], r["curve"], color="0.45", linewidth=1)
+        for x, y, slope, g, dx in zip(*(r[key] for key in ("x", "y", "slope", "dout", "dx"))):
+            ax.plot([x, x, 4.2], [-1.9, y, y], color="0.6", linewidth=0.7, dashes=(2, 2))
+            reach = np.array([-0.8, 0.8]) / np.hypot(1, slope)
+            ax.plot(x + reach, y + slope * reach, color="C0", linewidth=2.2)
+            ax.plot(x, y, "o", color="black", markersize=4)
+            ax.text(x, -2.15, f"x = {x:g}\ndx = {dx:.2f}", ha="center", va="top", fontsize=5.8)
+            ax.text(4.3, y, f"y = {y:.2f}\ndout = {g:g}", ha="left", va="center", fontsize=6.5)
+        ax.set(title=f"{name}: x (3,) to y (3,), dout (3,) to dx (3,)", xlim=(-4, 4.2), ylim=(-2, 3.4),
+               xticks=[], yticks=[])
+        ax.title.set_fontsize(8)
+    figure.subplots_adjust(wspace=0.45, bottom=0.2)
+    return figure
 
 
 def draw_functions():
     """All functions with their derivatives, one panel each."""
     x = np.linspace(-4, 4, 401)
-    figure, axes = plt.subplots(2, 5, figsize=(6.6, 3.1), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 5, figsize=(6.6, 2.9), sharex=True, sharey=True)
     for ax, (name, make) in zip(axes.flat, SHOWN.items()):
         out, slope = values_and_slopes(make(), x)
         ax.axhline(0, color="0.8", linewidth=0.6)
@@ -51,10 +52,10 @@ def draw_approximations():
     cubic = values_and_slopes(level.GELU("tanh"), x)
     scaled = values_and_slopes(level.SiLU(), 1.702 * x)
     scaled = scaled[0] / 1.702, scaled[1]
-    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.0), sharex=True)
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 1.9), sharex=True)
     for k, ax in enumerate(axes):
         error = np.abs(scaled[k] - exact[k]) + 1e-9
-        ax.semilogy(x, error, color="C1", label="x sigmoid(1.702 x)")
+        ax.semilogy(x, error, color="C1", dashes=(3, 1.5), label="x sigmoid(1.702 x)")
         ax.semilogy(x, np.abs(cubic[k] - exact[k]) + 1e-9, color="C0", label="tanh form")
         title = ("error of the value", "error of the derivative")[k]
         ax.set(title=title, xlabel="x", ylim=(1e-6, 1))
@@ -62,49 +63,12 @@ def draw_approximations():
     return figure
 
 
-def silent_units(layers, x):
-    """Hidden units whose pre-activation is below 0 for every row of x (N, in): an int."""
-    silent = 0
-    for linear, activation in zip(layers[0::2], layers[1::2]):
-        x = linear(x)                                           # (N, width)
-        silent += int((x <= 0).all(axis=0).sum())
-        x = activation(x)
-    return silent
-
-
-def count_silent(make, x, y, lr, epochs=15, pushed=0.0, width=100, seed=0):
-    """Train a net with two hidden layers; half of the first biases begin at `pushed`.
-
-    Returns silent units by epoch; by epoch, how far the weights of the pushed units have
-    come, relative to where they began; the accuracy.
-    """
-    rng = np.random.default_rng(seed)
-    sizes = (x.shape[1], width, width)
-    hidden = [part for a, b in itertools.pairwise(sizes)
-              for part in (Linear(a, b, rng), make())]
-    model = Sequential(*hidden, Linear(width, 10, rng))
-    loss, optimizer = CrossEntropyLoss(), GradientDescent(model.parameters(), lr)
-    hidden[0].bias.data[:width // 2] = pushed
-    start = hidden[0].weight.data[:, :width // 2].copy()          # (in, width / 2)
-    counts, moved = [silent_units(hidden, x)], [0.0]
-    for _ in range(epochs):
-        for rows, targets in DataLoader((x, y), 64, rng):
-            loss(model(rows), targets)
-            optimizer.zero_grad()
-            model.backward(loss.backward())
-            optimizer.step()
-        counts.append(silent_units(hidden, x))
-        change = hidden[0].weight.data[:, :width // 2] - start
-        moved.append(float(np.linalg.norm(change) / np.linalg.norm(start)))
-    return counts, moved, float((model(x).argmax(axis=1) == y).mean())
-
-
 def draw_silent(counts, moved):
     """Silent units by epoch, and how far pushed units moved; name -> list, both."""
-    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.2))
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.1))
     for ax, runs in zip(axes, (counts, moved)):
         for k, (name, numbers) in enumerate(runs.items()):
-            ax.plot(numbers, color=f"C{k}", dashes=DASHES[k % 4], label=name)
+            ax.plot(numbers, color=f"C{k}", dashes=DASHES[k], label=name)
         top = 1.35 * max(max(numbers) for numbers in runs.values())
         ax.set(xlabel="epoch", ylim=(0, top))
         ax.legend(ncols=3, loc="upper left", fontsize=6.5)
@@ -113,30 +77,14 @@ def draw_silent(counts, moved):
     return figure
 
 
-def gradient_flow(make, gain, depth=40, width=128, batch=64, seed=0):
-    """Norms (depth + 1,) of dL/dz from the first layer on, relative to the last."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((batch, width)).astype(np.float32)
-    layers = []
-    for _ in range(depth):
-        W = kaiming_normal(rng, (width, width), gain)
-        module = make()
-        x = module(x @ W)
-        layers.append((W, module))
-    dout = rng.standard_normal((batch, width)).astype(np.float32)
-    norms = [np.linalg.norm(dout)]
-    for W, module in reversed(layers):
-        dout = module.backward(dout) @ W.T
-        norms.append(np.linalg.norm(dout))
-    return np.array(norms[::-1]) / norms[0]
-
-
 def draw_flow(flows):
-    """Gradient norms by layer, one line for each entry of a dict of arrays (depth + 1,)."""
-    figure, ax = plt.subplots(figsize=(6.2, 2.5))
-    for k, (name, norms) in enumerate(flows.items()):
-        ax.semilogy(norms, color=f"C{k % 6}", dashes=DASHES[k % 4], label=name)
-    ax.set(xlabel="layer (the loss is on the right)", ylabel="gradient, relative",
-           ylim=(1e-8, 100))
-    ax.legend(ncols=3, loc="lower left")
+    """Gradient norms by layer in two panels, of those that hold and those that fade; name -> (depth + 1,)."""
+    figure, axes = plt.subplots(1, 2, figsize=(6.6, 2.4), sharey=True)
+    names = list(flows)
+    for ax, shown in zip(axes, (names[:5], names[5:])):
+        for k, name in enumerate(shown):
+            ax.semilogy(flows[name], color=f"C{k}", dashes=DASHES[k], linewidth=1.3, label=name)
+        ax.set(xlabel="layer (the loss is on the right)", ylim=(1e-8, 100))
+        ax.legend(ncols=2, loc="lower left" if ax is axes[0] else "lower right", fontsize=6.5)
+    axes[0].set_ylabel("gradient, relative")
     return figure

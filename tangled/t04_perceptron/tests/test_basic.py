@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:7f5639366ab382d7
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:85bfea6cd4cd7805
 """Chapter 04: shapes, values and gradients."""
 
 import math
@@ -122,7 +122,8 @@ def test_bce_gradient_golden(level, golden, name):
     z, y = case.inputs["z"], case.inputs["y"]
     _, cache = level.bce_with_logits(z, y)
     level.bce_with_logits(z[::-1] + 1, 1 - y)                    # another call between the two
-    for times in (1.0, 1.0, -0.5 / case.upstream["loss"], 1 / case.upstream["loss"]):
+    one = 1 / case.upstream["loss"]                              # the gradient as it is cached
+    for times in (1.0, one, one, -0.5 * one, 1.0):
         dz = level.bce_with_logits_backward(times * case.upstream["loss"], cache)
         assert_close(dz, times * case.grads["z"], what="dz", dtype=np.float64)
         dz *= 7                                                  # the caller's own array

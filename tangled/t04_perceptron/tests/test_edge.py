@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:2b3e75e5cd3c3d9a
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:fff4ce3870c8a67c
 """Chapter 04: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -55,7 +55,18 @@ def test_dtypes(level, function):
                   extremes=EXTREMES[function], refuses=(np.int64,))
 
 
+@pytest.mark.levels(2, 3)
+def test_more_logits_than_a_block(level):
+    """The mean is over all logits, also where they are walked through in blocks."""
+    z, y = 3 * rng(3).standard_normal(40_000), np.arange(40_000) % 2
+    loss, cache = level.bce_with_logits(z, y)
+    assert_close(loss, np.mean(np.logaddexp(0, z) - z * y), tol=1e-12, what="loss")
+    dz = level.bce_with_logits_backward(3.0, cache)
+    assert_close(dz * len(z), 3 * (1 / (1 + np.exp(-z)) - y), tol=1e-12, what="N dz")
+
+
 @pytest.mark.levels(1, 2, 3)
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_a_sum_beyond_float32(level):
     """Fifty mistakes of 1e38 have a mean in float32, though no sum."""
     z = np.full(50, 1e38, np.float32)

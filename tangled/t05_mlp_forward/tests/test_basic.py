@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:a742dfce7f268b64
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:082f713d89778f6e
 """Chapter 05: shapes and values."""
 
 import math
@@ -103,6 +103,10 @@ def test_caches(level):
     target = rng(4).standard_normal(out.shape)
     assert np.array_equal(level.softmax_cross_entropy(out.copy(), y)[1][1], y)
     assert_close(level.mse(out, target)[1], out - target, tol=1e-12, what="difference")
+    y = np.array([[0, 1, 1], [2, 0, 3]])
+    _, (p, kept) = level.softmax_cross_entropy(rng(5).standard_normal((2, 3, 4)), y)
+    assert p.shape == (2, 3, 4)
+    assert_close(kept, y, what="classes of a batch of sequences")
 
 
 @pytest.mark.shape
@@ -135,7 +139,7 @@ def deviation(name, n_in, n_out, gain=None, mode="fan_in"):
 def test_variance_of_the_weights(level, name, shape):
     """Mean 0, the derived deviation, float32, for layers that widen and that narrow."""
     W = getattr(level, name)(rng(3), shape)
-    assert W.shape == shape and W.dtype == np.float32
+    assert W.shape == shape and W.dtype == np.float32 and W.flags.c_contiguous
     assert_close(W.std(), np.array(deviation(name, *shape)), tol=0.03, what="deviation")
     assert abs(W.mean()) < 0.03 * W.std()
 

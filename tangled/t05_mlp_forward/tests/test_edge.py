@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:dbf4bc1c13bd3093
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:b42d21176689ac59
 """Chapter 05: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -85,6 +85,11 @@ def test_many_numbers_of_float16(level, level_number):
     assert_close(p, np.full((2, n), 1 / n, np.float16), tol=2e-3, dtype=np.float16, what="p")
     loss, _ = level.mse(np.full(n, 300, np.float16), np.full(n, 100, np.float16))
     assert_close(loss, np.float16(40000), tol=2e-3, dtype=np.float16, what="mse")
+    loss, _ = level.mse(np.array([300, 1, 1, 1], np.float16), np.ones(4, np.float16))
+    assert_close(loss, np.float16(299 ** 2 / 4), tol=2e-3, dtype=np.float16, what="one large error")
+    n = 70_001                                                  # the sum of exponentials, too
+    loss, _ = level.softmax_cross_entropy(np.zeros((1, n), np.float16), [n - 1])
+    assert_close(loss, np.float16(np.log(n)), tol=2e-3, dtype=np.float16, what="log 70,001")
 
 
 @pytest.mark.levels(1, 2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:723e09180a829933
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:38079128346ad271
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -562,6 +562,144 @@ def test_modes_and_loaders_of_lists(level):
     assert not model[0].input_grad and not model.input_grad
     assert modes == 2 * [True, True, False, False] + [True, True] and model.training
     assert list(history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
+
+
+@classes
+@pytest.mark.value
+def test_arrays_stay_where_they_are(level):
+    """Gradients and steps change the arrays that others may hold; a loss is a Python float."""
+    model = level.Linear(3, 4, rng(0))
+    arrays = [(p.data, p.grad) for p in model.parameters()]
+    engine = level.Engine(model, level.CrossEntropyLoss(), level.GradientDescent(model.parameters(), 0.5))
+    loss, _ = engine.step(rng(1).standard_normal((5, 3)).astype(np.float32), np.array([0, 1, 2, 3, 0]))
+    model.parameters()[0].accumulate(np.ones((3, 4), np.float32))
+    for p, (data, grad) in zip(model.parameters(), arrays):
+        assert p.data is data and p.grad is grad
+    assert type(loss) is float
+    assert type(level.MSELoss()(np.ones(3, np.float32), np.zeros(3, np.float32))) is float
+
+
+@classes
+@pytest.mark.value
+def test_how_a_layer_starts(level):
+    """Kaiming's deviation for the layer's inputs, biases of 0, no bias where none is wanted."""
+    for n_in, n_out in ((80, 250), (250, 80)):
+        layer = level.Linear(n_in, n_out, rng(1))
+        assert_close(layer.weight.data.std(), np.sqrt(2 / n_in), tol=0.03, what="deviation")
+        assert_close(layer.bias.data, np.zeros(n_out, np.float32), dtype=np.float32, what="bias")
+    assert level.Linear(2, 3, rng(1), bias=False).bias is None
+
+
+@classes
+@pytest.mark.gradient
+def test_two_layers(level):
+    """Two modules, without anything between them, go back in the opposite order."""
+    model = level.Sequential(level.Linear(3, 4, rng(0)), level.Linear(4, 2, rng(1)))
+    check_module_gradients(model, [rng(2).standard_normal((5, 3))])
+
+
+@classes
+@pytest.mark.value
+def test_a_module_held_twice(level):
+    """A module on two paths is listed once, under the first of them, with its parameters."""
+    class Pair(level.Module):
+        def __init__(self):
+            self.first = level.Linear(2, 3, rng(0))
+            self.again = [self.first, level.ReLU()]
+    names = [name for name, _ in Pair().named_modules()]
+    assert names == ["", "first", "again.1"]
+    assert [name for name, _ in Pair().named_parameters()] == ["first.weight", "first.bias"]
+
+
+@classes
+@pytest.mark.gradient
+def test_gradient_check_is_strict(level):
+    """It leaves the module alone, weighs outputs at random, and takes its step from the caller."""
+    class Shares(level.Module):
+        def forward(self, x):
+            return x / x.sum(axis=1, keepdims=True)         # rows sum to 1, whatever x is
+
+        def backward(self, dout):
+            return 0 * dout                                 # right for weights of 1 only
+
+    class Cube(level.Module):
+        def forward(self, x):
+            self.cache = x
+            return x ** 3
+
+        def backward(self, dout):
+            return 3 * self.kept() ** 2 * dout
+    x = 1 + rng(1).random((3, 4))
+    assert level.gradient_check(Shares(), x, rng(2))["x"] > 0.5
+    assert level.gradient_check(Cube(), x, rng(2))["x"] < 1e-6
+    assert level.gradient_check(Cube(), x, rng(2), step=0.3)["x"] > 0.01
+    model = network(level)
+    model(np.ones((2, 3), np.float32))
+    for p in model.parameters():
+        p.accumulate(np.full(p.data.shape, 2.0))
+    before = model.state_dict()
+    level.gradient_check(model, rng(3).standard_normal((4, 3)), rng(4))
+    for name, p in model.named_parameters():
+        assert_close(p.data, before[name], dtype=np.float32, what=name)
+        assert_close(p.grad, np.full(p.data.shape, 2, np.float32), dtype=np.float32, what="d" + name)
+
+
+@classes
+@pytest.mark.value
+def test_hook_before_the_update(level):
+    """What on_step does to the gradients is what the update sees: a clipped step is a clipped step."""
+    x, y = rng(1).standard_normal((6, 3)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1])
+    model = level.Linear(3, 4, rng(0))
+    before, seen = model.state_dict(), []
+
+    def clip():
+        seen.append(float(np.abs(model.weight.grad).max()))
+        for p in model.parameters():
+            p.grad = np.full(p.data.shape, 0.25, np.float32)
+    engine = level.Engine(model, level.CrossEntropyLoss(), level.GradientDescent(model.parameters(), 2.0))
+    engine.step(x, y, on_step=clip)
+    for name, array in model.state_dict().items():
+        assert_close(array, before[name] - 0.5, what=name)
+    engine.fit([(x, y)], 1, on_step=clip)
+    for name, array in model.state_dict().items():
+        assert_close(array, before[name] - 1.0, what=name + " after fit")
+    assert len(seen) == 2 and min(seen) > 0
+
+
+@classes
+@pytest.mark.value
+def test_evaluate_leaves_the_modes(level):
+    """Each module has its mode back, also a frozen one, also after an exception."""
+    class Refuses(level.ReLU):
+        def forward(self, x):
+            if len(x) == 3:
+                raise KeyError("three rows")
+            return super().forward(x)
+    model = level.Sequential(level.Linear(3, 4, rng(0)), Refuses())
+    engine = level.Engine(model, level.CrossEntropyLoss(), level.GradientDescent(model.parameters(), 0.1))
+    x, y = np.ones((7, 3), np.float32), np.zeros(7, int)
+    model[1].eval()
+    engine.evaluate(level.DataLoader((x, y), 2))
+    modes = [[m.training for m in model.modules()]]
+    for rows in (7, 3):
+        loader = [(x[:rows], y[:rows]), (x[:3], y[:3])]
+        with pytest.raises(KeyError, match="three rows"):
+            engine.evaluate(loader)
+        modes.append([m.training for m in model.modules()])
+    assert modes == 3 * [[True, True, False]]
+
+
+@pytest.mark.levels(1, 2)
+@pytest.mark.gradient
+def test_backward_twice(level):
+    """A loss that goes back twice says the same twice; level 3 refuses (see its own test)."""
+    pred = rng(1).standard_normal((4, 3)).astype(np.float32)
+    for loss, target in ((level.CrossEntropyLoss(), np.array([0, 2, 1, 1])),
+                         (level.MSELoss(), rng(2).standard_normal((4, 3)))):
+        loss(pred, target)
+        first = loss.backward().copy()
+        loss.backward()
+        assert_close(loss.backward(), first, what="the third backward")
 
 
 @classes

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:db68993dd3cd4e7b
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:e891b89db9cb11d4
 """Chapter 07: shapes, values and gradients."""
 
 import math
@@ -222,6 +222,9 @@ def test_prelu_module(level):
     """One named parameter of the right shape; its gradient adds up over two passes."""
     module = level.PReLU(3, slope=0.1)
     assert {k: v.shape for k, v in module.state_dict().items()} == {"slope": (3,)}
+    for made, expected in ((module, np.full(3, 0.1)), (level.PReLU(), np.full(1, 0.25))):
+        assert made.slope.data.dtype == np.float32
+        assert_close(made.slope.data, expected.astype(np.float32), tol=0, what="slope at first")
     x = rng(13).uniform(0.2, 3, (2, 3, 2)) * rng(14).choice([-1, 1], (2, 3, 2))
     check_module_gradients(module, [x])
     module.zero_grad()

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:c67e5f4eabe45d99
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:92d0f09ab96d7b20
 """Chapter 07: extreme values, kinks, what is empty, not a number, or invalid."""
 
 import warnings
@@ -6,7 +6,14 @@ import warnings
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import (
+    assert_close,
+    assert_dtypes,
+    assert_layouts,
+    assert_repeatable,
+    expect_value_error,
+    rng,
+)
 
 pytestmark = pytest.mark.edge
 
@@ -64,15 +71,17 @@ def test_erfc_far_out(level, dtype):
 
 @each
 @pytest.mark.levels(1, 2, 3)
-def test_infinity_and_nan(level, name):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_infinity_and_nan(level, name, dtype):
     """Infinities give the limits, of slopes too (PyTorch has 0 * inf); NaN stays."""
     left, left_slope, right_slope = LIMITS[name]
     left = -np.inf if name == "leaky_relu" else left
     right = 1 if name in BOUNDED else np.inf
     with np.errstate(invalid="ignore"):
-        out, dx = both_quiet(level, name, np.array([-np.inf, np.inf, np.nan]))
-    assert_close(out, np.array([left, right, np.nan]), tol=1e-9, what=name)
-    assert_close(dx[:2], np.array([left_slope, right_slope], float), tol=1e-9, what="dx")
+        out, dx = both_quiet(level, name, np.array([-np.inf, np.inf, np.nan], dtype))
+    tol = 1e-9 if dtype == np.float64 else 1e-6
+    assert_close(out, np.array([left, right, np.nan], dtype), tol=tol, what=name)
+    assert_close(dx[:2], np.array([left_slope, right_slope], dtype), tol=tol, what="dx")
 
 
 def both_quiet(level, name, x):
@@ -114,13 +123,92 @@ def test_prelu_empty(level):
     assert_close(dslope, np.zeros(3), what="dslope")
 
 
-@each
-def test_strided_input(level, name):
-    """A transposed view and a reversed one give what their copies give."""
-    base = rng(1).standard_normal((4, 6))
-    for x in (base.T, base[::-1, ::2]):
-        got, expected = both(level, name, x), both(level, name, x.copy())
-        assert_close(got, expected, tol=1e-12, what="(out, dx)")
+ALL = [*((name, {}) for name in LIMITS), ("leaky_relu", {"slope": 0.3}), ("leaky_relu", {"slope": 2.5}),
+       ("leaky_relu", {"slope": 0.0}), ("elu", {"alpha": 0.4}), ("gelu", {"approximate": "tanh"})]
+every = pytest.mark.parametrize("name, options", ALL)
+FAR = np.array([[-6.0, 6, 12, -12, 88, -88, 100], [-100.0, 1e4, -1e4, 6e4, -6e4, 0.0, 1e-4]])
+
+
+def op_of(level, name, options):
+    """The op with its options, and its backward."""
+    return (lambda x: getattr(level, name)(x, **options)), getattr(level, name + "_backward")
+
+
+@every
+def test_any_layout(level, name, options):
+    """Ten ways in which x and dout may lie in memory: transposed, with gaps, overlapping, ..."""
+    f, f_backward = op_of(level, name, options)
+    for shape in ((3, 5), (4, 2, 3)):
+        assert_layouts(f, (2 * rng(1).standard_normal(shape),), f_backward, names=("x",))
+
+
+def test_prelu_and_erfc_in_any_layout(level):
+    """The same for PReLU, with a slope for each channel, and for erfc."""
+    x, slope = rng(2).standard_normal((4, 3, 2)), rng(3).uniform(0.1, 0.9, 3)
+    assert_layouts(level.prelu, (x, slope), level.prelu_backward, names=("x", "slope"))
+    assert_layouts(level.erfc, (x,))
+
+
+@every
+def test_called_twice(level, name, options):
+    """Two calls and two backward passes give the same; inputs stay, results are apart."""
+    f, f_backward = op_of(level, name, options)
+    assert_repeatable(f, (2 * rng(4).standard_normal((3, 5)),), f_backward)
+
+
+def test_prelu_called_twice(level):
+    """The same for PReLU."""
+    x, slope = rng(5).standard_normal((4, 3, 2)), rng(6).uniform(0.1, 0.9, 3)
+    assert_repeatable(level.prelu, (x, slope), level.prelu_backward)
+
+
+@every
+def test_any_dtype(level, level_number, name, options):
+    """float16, float32, float64, small, large and at the extremes: right to the dtype's digits.
+
+    Level 3 finds some slopes from an output that was rounded: in float16 to two digits.
+    """
+    rounded = level_number == 3 and name in ("sigmoid", "tanh", "softplus", "elu", "selu")
+    f, f_backward = op_of(level, name, options)
+    x = 2 * rng(7).standard_normal((3, 5))
+    with np.errstate(all="ignore"):
+        assert_dtypes(lambda x: f(x)[0], (x,), refuses=(np.int64, np.longdouble), extremes=[(FAR,)],
+                      tol={4: 1e-4})
+        assert_dtypes(f, (x,), f_backward=f_backward, extremes=[(FAR,)],
+                      tol={2: 0.6 if rounded else 4e-3, 4: 2e-3 if rounded else 1e-4})
+
+
+def test_prelu_and_erfc_in_any_dtype(level):
+    """The same for PReLU, whose slope's gradient is a sum of 240 products, and for erfc."""
+    x, slope = 2 * rng(8).standard_normal((4, 3, 20)), rng(9).uniform(0.1, 0.9, 3)
+    assert_dtypes(level.prelu, (x, slope), f_backward=level.prelu_backward, tol={2: 4e-3})
+    assert_dtypes(level.erfc, (x,), refuses=(np.int64,), tol={4: 1e-4})
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_upstream_that_is_not_finite(level, dtype, value):
+    """A dead ReLU passes 0 on, not infinity times 0; PReLU's slope hears of negative inputs only."""
+    x, dout = np.array([-2, 0, 3], dtype), np.full(3, value, dtype)
+    dx = level.relu_backward(dout, level.relu(x)[1])
+    assert_close(dx, np.array([0, 0, value], dtype), tol=0, what="dx of relu")
+    dx = level.leaky_relu_backward(dout, level.leaky_relu(x)[1])
+    assert_close(dx, dout, tol=0, what="dx of leaky_relu")
+    dout[:2] = 1
+    dx, dslope = level.prelu_backward(dout, level.prelu(x, np.full(1, 0.25, dtype))[1])
+    assert_close(dx, np.array([0.25, 0.25, value], dtype), tol=0, what="dx of prelu")
+    assert_close(dslope, np.array([-2], dtype), tol=0, what="dslope")
+
+
+def test_steep_leaks(level):
+    """A slope above 1, where the output is the smaller of x and slope x, and a slope of 0."""
+    x = np.array([-3.0, -0.5, 0, 0.5, 3])
+    for slope in (0.0, 1.0, 2.5):
+        out, dx = both(level, "leaky_relu", x, slope=slope)
+        assert_close(out, np.array([-3 * slope, -0.5 * slope, 0, 0.5, 3]), tol=1e-12, what="out")
+        assert_close(dx, np.array([slope, slope, slope, 1, 1]), tol=1e-12, what="dx")
+    right = both(level, "leaky_relu", np.array([np.inf, 2]), slope=0.0)[0]
+    assert_close(right, np.array([np.inf, 2]), tol=0, what="out, slope 0")
 
 
 ones = np.ones
