@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:2dac932d8a3b073f
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:87141b0a87e62722
 """Normalisations, level 3: blocks of rows in cache, sums as products, x_hat never kept."""
 
 import numpy as np
@@ -10,7 +10,7 @@ __all__ = ["add_layer_norm", "add_layer_norm_backward", "group_norm", "group_nor
            "instance_norm_backward", "layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward",
            "weight_norm", "weight_norm_backward"]
 
-BLOCK = 1 << 15                                                 # numbers in a block
+BLOCK = 1 << 16                                                 # numbers in a block
 
 
 def _blocks(count, size):
@@ -27,31 +27,29 @@ def _buffer(rows, dtype):
 def _features(x, residual, gamma, beta, eps, centre):
     """Rows of x, plus those of residual unless it is None: out, total (None without residual), cache."""
     work, rows = check.working(x.dtype), x.reshape(-1, x.shape[-1])
-    out, D = np.empty(rows.shape, x.dtype), x.shape[-1]
+    out, D = np.empty(rows.shape, work), x.shape[-1]
     total = None if residual is None else np.empty(rows.shape, x.dtype)
     mean, s = np.zeros(len(rows), work), np.empty(len(rows), work)
-    buffer, average = _buffer(rows, work), np.full(D, 1 / D, work)
+    average = np.full(D, 1 / D, work)
     others = None if residual is None else residual.reshape(rows.shape)
     for block in _blocks(len(rows), D):
         row = rows[block]
         if total is not None:
             row = np.add(row, others[block], out=total[block])
-        t = buffer[:len(row)]
+        t = out[block]
         if centre:
             mean[block] = row @ average
-            np.subtract(row, mean[block][:, None], out=t)
-        else:
-            t[...] = row
-        s[block] = 1.0 / np.sqrt(np.einsum("rd,rd->r", t, t) / D + eps)     # eq. 16.1
-        t *= s[block][:, None]
+            row = np.subtract(row, mean[block][:, None], out=t)
+        row = row.astype(work, copy=False)
+        s[block] = 1.0 / np.sqrt(np.einsum("rd,rd->r", row, row) / D + eps)     # eq. 16.1
+        np.multiply(row, s[block][:, None], out=t)
         if gamma is not None:
             t *= gamma
         if beta is not None:
             t += beta
-        out[block] = t
     kept = rows if total is None else total
     cache = kept, mean, s, gamma, beta, centre, x.shape
-    return out.reshape(x.shape), total, cache
+    return out.reshape(x.shape).astype(x.dtype, copy=False), total, cache
 
 
 def _features_backward(dout, dtotal, cache):
@@ -62,11 +60,11 @@ def _features_backward(dout, dtotal, cache):
     more = None if dtotal is None else check.gradient("dtotal", dtotal, shape, work).reshape(R, D)
     scale = np.ones(D, work) if gamma is None else gamma.astype(work)
     weights, dgamma, dbeta = scale / D, np.zeros(D), np.zeros(D)            # sums in float64
-    dx, d, t = np.empty((R, D), rows.dtype), _buffer(rows, work), _buffer(rows, work)
+    dx, buffer = np.empty((R, D), work), _buffer(rows, work)
     for block in _blocks(R, D):
         g, factor = grads[block], s[block]
-        deviation = np.subtract(rows[block], mean[block][:, None], out=d[:len(g)])
-        product = np.multiply(g, deviation, out=t[:len(g)])
+        deviation = np.subtract(rows[block], mean[block][:, None], out=buffer[:len(g)])
+        product = np.multiply(g, deviation, out=dx[block])
         dgamma += factor @ product                              # eq. 16.12
         dbeta += np.ones(len(g), work) @ g
         along, across = factor * factor * (product @ weights), g @ weights
@@ -78,9 +76,9 @@ def _features_backward(dout, dtotal, cache):
         product *= factor[:, None]                              # eq. 16.6
         if more is not None:
             product += more[block]                              # eq. 16.11
-        dx[block] = product
     parameters = [] if gamma is None else [dgamma.astype(rows.dtype)]
-    return dx.reshape(shape), *parameters, *([] if beta is None else [dbeta.astype(rows.dtype)])
+    dx = dx.reshape(shape).astype(rows.dtype, copy=False)
+    return dx, *parameters, *([] if beta is None else [dbeta.astype(rows.dtype)])
 
 
 def layer_norm(x, gamma=None, beta=None, eps=1e-5):
@@ -123,18 +121,19 @@ def group_norm(x, groups, gamma=None, beta=None, eps=1e-5):
     x, groups, gamma, beta = check.channels(x, groups, gamma, beta, eps)
     work, (N, C) = check.working(x.dtype), x.shape[:2]
     maps = x.reshape(N, C, -1 if x.size else 1)                 # (N, C, P)
-    P, out = maps.shape[2], np.empty(maps.shape, x.dtype)
+    P, out = maps.shape[2], np.empty(maps.shape, work)
     mean, s = np.empty((2, N, groups), work)
     ones, scale = np.ones(P, work), np.ones(C, work) if gamma is None else gamma.astype(work)
     for n in _blocks(N, C * P):
         part = maps[n].astype(work, copy=False)
         centre = (part @ ones).reshape(-1, groups, C // groups).sum(2) / (C // groups * P)
-        deviation = part - np.repeat(centre, C // groups, 1)[..., None]
+        deviation = np.subtract(part, np.repeat(centre, C // groups, 1)[..., None], out=out[n])
         squares = np.einsum("ncp,ncp->nc", deviation, deviation).reshape(-1, groups, C // groups).sum(2)
         mean[n], s[n] = centre, 1.0 / np.sqrt(squares / (C // groups * P) + eps)
         deviation *= (np.repeat(s[n], C // groups, 1) * scale)[..., None]
-        out[n] = deviation if beta is None else np.add(deviation, beta[:, None], out=deviation)
-    return out.reshape(x.shape), (maps, mean, s, gamma, beta, groups, x.shape)
+        if beta is not None:
+            deviation += beta[:, None]
+    return out.reshape(x.shape).astype(x.dtype, copy=False), (maps, mean, s, gamma, beta, groups, x.shape)
 
 
 def group_norm_backward(dout, cache):
@@ -143,7 +142,7 @@ def group_norm_backward(dout, cache):
     (N, C, P), work = maps.shape, s.dtype
     grads = check.gradient("dout", dout, shape, work).reshape(maps.shape)
     scale, ones = np.ones(C, work) if gamma is None else gamma.astype(work), np.ones(P, work)
-    dx, dgamma, dbeta, each = np.empty(maps.shape, maps.dtype), np.zeros(C), np.zeros(C), C // groups
+    dx, dgamma, dbeta, each = np.empty(maps.shape, work), np.zeros(C), np.zeros(C), C // groups
     by_group = lambda sums: np.repeat((sums * scale).reshape(-1, groups, each).sum(2) / (each * P), each, 1)
     for n in _blocks(N, C * P):
         g, factor = grads[n], np.repeat(s[n], each, 1)          # (n, C, P), (n, C)
@@ -152,12 +151,12 @@ def group_norm_backward(dout, cache):
         dgamma += (along * factor).sum(0)
         dbeta += across.sum(0)
         deviation *= (factor ** 3 * by_group(along))[..., None]
-        t = g * (factor * scale)[..., None]                     # eq. 16.6
-        t -= deviation
-        t -= (factor * by_group(across))[..., None]
-        dx[n] = t
+        deviation += (factor * by_group(across))[..., None]
+        np.multiply(g, (factor * scale)[..., None], out=dx[n])  # eq. 16.6
+        dx[n] -= deviation
     parameters = [] if gamma is None else [dgamma.astype(maps.dtype)]
-    return dx.reshape(shape), *parameters, *([] if beta is None else [dbeta.astype(maps.dtype)])
+    dx = dx.reshape(shape).astype(maps.dtype, copy=False)
+    return dx, *parameters, *([] if beta is None else [dbeta.astype(maps.dtype)])
 
 
 def instance_norm(x, gamma=None, beta=None, eps=1e-5):

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:1bc6e89af40fac9e
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:677b8623c1d7cfb8
 """Normalisations by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -84,7 +84,7 @@ def add_layer_norm(x, residual, gamma=None, beta=None, eps=1e-5):
 
 def _backward(dout, cache):
     """Gradients of the leaves that there are, dout as out, by autograd."""
-    (out,), leaves, dtype = cache
+    (out,), leaves, _ = cache
     return _gradients([check.gradient("dout", dout, tuple(out.shape), leaves[0].detach().numpy().dtype)], cache)
 
 
@@ -92,7 +92,8 @@ def _gradients(douts, cache):
     """Gradients of the leaves for upstream arrays."""
     outs, leaves, dtype = cache
     given = [torch.from_numpy(np.ascontiguousarray(dout).copy()) for dout in douts]
-    return tuple(grad.numpy().astype(dtype) for grad in torch.autograd.grad(outs, leaves, given, retain_graph=True))
+    grads = torch.autograd.grad(outs, leaves, given, retain_graph=True)
+    return tuple(grad.numpy().astype(dtype) for grad in grads)
 
 
 layer_norm_backward = rms_norm_backward = group_norm_backward = instance_norm_backward = _backward
@@ -110,14 +111,16 @@ def weight_norm_backward(dw, cache):
 def add_layer_norm_backward(dout, dtotal, cache):
     """dx, dresidual, dgamma, dbeta, by autograd; dout and dtotal of shape (..., D)."""
     shape, dtype = tuple(cache[0][0].shape), cache[1][0].detach().numpy().dtype
-    return _gradients([check.gradient(name, d, shape, dtype) for name, d in (("dout", dout), ("dtotal", dtotal))], cache)
+    given = [check.gradient(name, d, shape, dtype) for name, d in (("dout", dout), ("dtotal", dtotal))]
+    return _gradients(given, cache)
 
 
 CASES = {  # name: (op, x, features, options); all sizes differ
     "layer": (layer_norm, (3, 4, 5), 5, {}), "layer-eps": (layer_norm, (4, 3), 3, {"eps": 0.5}),
     "layer-vector": (layer_norm, (7,), 7, {}),
     "rms": (rms_norm, (3, 4, 5), 5, {}), "rms-eps": (rms_norm, (4, 3), 3, {"eps": 0.5}),
-    "group": (group_norm, (2, 6, 3, 5), 6, {"groups": 3}), "group-eps": (group_norm, (3, 4, 2), 4, {"groups": 2, "eps": 0.5}),
+    "group": (group_norm, (2, 6, 3, 5), 6, {"groups": 3}),
+    "group-eps": (group_norm, (3, 4, 2), 4, {"groups": 2, "eps": 0.5}),
     "group-one": (group_norm, (2, 3, 4, 5), 3, {"groups": 1}), "group-flat": (group_norm, (3, 8), 8, {"groups": 2}),
     "instance": (instance_norm, (2, 3, 4, 5), 3, {}), "instance-eps": (instance_norm, (3, 2, 4, 5), 2, {"eps": 0.5})}
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:c371c7c7f2f5afc9
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:8ee9e788f94a8472
 """Chapter 16: which numbers are averaged, and whether samples know each other. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -57,6 +57,7 @@ def draw_companions(sizes=(2, 4, 8, 16, 32, 64)):
     ax.loglog(sizes, [moved_by_companions(of_batch, size) for size in sizes], "o-", color="black", label="batch norm")
     ax.text(2.2, 0.012, f"layer, group, instance norm: at most {max(rest):.0e}", fontsize=8)
     ax.set(xlabel="batch size N", ylabel="deviation", ylim=(0.01, 0.6))
+    ax.minorticks_off()
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.legend()
     return figure
