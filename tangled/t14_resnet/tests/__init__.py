@@ -1,1 +1,0 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:e3b0c44298fc1c14
