@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:675acc43a1af1fee
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:717924615cad74ae
 """Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
@@ -160,9 +160,11 @@ def _pairs(x, layout):
 
 def rope(x, cos, sin, positions=None, layout="interleaved", out=None):
     """Turn each pair of `x` (B, H, T, D) by its position's angle, into `out`."""
+    in_order = positions is None
     x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
     rows = positions if positions.ndim == 2 else positions[None]
-    cos, sin = (table.take(rows, axis=0)[:, None] for table in (cos, sin))  # (1 or B, 1, T, D/2)
+    cos, sin = (table[None, None, :x.shape[2]].copy() if in_order else table.take(rows, axis=0)[:, None]
+                for table in (cos, sin))                        # (1 or B, 1, T, D/2)
     return _rotate(x, cos, sin, layout, _room(out, x)), (cos, sin, layout, x.shape, x.dtype)
 
 
@@ -179,8 +181,8 @@ def alibi_bias(slopes, length, past=0):
     keys = past + length
     if length == 0:
         return np.empty((len(slopes), 0, keys), slopes.dtype)
-    ahead = np.arange(1 - keys, length).astype(check.working(slopes.dtype))     # j - i, the farthest first
-    ramp = (slopes[:, None] * ahead).astype(slopes.dtype, copy=False)           # (H, T + S - 1)
+    ahead = np.arange(1 - keys, length).astype(check.working(slopes.dtype))     # j - i
+    ramp = (slopes[:, None] * ahead).astype(slopes.dtype, copy=False)   # (H, T + S - 1)
     ramp[:, keys:] = -np.inf
     windows = np.lib.stride_tricks.sliding_window_view(ramp, keys, axis=1)
     return windows[:, ::-1]                                     # row 0 starts farthest right

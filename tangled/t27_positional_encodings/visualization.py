@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:7476954116f10231
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fed83d36ccdbaaaf
 """Chapter 27: pictures of what it is handed. Each returns a figure."""
 
 from itertools import pairwise
@@ -18,7 +18,7 @@ PLACES = {1.35: ("sines, or learned:\ntable (L, D)", "row p", "$\\bar x$ = $\\ba
 
 def draw_mechanism():
     """Where a table is added, where pairs are turned, where a bias is added; backward dashed."""
-    figure, ax = plt.subplots(figsize=(6.6, 2.3))
+    figure, ax = plt.subplots(figsize=(6.6, 1.9))
     forward = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
     back = {**forward, "linestyle": (0, (3, 2)), "color": "0.35"}
     for x, text in CHAIN:
@@ -29,17 +29,17 @@ def draw_mechanism():
     for (x, _), (then, _) in pairwise(CHAIN):
         gaps = [0.3 if at in PLACES else 0.5 for at in (x, then)]
         ax.annotate("", (then - gaps[1], 1), (x + gaps[0], 1), arrowprops=forward)
-    ax.annotate("", (-0.4, 1.75), (8.5, 1.75), arrowprops=back)
+    ax.annotate("", (-0.4, 1.5), (8.5, 1.5), arrowprops=back)
     for x, (table, row, gradient, below) in PLACES.items():
         ax.text(x, 0, table, ha="center", va="center", fontsize=7,
                 bbox={"boxstyle": "square,pad=0.4", "edgecolor": "black", "facecolor": "0.95", "hatch": None})
         ax.annotate("", (x - 0.1, 0.72), (x - 0.1, 0.3), arrowprops=forward)
         ax.text(x - 0.2, 0.5, row, ha="right", va="center", fontsize=6.5)
-        ax.text(x, 1.87, gradient, ha="center", va="bottom", fontsize=7, style="italic")
+        ax.text(x, 1.56, gradient, ha="center", va="bottom", fontsize=7, style="italic")
         if x == 1.35:
             ax.annotate("", (x + 0.15, 0.3), (x + 0.15, 0.72), arrowprops=back)
         ax.text(x + 0.25, 0.5, below, ha="left", va="center", fontsize=6, style="italic", color="0.25")
-    ax.set(xlim=(-0.6, 8.7), ylim=(-0.35, 2.2))
+    ax.set(xlim=(-0.6, 8.7), ylim=(-0.35, 1.85))
     ax.axis("off")
     return figure
 
@@ -62,7 +62,7 @@ def draw_clocks(cos, sin):
 
 def draw_table(table):
     """Heat map of a table (L, D)."""
-    figure, ax = plt.subplots(figsize=(6.2, 1.7))
+    figure, ax = plt.subplots(figsize=(6.2, 1.45))
     image = ax.imshow(table, aspect="auto", cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     ax.set(xlabel="feature", ylabel="position")
     figure.colorbar(image, ax=ax, shrink=0.9)

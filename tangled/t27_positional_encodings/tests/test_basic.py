@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:abf6d828fbe22d41
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:c17d4aca2df2778c
 """Chapter 27: shapes, values and gradients."""
 
 import numpy as np
@@ -64,6 +64,15 @@ def test_learned_gradient(level, positions):
                     level.learned_positions_backward, [table])
     out, cache = level.learned_positions(table, positions)
     assert_close(level.learned_positions_backward(out, cache)[4], np.zeros(3), what="dtable of an unread row")
+
+
+@pytest.mark.value
+def test_every_row_can_be_read(level):
+    """All rows in order, the last included: the table itself, and a gradient that is dout."""
+    table, dout = rng(6).standard_normal((2, 5, 3))
+    out, cache = level.learned_positions(table, np.arange(5))
+    assert_close(out, table, tol=0, what="out")
+    assert_close(level.learned_positions_backward(dout, cache), dout, tol=0, what="dtable")
 
 
 @pytest.mark.gradient
@@ -199,6 +208,20 @@ def test_one_token_at_a_time(level, layout):
     for t in range(6):
         alone = rope(level, x[:, :, t:t + 1], [t], layout)
         assert_close(alone, whole[:, :, t:t + 1], tol=1e-12, what=f"token {t}")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_as_many_heads_as_sequences(level, layout):
+    """Where B = H (and B = T), NumPy would line up the wrong axes without a word: each sequence alone."""
+    x, positions = rng(11).standard_normal((3, 3, 3, 4)), np.array([[0, 1, 2], [7, 0, 1], [5, 6, 0]])
+    whole = rope(level, x, positions, layout)
+    for b in range(3):
+        assert_close(rope(level, x[b:b + 1], positions[b], layout), whole[b:b + 1], tol=1e-12, what=f"sequence {b}")
+    out, _ = level.add_positions(x[0], x[1])
+    assert_close(out, x[0] + x[1], tol=1e-12, what="x + encoding (B, T, D)")
+    shared, _ = level.add_positions(x[0], x[1, 0])
+    assert_close(shared[2], x[0, 2] + x[1, 0], tol=1e-12, what="x + encoding (T, D), of the last sequence")
 
 
 @pytest.mark.value
