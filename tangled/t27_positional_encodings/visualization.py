@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:fed83d36ccdbaaaf
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:eb48af6a68999abc
 """Chapter 27: pictures of what it is handed. Each returns a figure."""
 
 from itertools import pairwise
@@ -46,7 +46,7 @@ def draw_mechanism():
 
 def draw_clocks(cos, sin):
     """The hands of D/2 pairs at the first positions, one circle a pair; cos, sin (L, D/2)."""
-    figure, axes = plt.subplots(1, cos.shape[1], figsize=(6.2, 1.75))
+    figure, axes = plt.subplots(1, cos.shape[1], figsize=(6.2, 1.5))
     for i, ax in enumerate(axes):
         ax.add_patch(plt.Circle((0, 0), 1, fill=False, color="0.8"))
         for p, shade in enumerate(np.linspace(0.75, 0.0, len(cos))):
@@ -56,7 +56,8 @@ def draw_clocks(cos, sin):
                 ax.text(1.22 * cos[p, i], 1.22 * sin[p, i], str(p), ha="center", va="center", fontsize=7)
         theta = np.arctan2(sin[1, i], cos[1, i])
         ax.set(aspect="equal", xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), xticks=[], yticks=[],
-               frame_on=False, title=f"$\\theta_{i}$ = {theta:g}")
+               frame_on=False)
+        ax.set_title(f"$\\theta_{i}$ = {theta:g}", fontsize=8)
     return figure
 
 
