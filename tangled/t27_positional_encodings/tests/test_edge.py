@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:8dde75fb0485065f
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:d9d273f7a28028f9
 """Chapter 27: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -223,6 +223,18 @@ def test_other_byte_order(level, layout):
     out, _ = level.rope(x.astype(x.dtype.newbyteorder()), *tables, layout=layout)
     expected = level.rope(x, *tables, layout=layout)[0]
     assert_close(out.astype(float), expected, tol=1e-12, what="swapped bytes")
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half"])
+def test_heads_of_many_numbers(level, layout):
+    """Three heads of 25,600 numbers each, turned there and back: blocks that do not divide them."""
+    x = rng(4).standard_normal((1, 3, 100, 256)).astype(np.float32)
+    tables = level.rope_tables(100, 256)
+    out, cache = level.rope(x, *tables, layout=layout)
+    a, b = (x[..., 0::2], x[..., 1::2]) if layout == "interleaved" else (x[..., :128], x[..., 128:])
+    first = out[..., 0::2] if layout == "interleaved" else out[..., :128]
+    assert_close(first, (a * tables[0] - b * tables[1]).astype(np.float32), tol=1e-4, what="first members")
+    assert_close(level.rope_backward(out, cache), x, tol=1e-4, what="there and back")
 
 
 def test_large_values(level):

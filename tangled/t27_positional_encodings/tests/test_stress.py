@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:d83b9cc1a9848131
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:eea51acd04087605
 """Chapter 27: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -96,6 +96,16 @@ def test_level3_writes_where_told(level, layout):
     for out in (x[:1], x.astype(float), x.tolist()):
         with pytest.raises(ValueError, match=r"out is .*expected float32"):
             level.rope(x, *tables, out=out)
+
+
+@pytest.mark.levels(3)
+def test_level3_doubles(level, monkeypatch):
+    """2,048 rows take 11 calls of the exponential, and no sine."""
+    calls, exp = [], np.exp
+    monkeypatch.setattr(np, "exp", lambda *args, **options: calls.append(1) or exp(*args, **options))
+    monkeypatch.setattr(np, "sin", None)
+    level.rope_tables(2048, 4)
+    assert len(calls) <= 12, f"{len(calls)} calls of np.exp for 2,048 rows"
 
 
 @pytest.mark.levels(3)
