@@ -1,0 +1,197 @@
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:8443ccfae8fa2bdd
+"""Chapter 17: files, the recipe, and the program."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from tangled.t17_cifar10 import pictures
+from tangled.t17_cifar10.experiments import SMALL, run, torch_trajectory, trajectory
+from tangled.t17_cifar10.train_cifar10 import main
+from tangled.testing import assert_close, rng
+
+ROWS = rng(0).integers(0, 256, (5, 3072)).astype(np.uint8)
+LABELS = [3, 0, 9, 1, 1]
+
+
+def write_pickle(path, protocol=2, **changes):
+    """A batch in the Python format."""
+    batch = {b"batch_label": b"one", b"labels": LABELS, b"data": ROWS, b"filenames": [b"a.png"] * 5}
+    batch |= {key.encode(): value for key, value in changes.items()}
+    path.write_bytes(pickle.dumps(batch, protocol=protocol))
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("protocol", [1, 2, 4])
+def test_pickle_format(tmp_path, protocol):
+    """Pictures (N, 3, 32, 32) by channels, and labels."""
+    write_pickle(tmp_path / "batch", protocol)
+    images, labels = pictures.read_pickle(tmp_path / "batch")
+    assert_close(images, ROWS.reshape(5, 3, 32, 32), tol=0, what="images")
+    assert labels.tolist() == LABELS
+
+
+class Calls:
+    """A pickle of this would make a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.edge
+def test_a_pickle_that_calls_is_refused(tmp_path):
+    """Nothing is called; one line says what it asked for."""
+    write_pickle(tmp_path / "batch", data=Calls(tmp_path / "made"))
+    with pytest.raises(ValueError, match="it asks for"):
+        pictures.read_pickle(tmp_path / "batch")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("changes", [{"labels": [1, 2]}, {"labels": [3, 0, 10, 1, 1]}, {"labels": None},
+                                     {"data": ROWS[:, :30]}, {"data": ROWS.astype(np.float64)}, {"data": 5},
+                                     {"data": np.asfortranarray(ROWS)}])
+def test_pickles_of_something_else(tmp_path, changes):
+    """Wrong sizes, labels and dtypes: a ValueError that names the file."""
+    write_pickle(tmp_path / "batch", **changes)
+    with pytest.raises(ValueError, match="batch"):
+        pictures.read_pickle(tmp_path / "batch")
+
+
+@pytest.mark.edge
+def test_broken_files(tmp_path):
+    """Cut off, empty, or no pickle at all; a binary file with a byte too many."""
+    write_pickle(tmp_path / "batch")
+    data = (tmp_path / "batch").read_bytes()
+    for broken in (data[:100], data[:-1], b"", b"not a pickle", b"\x80\x02."):
+        (tmp_path / "batch").write_bytes(broken)
+        with pytest.raises(ValueError, match="batch"):
+            pictures.read_pickle(tmp_path / "batch")
+    (tmp_path / "data_batch_1.bin").write_bytes(bytes(3074))
+    (tmp_path / "test_batch.bin").write_bytes(bytes(3073))
+    with pytest.raises(ValueError, match="data_batch_1"):
+        pictures.load(tmp_path)
+
+
+@pytest.mark.value
+def test_folders(tmp_path):
+    """Both formats of CIFAR-10 give the same; so do PNG files in a folder for each class."""
+    from PIL import Image
+    for suffix in ("data_batch_1", "data_batch_2", "test_batch"):
+        write_pickle(tmp_path / suffix)
+    binary = np.concatenate([np.array(LABELS, np.uint8)[:, None], ROWS], axis=1)
+    other = tmp_path / "binary"
+    other.mkdir()
+    for name in ("data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"):
+        (other / name).write_bytes(binary.tobytes())
+    first, second = pictures.load(tmp_path), pictures.load(str(other))
+    for a, b in zip(first[:4], second[:4], strict=True):
+        assert_close(a, b, tol=0, what="the two formats")
+    assert first[0].shape == (10, 3, 32, 32) and first[4][3] == "cat"
+    for part in ("train", "test"):
+        for name, image in (("cats", ROWS[0]), ("dogs", ROWS[1])):
+            place = tmp_path / "png" / part / name
+            place.mkdir(parents=True)
+            Image.fromarray(image.reshape(3, 32, 32).transpose(1, 2, 0)).save(place / "one.png")
+    images, labels, *_, names = pictures.load(tmp_path / "png")
+    assert_close(images, ROWS[:2].reshape(2, 3, 32, 32), tol=0, what="PNG")
+    assert labels.tolist() == [0, 1] and names == ["cats", "dogs"]
+
+
+@pytest.mark.edge
+def test_no_such_folder(tmp_path):
+    """What is missing is said with what was expected."""
+    with pytest.raises(ValueError, match="no folder"):
+        pictures.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="neither"):
+        pictures.load(tmp_path)
+
+
+@pytest.mark.gradient
+def test_trajectory_equals_pytorch():
+    """Twenty steps in float64: augmentation, label smoothing, two groups, warm-up and cosine."""
+    pytest.importorskip("torch")
+    ours = trajectory()
+    assert np.abs(np.diff(ours)).max() > 1e-3
+    assert_close(ours, torch_trajectory(), tol=1e-5, what="losses")
+
+
+def small_sets():
+    """48 and 16 random pictures in four classes."""
+    draw = rng(1)
+    make = lambda n: (draw.integers(0, 256, (n, 3, 12, 12)).astype(np.uint8), draw.integers(0, 4, n).astype(np.uint8))
+    return make(48), make(16)
+
+
+@pytest.mark.value
+def test_killed_and_resumed(tmp_path):
+    """Two epochs in one go and in two pieces: every array and generator bit for bit."""
+    settings, sets = SMALL | {"epochs": 2}, small_sets()
+    whole = run(*sets, 4, settings, tmp_path / "whole.npz")
+
+    class Killed(Exception):
+        """As if the process had ended."""
+    path, calls = tmp_path / "pieces.npz", []
+    from tangled.t17_cifar10 import experiments
+    original = experiments.train
+
+    def until_the_first_epoch(engine, loader, epochs, path, *rest):
+        step = engine.step
+
+        def counted(*batch, **options):
+            calls.append(1)
+            if len(calls) > len(loader) + 2:
+                raise Killed
+            return step(*batch, **options)
+        engine.step = counted
+        return original(engine, loader, epochs, path, *rest)
+    experiments.train = until_the_first_epoch
+    try:
+        with pytest.raises(Killed):
+            run(*sets, 4, settings, path)
+    finally:
+        experiments.train = original
+    pieces = run(*sets, 4, settings, path)
+    for name, value in whole.model.state_dict().items():
+        assert_close(pieces.model.state_dict()[name], value, tol=0, what=name)
+    assert (tmp_path / "whole.npz").read_bytes() == path.read_bytes()
+    assert pieces.history == whole.history
+
+
+@pytest.mark.value
+def test_every_parameter_learns():
+    """After an epoch no parameter is where it was, but the zero scales may be; they have moved as well."""
+    settings, sets = SMALL | {"epochs": 1}, small_sets()
+    before = run(*sets, 4, settings | {"lr": 1e-12}).model.state_dict()
+    after = run(*sets, 4, settings).model
+    for name, parameter in after.named_parameters():
+        assert np.abs(parameter.data - before[name]).max() > 1e-6, name
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("argv, text", [(["--data", "nowhere"], "no folder"), (["--epochs", "0"], "epochs = 0"),
+                                        (["--first", "10"], "batch = 64"), (["--first", "0"], "first = 0"),
+                                        (["--width", "0"], "width = 0")])
+def test_the_command_refuses(argv, text, capsys, tmp_path):
+    """One line, exit status 1."""
+    assert main([*argv, "--folder", str(tmp_path), "--out", str(tmp_path / "a.png")]) == 1
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.limit(120)
+@pytest.mark.value
+def test_the_command_runs_and_resumes(tmp_path, capsys):
+    """A small run with a figure; the second call finds the checkpoint finished and trains nothing."""
+    argv = ["--first", "64", "--epochs", "1", "--batch", "32", "--width", "4", "--folder", str(tmp_path),
+            "--out", str(tmp_path / "figure.png")]
+    assert main(argv) == 0
+    first = capsys.readouterr().out
+    assert (tmp_path / "figure.png").stat().st_size > 5000 and "% averaged" in first
+    assert main(argv) == 0
+    assert capsys.readouterr().out.split(":")[-2].split("saved")[0] != ""
+    assert main([*argv, "--fresh"]) == 0
+    assert "set aside" in capsys.readouterr().out
