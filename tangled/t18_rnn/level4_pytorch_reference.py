@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:edbb458a3c85b777
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:e92b4dc17fb16535
 """Recurrent networks by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -112,7 +112,8 @@ def golden_cases(rng):
         dout = rng.standard_normal(out.shape)
         grads = dict(zip(("x", "h", *shapes), rnn_step_backward(dout, cache)))
         yield Case(f"step-{kind}", inputs, {"h_new": out}, {"h_new": dout}, grads)
-        inputs = {"x": rng.standard_normal((B, T, D)), "h0": rng.standard_normal((B, H)), **weights, "nonlinearity": kind}
+        x, h0 = rng.standard_normal((B, T, D)), rng.standard_normal((B, H))
+        inputs = {"x": x, "h0": h0, **weights, "nonlinearity": kind}
         (out, h_T), cache = rnn(**inputs)
         dout, dh_T = rng.standard_normal(out.shape), rng.standard_normal(h_T.shape)
         grads = dict(zip(("x", "h0", *shapes), rnn_backward(dout, dh_T, cache)))
