@@ -1,10 +1,20 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:be9f66c1b6f0e29f
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:cf9584fc1c2cca45
 """Chapter 18: language models, tokens, and the programs."""
 
 import numpy as np
 import pytest
 
-from tangled.t18_rnn.experiments import names_data, train_bigram, train_mlp, train_plays
+from tangled.t03_optimizers import Adam, CosineDecay
+from tangled.t06_backpropagation import CrossEntropyLoss
+from tangled.t18_rnn.experiments import (
+    generate,
+    held_out_loss,
+    lag_norms,
+    names_data,
+    train_bigram,
+    train_mlp,
+    train_plays,
+)
 from tangled.t18_rnn.models import MLP, CharRNN, bigram_loss, mlp_windows, streams
 from tangled.t18_rnn.tokens import CharTokenizer
 from tangled.t18_rnn.train_plays import main
@@ -63,6 +73,87 @@ def test_plays_resume(tmp_path):
     for name, value in whole.model.state_dict().items():
         assert_close(pieces.model.state_dict()[name], value, tol=0, what=name)
     assert pieces.curves == whole.curves and whole.curves["loss"][-1] < whole.curves["loss"][0]
+
+
+@pytest.mark.value
+def test_plays_step_by_step():
+    """The loop, written out: state carried, and set back where the text ends; one norm for all gradients; the order."""
+    text = "the quick brown fox jumps over the lazy dog. " * 5
+    options = {"steps": 17, "hidden": 8, "embedding": 4, "batch": 3, "window": 6, "every": 5, "lr": 0.02, "clip": 0.05}
+    found = train_plays(text, seed=3, **options)
+    tokens = CharTokenizer(text)
+    ids, cut = tokens.encode(text), len(text) * 9 // 10
+    model, loss, losses = CharRNN(tokens.vocab_size, 4, 8, np.random.default_rng(3)), CrossEntropyLoss(), []
+    optimizer = Adam(model.parameters(), 0.02)
+    schedule, batches = CosineDecay(optimizer, 17, warmup=0), list(streams(ids[:cut], 3, 6))
+    assert len(batches) == 11                                   # so the text begins anew before the run ends
+    state = None
+    for k in range(17):
+        x, y = batches[k % 11]
+        losses.append(loss(model(x, None if k in (0, 11) else state), y))
+        state = model.state
+        optimizer.zero_grad()
+        model.backward(loss.backward())
+        norm = np.sqrt(sum(float((p.grad.astype(float) ** 2).sum()) for p in model.parameters()))
+        assert norm > 0.05
+        for parameter in model.parameters():
+            parameter.grad *= np.float32(0.05 / norm)
+        optimizer.step()
+        schedule.step()
+    assert found.curves["step"] == [5, 10, 15, 17]
+    means = [np.mean(losses[a:b]) for a, b in ((0, 5), (5, 10), (10, 15), (15, 17))]
+    assert_close(np.array(found.curves["loss"]), np.array(means), tol=1e-5, what="loss")
+    for name, value in model.state_dict().items():
+        assert_close(found.model.state_dict()[name], value, tol=1e-5, what=name)
+
+
+@pytest.mark.value
+def test_held_out_loss():
+    """The mean over all windows of 2 streams, the state carried: as one pass over each stream."""
+    ids = rng(4).integers(0, 5, 2 * 12 + 1)
+    model = CharRNN(5, 3, 4, rng(5))
+    rows = np.stack([ids[:12], ids[12:24]]), np.stack([ids[1:13], ids[13:25]])
+    want = CrossEntropyLoss()(model(rows[0]), rows[1])
+    assert_close(np.asarray(held_out_loss(model, ids, 4, 2)), np.asarray(want), tol=1e-6, what="loss")
+
+
+@pytest.mark.value
+def test_generated():
+    """At temperature 0: the argmax after all that went before, not after the last symbol alone."""
+    tokens = CharTokenizer("abcde")
+    model = CharRNN(5, 3, 16, rng(6))
+    model.out.weight.data *= np.float32(30)
+    for parameter in model.rnn.parameters():
+        parameter.data *= np.float32(3)
+    text = "bad"
+    for _ in range(12):
+        text += tokens.symbols[int(model(tokens.encode(text)[None])[0, -1].argmax())]
+    assert len(set(text[3:])) > 1
+    assert generate(model, tokens, "bad", 12, 0, rng(7)) == text[3:]
+
+
+@pytest.mark.value
+def test_truncated_backward():
+    """The model drops the gradient of the state that it was given; all else is as without a state of zeros."""
+    model, ids = CharRNN(5, 3, 4, rng(8), layers=2), rng(9).integers(0, 5, (2, 3))
+    dout = rng(10).standard_normal((2, 3, 5)).astype(np.float32)
+    grads = []
+    for state in (None, np.zeros((2, 2, 4), np.float32)):
+        for parameter in model.parameters():
+            parameter.grad = None
+        model(ids, state)
+        model.backward(dout)
+        grads.append([p.grad.copy() for p in model.parameters()])
+    for a, b in zip(*grads, strict=True):
+        assert_close(a, b, tol=0, what="gradients")
+
+
+@pytest.mark.value
+def test_lag_norms():
+    """Relative to lag 0, and never above the bound."""
+    norms = lag_norms(0.8, T=12, H=6, B=3, nonlinearity="relu")
+    assert norms.shape == (13,) and norms[0] == 1
+    assert (norms <= 0.8 ** np.arange(13) + 1e-12).all() and norms[1] > 0.05
 
 
 @pytest.mark.value
