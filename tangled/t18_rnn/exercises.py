@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:1c60095a88e47dae
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:2094b10711818a04
 """Chapter 18: worked answers to the graded exercises."""
 
 import numpy as np
@@ -53,6 +53,7 @@ def rnn_backward_checkpointed(dout, x, h0, w_ih, w_hh, b_ih, b_hh, every):
             h, cache = rnn_step(x[:, t], h, w_ih, w_hh, b_ih, b_hh)
             caches.append(cache)
         for j in reversed(range(len(caches))):
-            dx[:, k * every + j], ds, *grads = rnn_step_backward(dout[:, k * every + j] + ds, caches[j])
+            t = k * every + j
+            dx[:, t], ds, *grads = rnn_step_backward(dout[:, t] + ds, caches[j])
             totals = [total + grad for total, grad in zip(totals, grads)]
     return dx, ds, *totals

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:bd94f902c5234db8
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:0c9d71ac19de6b0e
 """Recurrent networks, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -10,7 +10,8 @@ import tangled.t18_rnn.checks as check
 
 def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
     """x (B, D), h (B, H), w_ih (D, H), w_hh (H, H), biases (H,): h_new (B, H), and a cache."""
-    x, h, w_ih, w_hh, b_ih, b_hh = check.weights(x, ("B", "D"), h, w_ih, w_hh, b_ih, b_hh, nonlinearity)
+    x, h, w_ih, w_hh, b_ih, b_hh = check.weights(
+        x, ("B", "D"), h, w_ih, w_hh, b_ih, b_hh, nonlinearity)
     out = np.empty(h.shape)                                     # float64
     for n, j in np.ndindex(*h.shape):
         a = sum(float(x[n, i]) * float(w_ih[i, j]) for i in range(x.shape[1]))      # eq. 18.4
@@ -22,7 +23,7 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
 
 
 def rnn_step_backward(dh_new, cache):
-    """dh_new (B, H): dx (B, D), dh (B, H), dw_ih (D, H), dw_hh (H, H), and the biases' (H,) that were given."""
+    """dh_new (B, H): dx (B, D), dh (B, H), dw_ih (D, H), dw_hh (H, H), and of given biases (H,)."""
     x, h, out, w_ih, w_hh, given, nonlinearity = cache
     dh_new = check.gradient("dh_new", dh_new, out.shape, x.dtype)
     dx, dh, dw_ih, dw_hh, db = (np.zeros(a.shape) for a in (x, h, w_ih, w_hh, w_hh[0]))
@@ -54,10 +55,11 @@ def rnn(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
 
 
 def rnn_backward(dout, dh_T, cache):
-    """dout (B, T, H), dh_T (B, H) or None: dx (B, T, D), dh0 (B, H), and the gradients of what has weights."""
+    """dout (B, T, H), dh_T (B, H) or None: dx (B, T, D), dh0 (B, H), and of the weights."""
     caches, shape, h0, w_ih, given = cache
     dout = check.gradient("dout", dout, (*shape[:2], h0.shape[1]), h0.dtype)
-    ds = np.zeros(h0.shape, h0.dtype) if dh_T is None else check.gradient("dh_T", dh_T, h0.shape, h0.dtype)
+    ds = (np.zeros(h0.shape, h0.dtype) if dh_T is None
+          else check.gradient("dh_T", dh_T, h0.shape, h0.dtype))
     H = h0.shape[1]
     totals = [np.zeros(w_ih.shape), np.zeros((H, H))] + [np.zeros(H)] * sum(given)
     dx = np.zeros(shape, h0.dtype)

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:71029bc4ccd63edd
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:a7424abf17438efa
 """Recurrent networks, level 2: whole arrays in a loop over time, and the modules."""
 
 import math
@@ -25,9 +25,10 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
     h_new : ndarray of shape (B, H)
     cache : for `rnn_step_backward`
     """
-    x, h, w_ih, w_hh, b_ih, b_hh = check.weights(x, ("B", "D"), h, w_ih, w_hh, b_ih, b_hh, nonlinearity)
+    x, h, w_ih, w_hh, b_ih, b_hh = check.weights(
+        x, ("B", "D"), h, w_ih, w_hh, b_ih, b_hh, nonlinearity)
     work = check.working(x.dtype)
-    a = x.astype(work, copy=False) @ w_ih + h.astype(work, copy=False) @ w_hh      # (B, H)   eq. 18.4
+    a = x.astype(work, copy=False) @ w_ih + h.astype(work, copy=False) @ w_hh   # eq. 18.4
     for b in (b_ih, b_hh):
         a = a if b is None else a + b
     out = np.tanh(a) if nonlinearity == "tanh" else np.maximum(a, 0)
@@ -99,7 +100,8 @@ def rnn_backward(dout, dh_T, cache):
     caches, shape, h0, w_ih, given = cache
     dtype, H = h0.dtype, h0.shape[1]
     dout = check.gradient("dout", dout, (*shape[:2], H), dtype)
-    ds = np.zeros(h0.shape, dtype) if dh_T is None else check.gradient("dh_T", dh_T, h0.shape, dtype)
+    ds = (np.zeros(h0.shape, dtype) if dh_T is None
+          else check.gradient("dh_T", dh_T, h0.shape, dtype))
     work = check.working(dtype)
     totals = [np.zeros(s, work) for s in [w_ih.shape, (H, H)] + [(H,)] * sum(given)]
     dx = np.zeros(shape, dtype)
@@ -215,13 +217,14 @@ class RNN(Module):
 
     op, op_backward = staticmethod(rnn), staticmethod(rnn_backward)
 
-    def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=True,
-                 rng=None):
+    def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True,
+                 batch_first=True, rng=None):
         D, H = check.whole("input_size", input_size), check.whole("hidden_size", hidden_size)
         self.layers, self.H = check.whole("num_layers", num_layers), H
         self.nonlinearity, self.batch_first = nonlinearity, batch_first
         rng = np.random.default_rng(0) if rng is None else rng
-        draw = lambda *shape: Parameter(rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(math.sqrt(H)))
+        draw = lambda *shape: Parameter(
+            rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(math.sqrt(H)))
         for k in range(self.layers):
             setattr(self, f"weight_ih_l{k}", draw(H if k else D, H))
             setattr(self, f"weight_hh_l{k}", draw(H, H))
@@ -229,14 +232,16 @@ class RNN(Module):
                 setattr(self, f"{name}{k}", draw(H) if bias else None)
 
     def of_layer(self, k):
-        """[w_ih, w_hh, b_ih, b_hh] of layer k: Parameters (D, H), (H, H), (H,), (H,), or None."""
-        return [getattr(self, f"{name}_l{k}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        """[w_ih, w_hh, b_ih, b_hh]: Parameters (D, H), (H, H), (H,), (H,), or None."""
+        return [getattr(self, f"{name}_l{k}")
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
     def forward(self, x, state=None):
-        """x (B, T, D), state (L, B, H) or None for zeros: outputs (B, T, H) and the state after them."""
+        """x (B, T, D), state (L, B, H) or None: outputs (B, T, H), the state behind them."""
         x = x if self.batch_first else x.swapaxes(0, 1)
         shape = self.layers, len(x), self.H
-        start = np.zeros(shape, x.dtype) if state is None else check.floats("state", state, shape, x.dtype)
+        start = (np.zeros(shape, x.dtype) if state is None
+                 else check.floats("state", state, shape, x.dtype))
         end, caches = np.empty(shape, x.dtype), []
         for k in range(self.layers):
             arrays = [None if p is None else p.data for p in self.of_layer(k)]
@@ -252,7 +257,8 @@ class RNN(Module):
         dx = dx if self.batch_first else dx.swapaxes(0, 1)
         dstate = np.empty((self.layers, len(dx), self.H), dx.dtype)
         for k in reversed(range(self.layers)):
-            dx, dstate[k], *grads = self.op_backward(dx, None if dend is None else dend[k], caches[k])
+            dx, dstate[k], *grads = self.op_backward(
+                dx, None if dend is None else dend[k], caches[k])
             for parameter, grad in zip((p for p in self.of_layer(k) if p is not None), grads):
                 parameter.accumulate(grad)
         dx = dx if self.batch_first else dx.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:1bfef43a54100dbd
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:76d41c67049c98e1
 """Recurrent networks, level 3: all inputs in one product, all gradients of weights in one each."""
 
 import numpy as np
@@ -13,12 +13,14 @@ __all__ = ["RNN", "Embedding", "bigram_counts", "embedding", "embedding_backward
 
 def rnn(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
     """As level 2; keeps x and the outputs."""
-    x, h0, w_ih, w_hh, b_ih, b_hh = check.weights(x, ("B", "T", "D"), h0, w_ih, w_hh, b_ih, b_hh, nonlinearity)
+    x, h0, w_ih, w_hh, b_ih, b_hh = check.weights(
+        x, ("B", "T", "D"), h0, w_ih, w_hh, b_ih, b_hh, nonlinearity)
     (B, T, D), H, work = x.shape, h0.shape[1], check.working(x.dtype)
     states = np.empty((T + 1, B, H), work)                      # h_0, h_1, ..., h_T
     states[0] = h0
     steps = np.ascontiguousarray(x.swapaxes(0, 1), work)        # (T, B, D)
-    np.matmul(steps.reshape(T * B, D), w_ih.astype(work, copy=False), out=states[1:].reshape(T * B, H))
+    np.matmul(steps.reshape(T * B, D), w_ih.astype(work, copy=False),
+              out=states[1:].reshape(T * B, H))
     for b in (b_ih, b_hh):
         if b is not None:
             states[1:] += b
@@ -38,7 +40,8 @@ def rnn_backward(dout, dh_T, cache):
     (T, B, D), H, work = steps.shape, states.shape[2], states.dtype
     dout = check.gradient("dout", dout, (B, T, H), work)
     da = np.array(dout.swapaxes(0, 1), order="C")               # (T, B, H), ours to write to
-    ds = np.zeros((B, H), work) if dh_T is None else np.array(check.gradient("dh_T", dh_T, (B, H), work))
+    ds = (np.zeros((B, H), work) if dh_T is None
+          else np.array(check.gradient("dh_T", dh_T, (B, H), work)))
     W = np.ascontiguousarray(w_hh.T, work)
     for t in reversed(range(T)):
         g, h = da[t], states[t + 1]
@@ -66,7 +69,8 @@ def embedding(ids, table):
 def embedding_backward(dout, cache):
     """As level 2, by sorting the ids and adding up runs of equal ones."""
     ids, shape, dtype = cache
-    dout = check.gradient("dout", dout, (*ids.shape, shape[1]), check.working(dtype)).reshape(-1, shape[1])
+    dout = check.gradient("dout", dout, (*ids.shape, shape[1]),
+                          check.working(dtype)).reshape(-1, shape[1])
     dtable, flat = np.zeros(shape, check.working(dtype)), ids.reshape(-1)
     if flat.size:
         order = flat.argsort(kind="stable")

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:f6bff547929b131e
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:c1b8cd278bdc6fd4
 """Chapter 18: models of the next symbol."""
 
 import numpy as np
@@ -39,7 +39,7 @@ class MLP(Module):
 
 
 class CharRNN(Module):
-    """Logits (B, T, V) of ids (B, T), with a state that is carried from call to call by the caller."""
+    """Logits (B, T, V) of ids (B, T), with a state that the caller carries from call to call."""
 
     def __init__(self, V, embedding, hidden, rng, layers=1):
         self.table, self.out = Embedding(V, embedding, rng), Linear(hidden, V, rng)
@@ -47,7 +47,7 @@ class CharRNN(Module):
         self.out.weight.data *= np.float32(0.1)
 
     def forward(self, ids, state=None):
-        """ids (B, T) to logits (B, T, V), with the state (L, B, H) behind them in `self.state`."""
+        """ids (B, T) to logits (B, T, V); the state (L, B, H) behind them is `self.state`."""
         h, self.state = self.rnn(self.table(ids), state)
         return self.out(h)
 
@@ -58,7 +58,7 @@ class CharRNN(Module):
 
 
 def mlp_windows(ids, context, boundary):
-    """Contexts (n - 1, context) and targets (n - 1,) of a text of words that end with `boundary`."""
+    """Contexts (n - 1, context), targets (n - 1,) of a text of words that end with `boundary`."""
     contexts, window = [], [boundary] * context
     for current in ids[:-1].tolist():
         window = [boundary] * context if current == boundary else [*window[1:], current]
@@ -67,7 +67,7 @@ def mlp_windows(ids, context, boundary):
 
 
 def streams(ids, batch, window):
-    """Windows (x, y) of ids, (batch, window) each: row b goes on in the next window where it ended."""
+    """Windows (x, y) of ids, (batch, window) each: a row goes on in the next where it ended."""
     rows = (len(ids) - 1) // batch
     x, y = (ids[k:k + batch * rows].reshape(batch, rows) for k in (0, 1))
     for t in range(0, rows - window + 1, window):

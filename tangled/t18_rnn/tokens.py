@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:d3df9a0fba2854dc
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:7d740c6253cf98c5
 """Chapter 18: letters as numbers."""
 
 import numpy as np
@@ -25,7 +25,8 @@ class CharTokenizer:
         """str to ids (n,), int64; a ValueError for a symbol that is not known."""
         unknown = next((symbol for symbol in text if symbol not in self.numbers), None)
         if unknown is not None:
-            raise ValueError(f"text has {unknown!r}; expected one of the {len(self.symbols)} known symbols")
+            raise ValueError(f"text has {unknown!r}; "
+                             f"expected one of the {len(self.symbols)} known symbols")
         return np.array([self.numbers[symbol] for symbol in text], np.int64)
 
     def decode(self, ids):

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:f8abef076f3635a1
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:c6923eddfd295ffb
 """Chapter 18: the unrolled cell, gradients by lag. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -19,21 +19,21 @@ def draw_unrolled(steps=3):
         _arrow(ax, (x + 0.1, -0.42), (x + 0.1, -1.2), dashed=True)
         _arrow(ax, (x - 0.1, 0.42), (x - 0.1, 1.2))
         _arrow(ax, (x + 0.1, 1.2), (x + 0.1, 0.42), dashed=True)
-        ax.text(x - 0.2, -1.45, f"$x_{t}$ (B, D)", ha="center", fontsize=8)
+        ax.text(x, -1.45, rf"$x_{t}$ (B, D),  $\bar{{x}}_{t}$", ha="center", fontsize=8)
         ax.text(x + 0.2, 1.3, rf"$o_{t} = h_{t}$,  $\bar{{o}}_{t}$", ha="center", fontsize=8)
     for t in range(steps + 1):
         a, b = 2.4 * t + 0.52, 2.4 * (t + 1) - 0.52
-        _arrow(ax, (a, 0.12), (b, 0.12))
+        _arrow(ax, (a, 0.12), (b + 0.6 * (t == steps), 0.12))
         ax.text((a + b) / 2, 0.24, f"$h_{t}$ (B, H)", ha="center", fontsize=8)
         if t < steps:
             _arrow(ax, (b, -0.12), (a, -0.12), dashed=True)
             ax.text((a + b) / 2, -0.38, rf"$\bar{{s}}_{t}$", ha="center", fontsize=8)
-    edge = 2.4 * steps + 1.2
+    edge = 2.4 * steps + 1.75
     ax.plot([edge, edge], [-1.4, 1.4], color="0.5", dashes=(1, 2))
     ax.plot(edge, -0.12, "x", color="black", markersize=7)
-    _arrow(ax, (2.4 * (steps + 1) - 0.52, -0.12), (edge + 0.05, -0.12), dashed=True)
+    _arrow(ax, (edge + 0.75, -0.12), (edge + 0.05, -0.12), dashed=True)
     ax.text(edge, 1.5, "edge of the window", ha="center", fontsize=8)
-    ax.set(xlim=(0.3, 2.4 * (steps + 1) - 0.3), ylim=(-1.7, 1.75), aspect="equal")
+    ax.set(xlim=(0.3, edge + 1), ylim=(-1.7, 1.75), aspect="equal")
     ax.axis("off")
     return figure
 
@@ -44,7 +44,7 @@ def _arrow(ax, start, end, dashed=False):
     ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "linewidth": 1, **style})
 
 
-def draw_lags(scales=(0.8, 1.2, 2.0), T=40):
+def draw_lags(scales=(0.8, 2.0, 4.0), T=40):
     """Gradient norms by lag, for tanh and for the positive part."""
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.4), sharey=True)
     for ax, kind, title in zip(axes, ("tanh", "relu"), ("tanh", "positive part")):
@@ -52,7 +52,7 @@ def draw_lags(scales=(0.8, 1.2, 2.0), T=40):
             norms = np.maximum(lag_norms(scale, T, nonlinearity=kind), 1e-16)
             ax.semilogy(norms, color="black", dashes=dashes, linewidth=1.2, label=f"{scale:g}")
         ax.semilogy(0.8 ** np.arange(T + 1), color="0.6", linewidth=0.7)
-        ax.set(title=title, xlabel="lag k", ylim=(1e-12, 10))
+        ax.set(title=title, xlabel="lag k", ylim=(1e-12, 1e8))
     axes[0].set_ylabel("relative norm")
     axes[0].legend(title="singular value", fontsize=7, title_fontsize=7)
     return figure

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:5faeb653faf78388
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:606156f22cb6f0c8
 """Chapter 18: shapes, values and gradients."""
 
 from itertools import pairwise
@@ -159,6 +159,41 @@ def test_called_twice(level):
     assert_repeatable(level.embedding, [np.array([2, 0, 2]), x[0]], f_backward=level.embedding_backward)
 
 
+@pytest.mark.gradient
+def test_cache_is_private(level):
+    """Results that are overwritten and ids that are changed after the call do not change the gradients."""
+    x, h0, parameters = rng(32).standard_normal((2, 3, 3)), rng(33).standard_normal((2, 4)), weights()
+    dout, ids = rng(34).standard_normal((2, 3, 4)), np.array([2, 0, 2])
+    for kind in ("tanh", "relu"):
+        (out, h_T), cache = level.rnn(x, h0, *parameters, nonlinearity=kind)
+        want = level.rnn_backward(dout, None, cache)
+        (out, h_T), cache = level.rnn(x, h0, *parameters, nonlinearity=kind)
+        out[...] = h_T[...] = 7
+        for a, b in zip(level.rnn_backward(dout, None, cache), want):
+            assert_close(a, b, tol=0, what="gradient")
+        new, cache = level.rnn_step(x[:, 0], h0, *parameters, nonlinearity=kind)
+        want = level.rnn_step_backward(dout[:, 0], cache)
+        new[...] = 7
+        for a, b in zip(level.rnn_step_backward(dout[:, 0], cache), want):
+            assert_close(a, b, tol=0, what="gradient of a step")
+    _, cache = level.embedding(ids, x[0])
+    ids[...] = 1
+    want = np.array([[1.0, 1, 1], [0, 0, 0], [2, 2, 2]])
+    assert_close(level.embedding_backward(np.ones((3, 3)), cache), want, tol=1e-12, what="dtable")
+
+
+@pytest.mark.value
+def test_long_sums_of_half_precision(level):
+    """3,000 gradients of 1: float16 alone would stop at 2,048."""
+    one = np.ones((1, 1), np.float16)
+    _, cache = level.rnn(np.zeros((1, 3000, 1), np.float16), 0 * one, one, 0 * one, one[0] * 0)
+    db = level.rnn_backward(np.ones((1, 3000, 1), np.float16), None, cache)[4]
+    assert_close(db.astype(float), np.array([3000.0]), tol=1e-12, what="db_ih")
+    _, cache = level.embedding(np.zeros(3000, int), one)
+    dtable = level.embedding_backward(np.ones((3000, 1), np.float16), cache)
+    assert_close(dtable.astype(float), np.array([[3000.0]]), tol=1e-12, what="dtable")
+
+
 @pytest.mark.value
 def test_dtypes(level):
     """float16 is computed in float32; every dtype is right at large and small inputs."""
@@ -265,6 +300,7 @@ def test_modules(level):
         assert 0.6 / 4 < np.abs(parameter.data).max() <= 0.25
     other = level.RNN(3, 16, 2, rng=rng(29))
     assert_close(other.weight_hh_l1.data, module.weight_hh_l1.data, tol=0, what="the same seed")
+    assert 2.5 < np.abs(level.Embedding(60, 30, rng(31)).weight.data).max() < 6
     table = level.Embedding(5, 3, rng(31))
     rows = table(np.array([[1, 4, 1]]))
     assert rows.shape == (1, 3, 3) and rows.dtype == np.float32

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:d79b2657ec8464a5
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:5f5dd2c3471c953f
 """Chapter 18: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -85,11 +85,12 @@ def test_saturated(level):
     assert_close(dx, np.zeros((1, 2, 1)), what="dx of relu, for an infinite upstream")
 
 
-def test_not_a_number_goes_forward_only(level):
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+def test_not_a_number_goes_forward_only(level, kind):
     """It spoils the outputs from its step on, of its own sample."""
     x = rng(2).standard_normal((2, 4, 3))
     x[1, 2, 0] = np.nan
-    (out, _), _ = level.rnn(x, np.zeros((2, 4)), 0.3 * ones((3, 4)), 0.3 * np.eye(4))
+    (out, _), _ = level.rnn(x, np.zeros((2, 4)), 0.3 * ones((3, 4)), 0.3 * ones((4, 4)), nonlinearity=kind)
     bad = np.zeros((2, 4), bool)
     bad[1, 2:] = True
     assert_close(np.isnan(out).any(-1).astype(float), bad.astype(float), what="steps with a NaN")

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:cf9584fc1c2cca45
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:96bdddaa18c8132a
 """Chapter 18: language models, tokens, and the programs."""
 
 import numpy as np
@@ -154,6 +154,11 @@ def test_lag_norms():
     norms = lag_norms(0.8, T=12, H=6, B=3, nonlinearity="relu")
     assert norms.shape == (13,) and norms[0] == 1
     assert (norms <= 0.8 ** np.arange(13) + 1e-12).all() and norms[1] > 0.05
+    ends = {(kind, scale): lag_norms(scale, nonlinearity=kind)[-1]
+            for kind in ("tanh", "relu") for scale in (0.8, 2, 4)}
+    for kind in ("tanh", "relu"):                               # what the chapter says of its figure
+        assert ends[kind, 0.8] < 1e-3 * 0.8 ** 40 and ends[kind, 2] < 1e-4 and ends[kind, 4] > 100
+    assert ends["relu", 4] > 100 * ends["tanh", 4]
 
 
 @pytest.mark.value
