@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:30e6c193c2f44379
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:ccd8379f296633fb
 """Chapter 17: a pickle of an array of bytes and a list of numbers, read without running anything."""
 
 import codecs
@@ -216,7 +216,7 @@ class Machine:
             return Array()
         if name == "dtype" and args and args[0] in ("u1", "|u1", b"u1", b"|u1"):
             return Kind()
-        if name == "encode" and args and type(args[0]) is str:      # bytes, as Python 3 writes them in protocol 2
+        if name == "encode" and args and type(args[0]) is str:      # bytes, as Python 3 writes them
             return self.made(args[0].encode("latin1"))
         raise ValueError(f"a call of {name!a} with other arguments")
 

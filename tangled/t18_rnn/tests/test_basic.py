@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:606156f22cb6f0c8
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:2d40fb99b86c3a31
 """Chapter 18: shapes, values and gradients."""
 
 from itertools import pairwise
@@ -195,6 +195,17 @@ def test_long_sums_of_half_precision(level):
 
 
 @pytest.mark.value
+def test_half_precision_within(level):
+    """60,000 + 60,000 - 60,000 is beyond float16 on its way."""
+    b = np.array([6e4], np.float16)
+    x, one = b.reshape(1, 1, 1), np.ones((1, 1), np.float16)
+    (out, _), _ = level.rnn(x, 0 * one, one, one, b, -b, "relu")
+    assert_close(out.astype(float).ravel(), b.astype(float), tol=0, what="out")
+    new, _ = level.rnn_step(x[0], 0 * one, one, one, b, -b, "relu")
+    assert_close(new.astype(float).ravel(), b.astype(float), tol=0, what="h_new")
+
+
+@pytest.mark.value
 def test_dtypes(level):
     """float16 is computed in float32; every dtype is right at large and small inputs."""
     assert_dtypes(level.rnn_step, [rng(16).standard_normal((2, 3)), np.zeros((2, 4)), *weights()],
@@ -237,6 +248,11 @@ def test_samples_at_the_extremes(level):
     assert_close(level.sample_categorical(logits, 0, generator), logits.argmax(-1), tol=0, what="argmax")
     assert_close(np.asarray(generator.random()), np.asarray(rng(19).random()), tol=0, what="the generator's state")
     assert np.shape(level.sample_categorical(logits[0, 0], 1.0, generator)) == ()
+    assert level.sample_categorical(np.array([[1.0, 3, 3], [2, 0, 2]]), 0, generator).tolist() == [1, 0]
+    for dtype in (np.float16, np.float32):                      # sums of shares are taken in float64
+        flat = np.tile(rng(35).standard_normal(3000).astype(dtype), (4, 1))
+        want = level.sample_categorical(flat.astype(float), 1.5, rng(36))
+        assert_close(level.sample_categorical(flat, 1.5, rng(36)), want, tol=0, what=f"draws of {np.dtype(dtype)}")
     huge = np.array([[1e4, -1e4, 0.0], [-1e300, -1e300, 1e300]])
     assert level.sample_categorical(huge, 0.5, generator).tolist() == [0, 2]
 
@@ -306,3 +322,5 @@ def test_modules(level):
     assert rows.shape == (1, 3, 3) and rows.dtype == np.float32
     table.backward(np.ones((1, 3, 3), np.float32))
     assert_close(table.weight.grad.sum(1), np.array([0.0, 6, 0, 0, 3]), what="rows that were read")
+    table.backward(np.ones((1, 3, 3), np.float32))
+    assert_close(table.weight.grad.sum(1), np.array([0.0, 12, 0, 0, 6]), what="gradient, twice")

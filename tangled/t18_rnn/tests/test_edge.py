@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:5f5dd2c3471c953f
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:620670841681e82b
 """Chapter 18: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -75,6 +75,17 @@ def test_small(level, shape):
             assert_close(grad, np.zeros(grad.shape), what="a sum over nothing")
 
 
+@pytest.mark.parametrize("shape", [(0,), (2, 0), ()])
+def test_small_embeddings(level, shape):
+    """No ids, and a single one."""
+    out, cache = level.embedding(np.full(shape, 2), np.arange(12.0).reshape(4, 3))
+    dtable = level.embedding_backward(np.ones(out.shape), cache)
+    assert out.shape == (*shape, 3)
+    want = np.zeros((4, 3))
+    want[2] = float(not shape)
+    assert_close(dtable, want, tol=0, what="dtable")
+
+
 def test_saturated(level):
     """tanh at 1 exactly has the slope 0, the positive part at 0 and below too: nothing comes back, not NaN."""
     big = 1e3 * ones((1, 2, 1))
@@ -103,6 +114,9 @@ def test_memory_layouts(level):
     assert_layouts(lambda table: level.embedding(np.array([1, 0, 1]), table), [arrays[2]],
                    f_backward=level.embedding_backward)
     ids = np.array([1, 0, 2, 1])
+    high = np.array([30, 29, 30, 0], np.uint8)                  # 30 * 31 is beyond 255
+    want = level.bigram_counts(high.astype(int), 31)
+    assert_close(level.bigram_counts(high, 31), want, tol=0, what="counts of bytes")
     for view in (ids[::-1].copy()[::-1], ids.astype(np.uint8), np.repeat(ids, 2)[::2]):
         assert_close(level.bigram_counts(view, 3), level.bigram_counts(ids, 3), tol=0, what="counts")
 
