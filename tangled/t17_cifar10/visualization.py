@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:104cfe10f67f7ef0
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:9ddfd4d56b57ce1b
 """Chapter 17: the variations, a run, what the network sees. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -46,8 +46,9 @@ def draw_run(history, confusion, names):
     axes[1].legend(fontsize=6)
     confusion = np.asarray(confusion)
     axes[2].imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), cmap="gray_r", vmin=0, vmax=1)
-    axes[2].set_xticks(range(len(names)), [name[:8] for name in names], rotation=90, fontsize=6)
-    axes[2].set_yticks(range(len(names)), [name[:8] for name in names], fontsize=6)
+    short = [name.split()[0] for name in names]
+    axes[2].set_xticks(range(len(names)), short, rotation=90, fontsize=6)
+    axes[2].set_yticks(range(len(names)), short, fontsize=6)
     return figure
 
 
@@ -82,5 +83,5 @@ def draw_seen(model, images, labels, logits, scale, names, count=6):
     for c, k in enumerate(wrong):
         ax = figure.add_subplot(row[c])
         _show(ax, images[k] / 127.5 - 1.0)
-        ax.set_title(f"{names[said[k]][:9]}\nis {names[target[k]][:9]}", fontsize=6, y=-0.55)
+        ax.set_title(f"{names[said[k]].split()[0]}\nis {names[target[k]].split()[0]}", fontsize=6, y=-0.55)
     return figure
