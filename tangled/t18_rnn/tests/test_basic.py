@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:2d40fb99b86c3a31
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:04f257b9d219d96c
 """Chapter 18: shapes, values and gradients."""
 
 from itertools import pairwise
@@ -192,6 +192,9 @@ def test_long_sums_of_half_precision(level):
     _, cache = level.embedding(np.zeros(3000, int), one)
     dtable = level.embedding_backward(np.ones((3000, 1), np.float16), cache)
     assert_close(dtable.astype(float), np.array([[3000.0]]), tol=1e-12, what="dtable")
+    dout = np.tile(np.array([6e4, 6e4, -6e4, -6e4], np.float16), 8)[:, None]     # sums beyond 65,504 on their way
+    _, cache = level.embedding(np.zeros(32, int), one)
+    assert_close(level.embedding_backward(dout, cache).astype(float), np.zeros((1, 1)), tol=0, what="dtable")
 
 
 @pytest.mark.value
