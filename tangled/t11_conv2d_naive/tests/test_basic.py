@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:ed2251df2a9306c4
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:beab4c22998e9490
 """Chapter 11: shapes, values and gradients."""
 
 import numpy as np
@@ -149,6 +149,7 @@ def test_output_size(level, args, expected):
 @pytest.mark.value
 @pytest.mark.parametrize("args, expected", [
     ((2, 3), ((2, 2), (2, 2))), (((2, 1), 3), ((2, 2), (1, 1))), (((1, 2, 3, 0), 3), ((1, 2), (3, 0))),
+    (([2, 1], 3), ((2, 2), (1, 1))), (([1, 2, 3, 0], [3, 2]), ((1, 2), (3, 0))),
     (("same", 3), ((1, 1), (1, 1))), (("same", (2, 5)), ((0, 1), (2, 2))),
     (("same", (4, 2), 1, (1, 3)), ((1, 2), (1, 2))), (("same", (3, 4), (1, 1), (2, 3)), ((2, 2), (4, 5)))])
 def test_explicit_padding(level, args, expected):
@@ -174,7 +175,7 @@ def test_random_geometries(level, seed):
     draw = rng(100 + seed)
     groups, (kh, kw) = int(draw.integers(1, 4)), draw.integers(1, 4, 2)
     same = seed % 4 == 0
-    options = {"stride": 1 if same else tuple(draw.integers(1, 4, 2).tolist()), "groups": groups,
+    options = {"stride": 1 if same else tuple(draw.integers(1, 5, 2).tolist()), "groups": groups,
                "dilation": tuple(draw.integers(1, 4, 2).tolist()),
                "padding": "same" if same else tuple(draw.integers(0, 4, 4).tolist())}
     c, f = draw.integers(1, 3, 2)

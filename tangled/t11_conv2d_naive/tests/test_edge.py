@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:8d8c7fd4e27f852d
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:1f7455cdf784fe2d
 """Chapter 11: what is empty, single, large, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -124,12 +124,12 @@ def test_sums_in_float32(level):
     assert level.conv2d(ones_around, row)[0].item() == 2112
     _, cache = level.conv2d(ones((1, 1, 1, 127), np.float16), row)
     assert level.conv2d_backward(ones_around, cache)[0][0, 0, 0, 63] == 2112
-    x, w = ones((3, 1, 2, 2), np.float16), ones((1, 1, 2, 2), np.float16)
-    _, cache = level.conv2d(x, w, ones(1, np.float16))
-    dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1)
+    x, w = ones((3, 1, 2, 2), np.float16), ones((2, 1, 2, 2), np.float16)
+    _, cache = level.conv2d(x, w, ones(2, np.float16))
+    dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1).repeat(2, axis=1)
     _, dw, db = level.conv2d_backward(dout, cache)
     assert_close(dw, np.full(w.shape, 2050, np.float16), tol=0, what="dw")
-    assert_close(db, np.full(1, 2050, np.float16), tol=0, what="db")
+    assert_close(db, np.full(2, 2050, np.float16), tol=0, what="db")
 
 
 OPTIONS = {"stride": (1, 2), "padding": (1, 0, 2, 1), "dilation": (2, 1), "groups": 2}
@@ -147,6 +147,17 @@ def test_bias_of_zeros(level, b):
     out, cache = level.conv2d(x, w, b)
     assert_close(out - level.conv2d(x, w)[0], np.broadcast_to(b[:, None, None], out.shape), what="what b adds")
     assert_close(level.conv2d_backward(ones(out.shape), cache)[2], np.full(3, 12.0), what="db")
+
+
+def test_a_dark_picture_has_a_gradient(level):
+    """The loss depends on a picture of zeros as on any other: dx knows w alone."""
+    x, w = rng(8).standard_normal((3, 2, 4, 5)), rng(9).standard_normal((4, 2, 3, 2))
+    _, cache = level.conv2d(x, w)
+    x = x * np.array([1.0, 0, 1]).reshape(3, 1, 1, 1)
+    out, of_dark = level.conv2d(x, w)
+    dout = rng(10).standard_normal(out.shape)
+    assert_close(level.conv2d_backward(dout, of_dark)[0], level.conv2d_backward(dout, cache)[0], tol=1e-12, what="dx")
+    assert_close(out[1], np.zeros(out[1].shape), what="out of a dark picture")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -181,3 +192,5 @@ def test_out(level, which):
         expect_value_error("out", run, *square, out=wrong)
         expect_value_error("out", level.conv2d_backward, out, cache, out=wrong)
     expect_value_error("out", level.conv2d_backward, out, cache, out=out)
+    x, w = (rng(k).standard_normal(s) for k, s in enumerate([(3, 3, 5, 5), (3, 3, 3, 3)]))
+    expect_value_error("out", level.conv2d, x, w, out=w)        # out as w
