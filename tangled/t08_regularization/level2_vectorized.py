@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:623cab105b70479e
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:7418742aabc3205e
 """Regularisation, level 2: expressions over whole arrays."""
 
 import math
@@ -155,22 +155,6 @@ def dropout_backward(dout, cache):
     return dx
 
 
-class Dropout(Module):
-    """`dropout` as a layer: noise after `train()`, nothing after `eval()`; p and rng as there."""
-
-    def __init__(self, p, rng):
-        self.p, self.rng = check.probability("p", p), check.generator("rng", rng)
-
-    def forward(self, x):
-        """x (...) to an array of the same shape; a new mask at every call."""
-        out, self.cache = dropout(x, self.p, self.rng, self.training)
-        return out
-
-    def backward(self, dout):
-        """dout (...) to dx of the same shape."""
-        return dropout_backward(dout, self.kept())
-
-
 def label_smoothing_cross_entropy(logits, y, smoothing):
     """Mean cross-entropy against smoothed classes, Szegedy et al. (2016), section 7.
 
@@ -202,6 +186,22 @@ def label_smoothing_cross_entropy_backward(dloss, cache):
     share = check.scalar("dloss", dloss) / len(p)
     dlogits = (share * (p - target)).reshape(logits.shape)      # eq. 8.20
     return dlogits.astype(logits.dtype, copy=False)
+
+
+class Dropout(Module):
+    """`dropout` as a layer: noise after `train()`, nothing after `eval()`; p and rng as there."""
+
+    def __init__(self, p, rng):
+        self.p, self.rng = check.probability("p", p), check.generator("rng", rng)
+
+    def forward(self, x):
+        """x (...) to an array of the same shape; a new mask at every call."""
+        out, self.cache = dropout(x, self.p, self.rng, self.training)
+        return out
+
+    def backward(self, dout):
+        """dout (...) to dx of the same shape."""
+        return dropout_backward(dout, self.kept())
 
 
 class LabelSmoothingLoss(Module):

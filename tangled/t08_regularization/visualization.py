@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:6379806c5b77e758
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:9ef30c6f68225582
 """Chapter 08: the figures. Each function draws what it is given and returns a figure."""
 
 import matplotlib.pyplot as plt
@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.patches import FancyBboxPatch
 
 STAGES = (("x", "(N, D)", ""), ("h", "(N, H)", "Linear, ReLU"), ("y", "(N, H)", r"$\times\, m / (1 - p)$"),
-          ("z", "(N, K)", "Linear"), ("loss", "()", "softmax, against $q$"))
-BACK = {1: "only where it was kept", 3: r"$(\pi - q) / N$"}
+          ("z", "(N, K)", "Linear"), ("loss", "()", "softmax, $q$"))
+BACK = {1: "where it was kept", 3: r"$(\pi - q) / N$"}
 UPDATE = (("gradient", "+ slope of a penalty", "L2, L1", True),
           ("weights", r"$\times (1 - \eta\lambda)$", "decay", True),
           ("step", "of the optimiser", "", False), ("weights", r"soft threshold $\eta\lambda$", "L1", True),
@@ -36,10 +36,11 @@ def draw_mechanism():
             _arrow(ax, (x - 0.3, 2.18), (x - 1.3, 2.18), linestyle="--")
             ax.text(x - 0.8, 2.47, step, ha="center", va="bottom", fontsize=6.5)
         if k in BACK:
-            ax.text(x + 0.8, 2.09, BACK[k], ha="center", va="top", fontsize=6.5, style="italic")
+            ax.text(x + 0.8, 1.97, BACK[k], ha="center", va="top", fontsize=6.5, style="italic")
     ax.text(3.2, 2.68, "dropout", ha="center", fontsize=6.5, weight="bold")
     ax.text(5.6, 2.75, "label smoothing", ha="center", fontsize=6.5, weight="bold")
-    ax.text(0.8, 1.95, "dw (D, H), dw (H, K)", ha="center", va="top", fontsize=6.5, style="italic")
+    ax.text(0.75, 1.97, "dw (D, H)", ha="center", va="top", fontsize=6.5, style="italic")
+    ax.text(4.0, 1.97, "dw (H, K)", ha="center", va="top", fontsize=6.5, style="italic")
     for k, (what, does, name, ours) in enumerate(UPDATE):
         x = 0.1 + 1.55 * k
         _box(ax, x, 0.85, 1.16, 0.55, facecolor="0.85" if ours else "white")
@@ -49,7 +50,7 @@ def draw_mechanism():
         if k:
             _arrow(ax, (x - 0.94, 0.85), (x - 0.61, 0.85))
     _arrow(ax, (0.1, 1.75), (0.1, 1.19), linestyle="--")
-    ax.text(6.4, 1.3, "early stopping", ha="center", fontsize=6.5, weight="bold")
+    ax.text(6.3, 1.3, "after the epoch: early stopping", ha="center", fontsize=6.5, weight="bold")
     ax.set(xlim=(-0.65, 7.1), ylim=(0.2, 2.95))
     ax.axis("off")
     return figure
@@ -97,8 +98,9 @@ def draw_gap(train, test, curves, best, last):
 def draw_weights(bins, counts, zeros):
     """Histograms of weights: edges (B + 1,), {name: counts (B,)}, and shares of exact zeros."""
     figure, axes = plt.subplots(1, len(counts), figsize=(6.4, 1.9), sharex=True, sharey=True)
+    most = max(max(heights) for heights in counts.values())
     for ax, (name, heights) in zip(axes, counts.items()):
         ax.stairs(np.maximum(heights, 0.5), bins, fill=True, baseline=0.5)
-        ax.set(title=f"{name}: {100 * zeros[name]:.1f} % zero", xlabel="weight", yscale="log", ylim=(0.7, None))
+        ax.set(title=f"{name}: {100 * zeros[name]:.1f} % zero", xlabel="weight", yscale="log", ylim=(0.7, 2 * most))
     axes[0].set_ylabel("weights")
     return figure
