@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:d9f97399a26184b1
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f02f8be1ee9bd637
 """Chapter 16: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -54,16 +54,25 @@ def test_level3_blocks(level, monkeypatch, rows, D):
 
 
 @pytest.mark.levels(2, 3)
-def test_float32_takes_half_of_the_memory(level):
+@pytest.mark.parametrize("kind, args", [("layer_norm", ()), ("rms_norm", ()), ("group_norm", (4,))])
+def test_float32_takes_half_of_the_memory(level, kind, args):
     """Nothing is computed in a wider type behind the caller's back."""
-    def steps_in(dtype):
-        def call():
-            x, gamma = np.ones((64, 128), dtype), np.ones(128, dtype)
-            level.layer_norm_backward(x, level.layer_norm(x, gamma)[1])
-            level.group_norm_backward(x, level.group_norm(x, 4, gamma)[1])
-        return call
-    ratio = peak_memory(steps_in(np.float32)) / peak_memory(steps_in(np.float64))
+    def step_in(dtype):
+        x, gamma = np.ones((64, 128), dtype), np.ones(128, dtype)
+        return lambda: getattr(level, kind + "_backward")(x, getattr(level, kind)(x, *args, gamma)[1])
+    ratio = peak_memory(step_in(np.float32)) / peak_memory(step_in(np.float64))
     assert ratio < 0.65, f"{ratio:.2f} of the memory that float64 takes"
+
+
+@pytest.mark.levels(3)
+def test_sums_over_blocks_in_float16(level, monkeypatch):
+    """2048 + 1 is 2048 in float16: what is added from block to block is wider."""
+    monkeypatch.setattr(level, "BLOCK", 2)                      # a row a block
+    x, beta = rng(6).standard_normal((3, 2)).astype(np.float16), np.zeros(2, np.float16)
+    dout = np.array([[1], [2048], [1]], np.float16).repeat(2, axis=1)
+    for name, dbeta in (("layer", level.layer_norm_backward(dout, level.layer_norm(x, None, beta)[1])[1]),
+                        ("group", level.group_norm_backward(dout, level.group_norm(x, 1, None, beta)[1])[1])):
+        assert_close(dbeta, np.full(2, 2050, np.float16), tol=0, what="dbeta of " + name)
 
 
 @pytest.mark.levels(2, 3)
