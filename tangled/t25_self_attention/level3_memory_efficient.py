@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:42a750c9df828e0b
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:31c6fabb52f53348
 """Self-attention, level 3: blocks of rows, the visible part of causal scores only, nothing of size Tq x Tk."""
 
 import math
@@ -48,7 +48,7 @@ def softmax_backward(dp, p):
 
 
 class Heads(NamedTuple):
-    """q (G, Tq, D), k (G, Tk, D), v (G, Tk, Dv), the batch's axes as one; mask (*batch, Tq, Tk), a view, or None."""
+    """q (G, Tq, D), k (G, Tk, D), v (G, Tk, Dv); mask (*batch, Tq, Tk), a view, or None."""
 
     q: np.ndarray
     k: np.ndarray
@@ -59,8 +59,7 @@ class Heads(NamedTuple):
 
     def blocks(self):
         """(heads, rows, n): two slices, and how many keys these rows can see, unless it is none."""
-        (G, Tq, _), Tk = self.q.shape, self.k.shape[1]
-        many = max(1, ENTRIES // max(1, min(ROWS, Tq) * Tk))
+        (G, Tq, _), Tk, many = self.q.shape, self.k.shape[1], self.together()
         for g in range(0, G, many):
             for i in range(0, Tq, ROWS):
                 rows = slice(i, min(i + ROWS, Tq))
@@ -68,9 +67,14 @@ class Heads(NamedTuple):
                 if n > 0:
                     yield slice(g, min(g + many, G)), rows, n
 
+    def together(self):
+        """How many heads make a block, all of their keys counted."""
+        G, Tq, _ = self.q.shape
+        return max(1, min(G, ENTRIES // max(1, min(ROWS, Tq) * self.k.shape[1])))
+
     def room(self):
         """Two buffers for a block."""
-        size = max(ENTRIES, min(ROWS, self.q.shape[1]) * self.k.shape[1])
+        size = self.together() * min(ROWS, self.q.shape[1]) * self.k.shape[1]
         return np.empty((2, size), self.q.dtype)
 
     def allowed(self, g, rows, n):
@@ -85,7 +89,7 @@ class Heads(NamedTuple):
         return np.arange(first, n) > at
 
     def scores(self, g, rows, n, room):
-        """The scaled queries (heads, rows, D), and their scores (heads, rows, n) in room, -inf where masked."""
+        """Scaled queries (heads, rows, D); their scores (heads, rows, n) in room, -inf where masked."""
         q = self.q[g, rows] * self.scale
         s = room[:q.shape[0] * q.shape[1] * n].reshape(*q.shape[:2], n)
         np.matmul(q, self.k[g, :n].swapaxes(1, 2), out=s)
@@ -149,7 +153,7 @@ def attention_backward(dout, cache):
 
 
 def _block_backward(heads, dout, out, top, share, block, rooms):
-    """dq (heads, rows, D) and what the rows add to dk (heads, n, D) and dv (heads, n, Dv); eq. 25.17."""
+    """dq (heads, rows, D), parts of dk (heads, n, D), dv (heads, n, Dv); eq. 25.17."""
     g, rows, n = block
     q, e = heads.scores(g, rows, n, rooms[0])
     e -= top[g, rows]

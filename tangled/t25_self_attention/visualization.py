@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:2c412865b4a6929f
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:32c17a78593c8454
 """Chapter 25: the mechanism, masks, weights, sharpness, memory. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -17,34 +17,40 @@ def _matrix(ax, x, y, shades, cell=0.42, hidden=None):
                                    edgecolor="0.45", linewidth=0.5, hatch="/////" if masked else None))
 
 
-def draw_mechanism(T=5, seed=3):
-    """Forward in the upper row, with shapes; backward in the lower."""
-    figure, ax = plt.subplots(figsize=(6.6, 3.5))
+def draw_mechanism(T=5, seed=3, row=3):
+    """Forward in the upper row, with shapes, one query framed; backward in the lower."""
+    figure = plt.figure(figsize=(6.6, 3.45))
+    ax = figure.add_axes((0, 0, 1, 1))
     light = lambda rows, columns: np.full((rows, columns), 0.12)
     hidden, scores = ~causal_mask(T, T), 1.3 * np.random.default_rng(seed).standard_normal((T, T))
     p = masked_softmax(scores, ~hidden)
-    _matrix(ax, 0, 4, light(T, 3))
-    _matrix(ax, 2.2, 6.35, light(3, T))
-    _matrix(ax, 2.2, 4, 0.35 * (scores - scores.min()) / np.ptp(scores), hidden=hidden)
-    _matrix(ax, 7.1, 4, p)
-    _matrix(ax, 10.1, 4, light(T, 2))
-    _matrix(ax, 12.2, 4, light(T, 2))
-    for x, y, text in ((0.63, 3.55, "Q\n$T_q \\times D$"), (5.0, 6.9, "$K^\\top$\n$D \\times T_k$"),
-                       (3.25, 3.55, "$S = c\\, Q K^\\top$\n$T_q \\times T_k$"),
-                       (8.15, 3.55, "P\n$T_q \\times T_k$"), (10.52, 3.55, "V\n$T_k \\times D_v$"),
-                       (12.62, 3.55, "O = P V\n$T_q \\times D_v$"), (5.65, 5.45, "softmax of\neach row")):
-        ax.text(x, y, text, ha="center", va="center" if y > 4 else "top", fontsize=8)
-    for x, y, text in ((12.62, 1.6, "$\\bar{O}$\n$T_q \\times D_v$"),
-                       (9.9, 2.0, "$\\bar{V} = P^\\top \\bar{O}$   $T_k \\times D_v$\n"
-                                  "$\\bar{P} = \\bar{O} V^\\top$   $T_q \\times T_k$"),
-                       (5.6, 1.6, "$\\bar{S} = P \\odot (\\bar{P} - \\delta)$\n$T_q \\times T_k$, 0 where masked"),
-                       (1.3, 2.0, "$\\bar{Q} = c\\, \\bar{S} K$   $T_q \\times D$\n"
-                                  "$\\bar{K} = c\\, \\bar{S}^\\top Q$   $T_k \\times D$")):
+    dp = np.random.default_rng(seed + 1).standard_normal((T, T))
+    ds = np.abs(p * (dp - (p * dp).sum(-1, keepdims=True)))
+    _matrix(ax, 0, 3.4, light(T, 3))
+    _matrix(ax, 2.0, 5.65, light(3, T))
+    _matrix(ax, 2.0, 3.4, 0.35 * (scores - scores.min()) / np.ptp(scores), hidden=hidden)
+    _matrix(ax, 6.6, 3.4, p, hidden=hidden)
+    _matrix(ax, 9.5, 3.4, light(T, 2))
+    _matrix(ax, 11.3, 3.4, light(T, 2))
+    _matrix(ax, 4.0, 0.1, ds / ds.max(), 0.36, hidden)
+    for x, columns in ((0, 3), (2.0, T), (6.6, T), (11.3, 2)):
+        ax.add_patch(plt.Rectangle((x, 3.4 + (T - 1 - row) * 0.42), columns * 0.42, 0.42, fill=False, linewidth=1.8))
+    labels = [(0.63, 3.2, "$Q$\n$T_q \\times D$"), (4.75, 6.5, "$K^\\top$\n$D \\times T_k$"),
+              (3.05, 3.2, "$S = c\\, Q K^\\top$\n$T_q \\times T_k$"), (7.65, 3.2, "$P$\n$T_q \\times T_k$"),
+              (9.92, 3.2, "$V$\n$T_k \\times D_v$"), (11.72, 3.2, "$O = P V$\n$T_q \\times D_v$"),
+              (5.35, 5.35, "softmax of\neach row"), (-0.35, 4.62, "query\n$i$"),
+              (11.72, 1.5, "$\\bar{O}$\n$T_q \\times D_v$"),
+              (8.85, 1.8, "$\\bar{V} = P^\\top \\bar{O}$\n$T_k \\times D_v$"),
+              (8.85, 0.9, "$\\bar{P} = \\bar{O} V^\\top$\n$T_q \\times T_k$"),
+              (4.9, 2.5, "$\\bar{S} = P \\odot (\\bar{P} - \\delta)$,  $T_q \\times T_k$"),
+              (1.3, 1.8, "$\\bar{Q} = c\\, \\bar{S} K$\n$T_q \\times D$"),
+              (1.3, 0.9, "$\\bar{K} = c\\, \\bar{S}^\\top Q$\n$T_k \\times D$")]
+    for x, y, text in labels:
         ax.text(x, y, text, ha="center", va="top", fontsize=8)
-    for start, end, y in ((4.6, 6.8, 4.9), (12.0, 11.4, 1.3), (8.3, 7.5, 1.3), (3.7, 2.95, 1.3)):
+    for start, end, y in ((4.3, 6.4, 4.45), (10.9, 9.9, 1.0), (7.8, 6.0, 1.0), (3.8, 2.5, 1.0)):
         ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->", "linewidth": 1})
-    ax.plot([-0.3, 13.4], [2.45, 2.45], color="0.6", linewidth=0.6)
-    ax.set(xlim=(-0.5, 13.6), ylim=(0.6, 7.8), aspect="equal")
+    ax.plot([-0.6, 12.5], [2.56, 2.56], color="0.6", linewidth=0.6)
+    ax.set(xlim=(-0.8, 12.6), ylim=(0, 7.0), aspect="equal")
     ax.axis("off")
     return figure
 
@@ -65,9 +71,9 @@ def draw_masks():
 
 def draw_recall(text, weights, out, alphabet):
     """weights (T, T) as a picture, with what out (T, A) predicts at the right."""
-    figure, ax = plt.subplots(figsize=(5.4, 4.4))
+    figure, ax = plt.subplots(figsize=(4.6, 3.6))
     shown = [c if c != " " else "_" for c in text]
-    ax.imshow(np.where(np.tri(len(text), dtype=bool), weights, np.nan), cmap="gray_r", vmin=0, vmax=1)
+    ax.imshow(weights, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     ax.set_xticks(range(len(text)), shown, fontsize=8)
     ax.set_yticks(range(len(text)), shown, fontsize=8)
     ax.set(xlabel="value at (its key: the two characters before)", ylabel="query at")
