@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:32c17a78593c8454
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:5e7ad920f9f95886
 """Chapter 25: the mechanism, masks, weights, sharpness, memory. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ def _matrix(ax, x, y, shades, cell=0.42, hidden=None):
 
 def draw_mechanism(T=5, seed=3, row=3):
     """Forward in the upper row, with shapes, one query framed; backward in the lower."""
-    figure = plt.figure(figsize=(6.6, 3.45))
+    figure = plt.figure(figsize=(6.6, 3.45), layout="none")
     ax = figure.add_axes((0, 0, 1, 1))
     light = lambda rows, columns: np.full((rows, columns), 0.12)
     hidden, scores = ~causal_mask(T, T), 1.3 * np.random.default_rng(seed).standard_normal((T, T))
