@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:1b8659ec35f182b6
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:305c9bc9f2d86510
 """Pooling, level 3: one axis after the other, no padded copy. Shapes and errors as in level 2."""
 
 import numpy as np
@@ -45,30 +45,29 @@ def _shape(shape, axis, n):
 def _largest(x, axis, at, nan):
     """Maxima and winners of x (N, C, ...) along an axis."""
     outputs, padding = at.outputs[axis - 2], at.padding[axis - 2]
-    kind = np.min_scalar_type(at.kernel[axis - 2])
+    kind, shape = np.min_scalar_type(at.kernel[axis - 2]), _shape(x.shape, axis, outputs)
     offsets = list(_offsets(axis, at))
-    shape = _shape(x.shape, axis, outputs)
-    if padding:
-        best, winner = np.full(shape, -np.inf, x.dtype), _first(shape, axis, at).astype(kind)
+    if not padding and len(offsets) > 1 and offsets[1][1][-1] == slice(0, outputs):
+        (_, _, one), (_, _, two) = offsets[:2]                  # both are inside everywhere
+        winner, best = _better(x[two], x[one], nan).view(np.uint8).astype(kind, copy=False), np.maximum(x[one], x[two])
+        offsets = offsets[2:]
     else:
-        best, winner = None, np.zeros(shape, kind)
-        start = x[offsets.pop(0)[2]]                            # offset 0 is inside everywhere
-        if not offsets or offsets[0][1][-1] != slice(0, outputs):
-            best = start.copy()
+        best, winner = np.full(shape, -np.inf, x.dtype), _first(shape, axis, at).astype(kind, order="C")
+    better = np.zeros(shape, bool)                              # whole, for the bytes of a slice come in short rows
     for k, out, inside in offsets:
-        v, b, w = x[inside], start if best is None else best[out], winner[out]
-        better = v > b
-        if nan:
-            better |= v != v
-        np.maximum(w, better * kind.type(k), out=w)
-        best = np.maximum(b, v) if best is None else _into(best, out, b, v)
+        better[...] = False
+        better[out] = _better(x[inside], best[out], nan)
+        np.maximum(winner, better * kind.type(k), out=winner)
+        np.maximum(best[out], x[inside], out=best[out])
     return best, winner
 
 
-def _into(best, out, b, v):
-    """best (N, C, ...) with the maximum of b and v in a part of it."""
-    np.maximum(b, v, out=best[out])
-    return best
+def _better(v, b, nan):
+    """Where v replaces b, both (N, C, ...)."""
+    better = v > b
+    if nan:
+        better |= v != v
+    return better
 
 
 def _first(shape, axis, at):
@@ -81,22 +80,21 @@ def _first(shape, axis, at):
 def _spread(g, axis, at, winner=None):
     """The adjoint of a step: g (N, C, ...) to the winners, or to all entries, of an axis."""
     size, kernel, stride, padding, dilation, outputs = (field[axis - 2] for field in at)
-    apart = stride >= dilation * (kernel - 1) + 1
-    full = apart and not padding and kernel == stride and outputs * stride == size
+    full = kernel == stride and not padding and dilation == 1 and outputs * stride == size
     dx = (np.empty if full else np.zeros)(_shape(g.shape, axis, size), g.dtype)
-    bits = np.dtype(f"u{g.itemsize}")
+    bits, written = np.dtype(f"u{g.itemsize}"), set()
     for k, out, inside in _offsets(axis, at):
+        fresh = k * dilation % stride not in written            # no entry of this offset was written before
+        written.add(k * dilation % stride)
         if winner is None:
             part = g[out]
-        elif apart:
-            np.multiply(g[out].view(bits), winner[out] == k, out=dx[inside].view(bits))
-            continue
         else:
-            part = np.multiply(g[out].view(bits), winner[out] == k).view(g.dtype)
-        if apart:
-            dx[inside] = part
-        else:
+            part = np.multiply(g[out].view(bits), winner[out] == k,
+                               out=dx[inside].view(bits) if fresh else None).view(g.dtype)
+        if not fresh:
             dx[inside] += part
+        elif winner is None:
+            dx[inside] = part
     return dx
 
 

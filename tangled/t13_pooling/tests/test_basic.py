@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:a7630165ac37a3d5
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:a6560b1485a4d0f0
 """Chapter 13: shapes, values and gradients."""
 
 import numpy as np
@@ -111,6 +111,9 @@ def test_shapes_and_types(level, dtype):
         out, cache = getattr(level, op)(x, *args)
         dx = getattr(level, op + "_backward")(out, cache)
         assert (out.shape, dx.shape, out.dtype, dx.dtype) == (shape, x.shape, dtype, dtype), op
+        kept = dx[1].copy()
+        dx[0] = 7                                               # an array of its own, to be written
+        assert_close(dx[1], kept, tol=0, what=f"{op}, dx of the other picture")
     out, cache = level.max_pool2d(x[..., :8], (3, 2))
     up, cache = level.max_unpool2d(out, level.max_pool2d_indices(cache), (3, 2))
     assert (up.shape, up.dtype, level.max_unpool2d_backward(up, cache).shape) == ((2, 3, 6, 8), dtype, out.shape)
@@ -244,6 +247,12 @@ def test_dtypes(level):
         extremes = [[np.where(x > 0, 6e4, -6e4)]] if op != "max_pool2d" else []
         assert_dtypes(with_arguments(level, op, args), [x], f_backward=getattr(level, op + "_backward"),
                       extremes=extremes, refuses=(np.int64,))
+    peak = np.zeros((1, 1, 3, 4), np.float16)
+    peak[0, 0, 1, 1] = 1
+    out, cache = level.max_pool2d(peak, 2, 1)
+    dout = np.ones(out.shape, np.float16)
+    dout[0, 0, 0, 0] = 2048                                     # 2048 + 1 is 2048 in float16
+    assert_close(level.max_pool2d_backward(dout, cache)[0, 0, 1, 1], np.float16(2052), tol=1e-4, what="dx of the peak")
     high = np.full((1, 2, 8, 7), 6e4, np.float16)               # a sum would be infinite
     for op, args in (("avg_pool2d", (4,)), ("adaptive_avg_pool2d", (2,)), ("global_avg_pool2d", ())):
         out, _ = getattr(level, op)(high, *args)
@@ -266,6 +275,7 @@ def test_modules_equal_their_ops(level):
         module = getattr(level, name)(*options.values()) if len(options) > 2 and name == "MaxPool2d" else \
             getattr(level, name)(**options)
         out, cache = getattr(level, op)(x, **options)
+        module(1 - x)
         assert_close(module(x), out, tol=0, what=name)
         dout = rng(11).standard_normal(out.shape)
         expected = getattr(level, op + "_backward")(dout, cache)

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:c86d41bdda64369e
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:40f642d8cf39b469
 """Chapter 13: what is empty, single, laid out otherwise, special, or invalid."""
 
 import numpy as np
@@ -45,6 +45,8 @@ def test_minus_infinity_has_a_place(level):
                  np.array([1.0, 2, 0, 0, 3, 4]), what="dx")
     out, cache = level.max_pool2d(x, 2, 2, 1, dilation=2)
     assert_close(level.max_pool2d_indices(cache).ravel(), np.full(4, 5), tol=0, what="dilated")
+    _, cache = level.max_pool2d(np.full((1, 1, 4, 3), LOW), (4, 1), 1, (2, 0), dilation=(2, 1))
+    assert_close(level.max_pool2d_indices(cache).ravel(), np.arange(6), tol=0, what="dilated, more padding")
 
 
 def test_negative_pictures(level):
