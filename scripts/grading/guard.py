@@ -18,7 +18,6 @@ PRINTED = 10_000                       # characters kept of what one test prints
 MEMORY = 4 << 30                       # bytes that a learner's file may take beyond what is there already
 FILE_SIZE = 1 << 30                    # bytes of the largest file that it may write
 PATIENCE = 3                           # a limit counts so much longer while the process gets no processor time
-CPU = 3600                             # seconds of processor time of the whole run
 
 
 class TimeLimit(BaseException):
@@ -142,14 +141,14 @@ def no_exit():
 
 
 def limit_memory(size: int = MEMORY) -> None:
-    """Let this process take so many more bytes, write no huge file and not run for ever, where the system can."""
+    """Let this process take so many more bytes and write no huge file; its time is the parent's to limit."""
     try:
         import resource
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
     except (ImportError, OSError, ValueError):
         return
-    for name, most in (("AS", now + size), ("FSIZE", FILE_SIZE), ("CPU", CPU), ("CORE", 0)):
+    for name, most in (("AS", now + size), ("FSIZE", FILE_SIZE), ("CORE", 0)):    # "CPU" makes clocks coarse
         with contextlib.suppress(OSError, ValueError, AttributeError):
             number = getattr(resource, f"RLIMIT_{name}")
             hard = resource.getrlimit(number)[1]

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:f68f9a1567c9d879
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:55fbf98c301a0dbd
 """Figures of chapter 05."""
 
 import matplotlib.pyplot as plt
@@ -34,13 +34,13 @@ def draw_mechanism():
         ax.text(middle, 1, name, ha="center", va="center", fontsize=9,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
         ax.text(middle, 2.25, shape, ha="center", fontsize=6.5)
-        wide = 0.5 if len(sign) == 1 else 1.15
+        wide = 0.5 if len(sign) == 1 else 0.9 if sign == "relu" else 1.6
         ax.text(x + 0.45 * columns + wide / 2, 1, sign, ha="center", va="center", fontsize=7.5)
         x += 0.45 * columns + wide
-    ax.annotate("", (0.3, -0.35), (x - 1.5, -0.35),
+    ax.annotate("", (0.3, -0.35), (x - 1.8, -0.35),
                 arrowprops={"arrowstyle": "-|>", "color": "0.4", "linestyle": "--"})
     ax.text(x / 2, -0.75, "gradients, in the same shapes (Chapter 6)", ha="center", fontsize=7)
-    ax.set(xlim=(-0.2, x - 0.8), ylim=(-0.9, 2.6))
+    ax.set(xlim=(-0.2, x - 1.4), ylim=(-0.9, 2.6))
     ax.axis("off")
     return figure
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:9c26bec385029d93
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:fa3ba59aa464d166
 """Chapter 08: a small network on few samples, a fifth of them with a label drawn at random."""
 
 from dataclasses import dataclass
@@ -107,38 +107,3 @@ class Run:
         """After each epoch: True where early stopping says so."""
         stop = self.stopper.update(history["validation_loss"][-1], self.model.state_dict())
         return stop and bool(self.recipe.patience)
-
-
-def run(recipe, seed=0, epochs=40):
-    """A Run."""
-    return Run(recipe, seed, epochs)
-
-
-class Comparison:
-    """Recipes side by side, means over seeds; shows itself as a table."""
-
-    def __init__(self, seeds=range(5), recipes=RECIPES):
-        self.runs = {r.name: [run(r, seed) for seed in seeds] for r in recipes}
-
-    def mean(self, name, what):
-        """Mean of `train` or `test` over the seeds."""
-        return float(np.mean([getattr(r, what) for r in self.runs[name]]))
-
-    def gap(self, name):
-        """Accuracy on the training set less that on the test set."""
-        return self.mean(name, "train") - self.mean(name, "test")
-
-    def gain(self, name):
-        """Test accuracy above the first recipe's, seed by seed: (mean, its standard error)."""
-        first = next(iter(self.runs.values()))
-        gains = [r.test - plain.test for r, plain in zip(self.runs[name], first)]
-        return float(np.mean(gains)), float(np.std(gains, ddof=1) / len(gains) ** 0.5)
-
-    def _repr_markdown_(self):
-        lines = ["| recipe | training set | test set | gap | gain on the test set |",
-                 "|:---|---:|---:|---:|---:|"]
-        for i, n in enumerate(self.runs):
-            gain, error = self.gain(n)
-            lines.append(f"| {n} | {self.mean(n, 'train'):.3f} | {self.mean(n, 'test'):.3f} "
-                         f"| {self.gap(n):.3f} | {f'{gain:+.3f} ± {error:.3f}' if i else '-'} |")
-        return "\n".join(lines) + "\n"
