@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:2c5dd35528862bba
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:8005903236459491
 """The factored convolution, level 2: shifted views; modules on it, and what they cost."""
 
 import math
@@ -139,7 +139,7 @@ def causal_conv1d(x, w, b=None, dilation=1):
     cache : for `causal_conv1d_backward`
     """
     x, w, b, dilation = check.causal(x, w, b, dilation)
-    (N, C, T), (F, _, K), work = x.shape, w.shape, check.working(x.dtype)
+    (N, _, T), (F, _, K), work = x.shape, w.shape, check.working(x.dtype)
     weights, before = w.astype(work), (K - 1) * dilation
     padded = np.pad(x.astype(work, copy=False), ((0, 0), (0, 0), (before, 0)))
     out = np.zeros((N, F, T), work)

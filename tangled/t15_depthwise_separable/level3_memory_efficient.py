@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:93f5695bc1c84f03
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:df53157ec7a2b066
 """The factored convolution, level 3: chapter 12's row buffer, and one row for the whole batch."""
 
 import numpy as np
@@ -17,8 +17,8 @@ from tangled.t15_depthwise_separable.level2_vectorized import (
     squeeze_excite_backward,
 )
 
-__all__ = ["CausalCharModel", "CausalConv1d", "DepthwiseConv2d", "InvertedResidual", "Lookup", "PointwiseConv2d",
-           "RULES", "ReLU6", "SqueezeExcite", "causal_conv1d", "causal_conv1d_backward", "count_flops",
+__all__ = ["RULES", "CausalCharModel", "CausalConv1d", "DepthwiseConv2d", "InvertedResidual", "Lookup",
+           "PointwiseConv2d", "ReLU6", "SqueezeExcite", "causal_conv1d", "causal_conv1d_backward", "count_flops",
            "count_parameters", "depthwise_conv2d", "depthwise_conv2d_backward", "pointwise_conv2d",
            "pointwise_conv2d_backward", "squeeze_excite", "squeeze_excite_backward"]
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:bf19a55fd032f4b0
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:2b11004539c4d8fa
 """Chapter 15: modules, blocks, counters, the character model and its program."""
 
 import numpy as np
@@ -353,7 +353,8 @@ def test_names_as_numbers(level, monkeypatch):
     assert_close(ids[:, :5], np.array([[0, 1, 2, 0, 0], [0, 26, 15, 5, 0]]), what="ids")
     assert_close(targets[:, :5], np.array([[1, 2, 0, -1, -1], [26, 15, 5, 0, -1]]), what="targets")
     parts = train_names.split(NAMES)
-    assert [len(part) for part in parts] == [8, 1, 1] and sorted(name for part in parts for name in part) == sorted(NAMES)
+    assert [len(part) for part in parts] == [8, 1, 1]
+    assert sorted(name for part in parts for name in part) == sorted(NAMES)
     model = train_names.prepare(0, 10, train_names.SETTINGS)[0]
     logits = model(ids)
     loss, dlogits = train_names.loss_and_gradient(logits, targets)
