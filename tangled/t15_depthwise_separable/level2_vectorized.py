@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:8005903236459491
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:42eb218a6d421bd5
 """The factored convolution, level 2: shifted views; modules on it, and what they cost."""
 
 import math
@@ -92,7 +92,7 @@ def pointwise_conv2d(x, w, b=None):
     """
     x, w, b = check.pointwise(x, w, b)
     (N, C, H, W), work = x.shape, check.working(x.dtype)
-    pixels = x.reshape(N, C, H * W).astype(work)                # a copy: the cache is ours
+    pixels = x.reshape(N, C, H * W).astype(work, copy=False)
     weights = w.astype(work)
     out = (weights @ pixels).reshape(N, len(w), H, W)           # eq. 15.3
     if b is not None:
@@ -192,7 +192,7 @@ def squeeze_excite(x, w1, b1, w2, b2):
     cache : for `squeeze_excite_backward`
     """
     x, *weights = check.excited(x, w1, b1, w2, b2)
-    wide = x.astype(check.working(x.dtype))                     # a copy: the cache is ours
+    wide = x.astype(check.working(x.dtype), copy=False)
     w1, b1, w2, b2 = (a.astype(wide.dtype) for a in weights)
     z = wide.mean(axis=(2, 3))                                  # (N, C)
     r = np.maximum(z @ w1 + b1, 0)                              # (N, R)

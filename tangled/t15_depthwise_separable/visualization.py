@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:bce79d68f62db3c8
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:fbb29eba6e9da37f
 """Chapter 15: the factorisation, the tree, spirals, losses. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -9,7 +9,7 @@ GREYS = ("0.92", "0.8", "0.68", "0.56")
 
 def draw_mechanism():
     """A full convolution from 3 channels to 4, and the same in two steps."""
-    figure, ax = plt.subplots(figsize=(6.6, 3.0))
+    figure, ax = plt.subplots(figsize=(6.6, 2.7))
     ins, outs = [3.4, 2.4, 1.4], [3.9, 2.9, 1.9, 0.9]
     for x, heights in ((0.5, ins), (3.5, outs), (6.7, ins), (9.1, ins), (11.9, outs)):
         for k, y in enumerate(heights):
@@ -46,7 +46,7 @@ def _plane(ax, x, y, shade):
 
 def draw_tree(length=16, depth=4):
     """Causal layers with K = 2 and dilations 1, 2, 4, ...; the last output's tree is heavy."""
-    figure, ax = plt.subplots(figsize=(6.4, 2.6))
+    figure, ax = plt.subplots(figsize=(6.4, 2.1))
     heavy = {length - 1}
     for layer in reversed(range(depth)):
         below = set()
@@ -82,7 +82,7 @@ def draw_spirals(found):
 
 def draw_losses(curves, pairs):
     """Curves "step", "train", "validation", and the level of the table of pairs."""
-    figure, ax = plt.subplots(figsize=(5.6, 2.6))
+    figure, ax = plt.subplots(figsize=(5.6, 2.1))
     ax.plot(curves["step"], curves["train"], color="black", linestyle=":", label="training names")
     ax.plot(curves["step"], curves["validation"], color="black", label="held-out names")
     ax.axhline(pairs, color="black", linestyle="--", linewidth=1, label="table of pairs, held out")
