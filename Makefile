@@ -28,7 +28,7 @@ takes-stitch   := ARGS
 takes-preview  := TOPIC ARGS
 takes-check    := TOPIC ARGS
 takes-golden   := TOPIC ARGS
-takes-bench    := TOPIC ARGS
+takes-bench    := TOPIC ONLY ARGS
 
 goals := $(or $(MAKECMDGOALS),help)
 space := $(subst ,, )

@@ -207,6 +207,10 @@ def test_gate_imports(gates):
     assert gates.offenders(imports) == []
     gates.change("from tangled.t90_scores import scores\n", "from tangled.t90_scores.level2_vectorized import scores\n")
     assert any("exercises.py builds on the public names of t90_scores" in line for line in gates.offenders(imports))
+    gates.change("level2_vectorized import scores\n", "level2_vectorized import _scaled\n")
+    assert gates.offenders(imports) == []
+    gates.change("level2_vectorized import _scaled\n", "checks import sizes\n")
+    assert gates.offenders(imports) == []
     gates.change("on scores.\"\"\"\nimport numpy", "on scores.\"\"\"\nimport torch")
     assert any("imports torch; exercises.py may import NumPy" in line for line in gates.offenders(imports))
 

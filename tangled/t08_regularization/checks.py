@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3a6479283baf70fe
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:85ad36d0bf4e0c4a
 """Chapter 08: arguments checked and made uniform, for all levels and for yours."""
 
 import math
@@ -71,14 +71,24 @@ def generator(name, rng):
     return rng
 
 
+def wide(x):
+    """`x`, or float16 as float32: powers and sums of float16 overflow at 65504."""
+    return x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+
+
+def factor(value, dtype):
+    """A number in a dtype that can hold it, at least float32; times float16 it is rounded once."""
+    return np.promote_types(dtype, np.float32).type(value)
+
+
 def penalty(w, strength):
     """The arguments of a penalty."""
     return floats("w", w), nonnegative("strength", strength)
 
 
 def parameters(found):
-    """A list of objects whose `.data` are arrays of floats."""
-    found = list(found)
+    """A list of objects whose `.data` are arrays of floats, each of them once."""
+    found = list({id(parameter): parameter for parameter in found}.values())
     for k, parameter in enumerate(found):
         data = getattr(parameter, "data", None)
         if not isinstance(data, np.ndarray) or data.dtype.kind != "f":

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:d4b115a2d5f82d7d
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:87f67b5d5ce83593
 """Regularisation, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -22,7 +22,7 @@ def l1_penalty_backward(dpenalty, cache):
     w, strength = cache
     dw = np.zeros_like(w)
     for index in np.ndindex(w.shape):
-        sign = (w[index] > 0) * 1.0 - (w[index] < 0) * 1.0
+        sign = float(np.sign(w[index]))                         # 0 at 0; NaN stays
         dw[index] = check.scalar("dpenalty", dpenalty) * strength * sign
     return dw
 
@@ -41,7 +41,7 @@ def l2_penalty_backward(dpenalty, cache):
     w, strength = cache
     dw = np.empty_like(w)
     for index in np.ndindex(w.shape):
-        dw[index] = check.scalar("dpenalty", dpenalty) * strength * w[index]
+        dw[index] = check.scalar("dpenalty", dpenalty) * strength * float(w[index])
     return dw
 
 
@@ -51,7 +51,7 @@ def soft_threshold(w, threshold):
     out = np.zeros_like(w)
     for index in np.ndindex(w.shape):
         if not abs(w[index]) <= threshold:                      # eq. 8.6; NaN stays
-            out[index] = w[index] - math.copysign(threshold, w[index])
+            out[index] = float(w[index]) - math.copysign(threshold, w[index])
     return out
 
 
@@ -88,8 +88,7 @@ def dropout(x, p, rng, training=True):
     out, keep = np.zeros(x.shape, x.dtype), np.zeros(x.shape, bool)
     for index in np.ndindex(x.shape):
         keep[index] = rng.random() >= p
-        if keep[index]:
-            out[index] = x[index] * scale                       # eq. 8.10
+        out[index] = float(x[index]) * (scale if keep[index] else 0.0)      # eq. 8.10
     return out, (keep, scale, x.shape)
 
 
@@ -101,8 +100,7 @@ def dropout_backward(dout, cache):
         return dout
     dx = np.zeros(shape, dout.dtype)
     for index in np.ndindex(shape):
-        if keep[index]:
-            dx[index] = dout[index] * scale                     # eq. 8.14
+        dx[index] = float(dout[index]) * (scale if keep[index] else 0.0)    # eq. 8.14
     return dx
 
 
@@ -159,7 +157,7 @@ class EarlyStopping:
         """Take a value, and a dict of arrays; True if training should stop."""
         value = check.number("value", value)
         if not self._read()[1]:
-            copied = None if state is None else {k: v.copy() for k, v in state.items()}
+            copied = None if state is None else {k: np.array(v) for k, v in state.items()}
             self.history.append((value, copied))
         return self._read()[1]
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:857a15147b52be55
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:7418742aabc3205e
 """Regularisation, level 2: expressions over whole arrays."""
 
 import math
@@ -23,14 +23,14 @@ def l1_penalty(w, strength):
     cache : for `l1_penalty_backward`
     """
     w, strength = check.penalty(w, strength)
-    return w.dtype.type(strength * np.abs(w).sum()), (w, strength)        # eq. 8.4
+    return w.dtype.type(strength * np.abs(w).sum(dtype=np.float64)), (w, strength)   # eq. 8.4
 
 
 def l1_penalty_backward(dpenalty, cache):
     """Gradient dw, in the shape of w, for a number dpenalty; where w is 0 it is 0."""
     w, strength = cache
-    dpenalty = check.scalar("dpenalty", dpenalty)
-    return dpenalty * strength * np.sign(w)                     # eq. 8.4, sign(0) = 0
+    slope = check.factor(check.scalar("dpenalty", dpenalty) * strength, w.dtype)
+    return np.asarray(slope * np.sign(w), w.dtype)              # eq. 8.4, sign(0) = 0
 
 
 def l2_penalty(w, strength):
@@ -47,13 +47,14 @@ def l2_penalty(w, strength):
     cache : for `l2_penalty_backward`
     """
     w, strength = check.penalty(w, strength)
-    return w.dtype.type(0.5 * strength * (w * w).sum()), (w, strength)    # eq. 8.3
+    return w.dtype.type(0.5 * strength * np.square(w, dtype=np.float64).sum()), (w, strength)     # eq. 8.3
 
 
 def l2_penalty_backward(dpenalty, cache):
     """Gradient dw = strength * w, in the shape of w, for a number dpenalty."""
     w, strength = cache
-    return check.scalar("dpenalty", dpenalty) * strength * w              # eq. 8.3
+    slope = check.factor(check.scalar("dpenalty", dpenalty) * strength, w.dtype)
+    return np.asarray(slope * w, w.dtype)                       # eq. 8.3
 
 
 def soft_threshold(w, threshold):
@@ -69,7 +70,8 @@ def soft_threshold(w, threshold):
     out : ndarray of the shape of w
     """
     w, threshold = check.floats("w", w), check.nonnegative("threshold", threshold)
-    return np.sign(w) * np.maximum(np.abs(w) - threshold, 0)    # eq. 8.6
+    u = check.wide(w)
+    return np.asarray(np.sign(u) * np.maximum(np.abs(u) - threshold, 0), w.dtype)   # eq. 8.6
 
 
 def weights_of(parameters):
@@ -112,7 +114,7 @@ def max_norm(parameters, limit, axis=0):
     """
     weights, limit, axis = check.bound(parameters, limit, axis)
     for parameter in weights:
-        squares = np.square(parameter.data)                     # (in, out)
+        squares = np.square(parameter.data, dtype=np.float64)   # (in, out)
         length = np.sqrt(squares.sum(axis=axis, keepdims=True)) # (1, out)
         parameter.data *= limit / np.maximum(length, limit)     # eq. 8.22
 
@@ -135,10 +137,10 @@ def dropout(x, p, rng, training=True):
     x, p = check.noisy(x, p, rng, training)
     if not training or p == 0:
         return x, (None, 1.0, x.shape)
-    keep = rng.random(x.shape, dtype=np.float32) >= p           # bool, the shape of x
+    keep = np.asarray(rng.random(x.shape, dtype=np.float32) >= p)       # bool, the shape of x
     scale = 0.0 if p == 1 else 1.0 / (1.0 - p)
-    out = x * keep
-    out *= scale                                                # eq. 8.10
+    out = np.asarray(x * keep)
+    out *= check.factor(scale, x.dtype)                         # eq. 8.10
     return out, (keep, scale, x.shape)
 
 
@@ -148,25 +150,9 @@ def dropout_backward(dout, cache):
     dout = check.floats("dout", dout, shape)
     if keep is None:
         return dout
-    dx = dout * keep
-    dx *= scale                                                 # eq. 8.14
+    dx = np.asarray(dout * keep)
+    dx *= check.factor(scale, dx.dtype)                         # eq. 8.14
     return dx
-
-
-class Dropout(Module):
-    """`dropout` as a layer: noise after `train()`, nothing after `eval()`; p and rng as there."""
-
-    def __init__(self, p, rng):
-        self.p, self.rng = check.probability("p", p), check.generator("rng", rng)
-
-    def forward(self, x):
-        """x (...) to an array of the same shape; a new mask at every call."""
-        out, self.cache = dropout(x, self.p, self.rng, self.training)
-        return out
-
-    def backward(self, dout):
-        """dout (...) to dx of the same shape."""
-        return dropout_backward(dout, self.kept())
 
 
 def label_smoothing_cross_entropy(logits, y, smoothing):
@@ -185,20 +171,37 @@ def label_smoothing_cross_entropy(logits, y, smoothing):
     """
     logits, y, smoothing = check.smoothed(logits, y, smoothing)
     classes = logits.shape[-1]
-    z = logits.reshape(-1, classes)                             # (N, K)
+    z = check.wide(logits.reshape(-1, classes))                 # (N, K)
     shifted = z - z.max(axis=-1, keepdims=True)                 # largest is 0
     log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     target = np.full_like(z, smoothing / classes)               # (N, K), eq. 8.16
     target[np.arange(len(z)), y.reshape(-1)] += 1 - smoothing
     loss = -(target * log_p).sum(axis=-1).mean()                # eq. 8.17
-    return loss, (np.exp(log_p), target, logits.shape)
+    return logits.dtype.type(loss), (np.exp(log_p), target, logits)
 
 
 def label_smoothing_cross_entropy_backward(dloss, cache):
     """Gradient dlogits of shape (N, K), or (..., K), for a number dloss."""
-    p, target, shape = cache
+    p, target, logits = cache
     share = check.scalar("dloss", dloss) / len(p)
-    return (share * (p - target)).reshape(shape)                # eq. 8.20
+    dlogits = (share * (p - target)).reshape(logits.shape)      # eq. 8.20
+    return dlogits.astype(logits.dtype, copy=False)
+
+
+class Dropout(Module):
+    """`dropout` as a layer: noise after `train()`, nothing after `eval()`; p and rng as there."""
+
+    def __init__(self, p, rng):
+        self.p, self.rng = check.probability("p", p), check.generator("rng", rng)
+
+    def forward(self, x):
+        """x (...) to an array of the same shape; a new mask at every call."""
+        out, self.cache = dropout(x, self.p, self.rng, self.training)
+        return out
+
+    def backward(self, dout):
+        """dout (...) to dx of the same shape."""
+        return dropout_backward(dout, self.kept())
 
 
 class LabelSmoothingLoss(Module):
@@ -247,14 +250,14 @@ class EarlyStopping:
     def update(self, value, state=None):
         """Take a value, the lower the better, and arrays to copy if it is the best.
 
-        state is a dict of ndarrays of any shapes, or None. True, for good, if training should stop.
+        state is a dict of ndarrays of any shapes and of numbers, or None. True, for good, if training should stop.
         """
         value = check.number("value", value)
         if self.stopped:
             return True
         if value < self.best - self.min_delta:
             self.best, self.best_step, self.waited = value, self.steps, 0
-            self.state = None if state is None else {k: v.copy() for k, v in state.items()}
+            self.state = None if state is None else {k: np.array(v) for k, v in state.items()}
         else:
             self.waited += 1
         self.steps += 1

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:89d29ab291e63ccc
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:c4dac75c3229d6a9
 """Chapter 10: reading, preparing, counting, and an epoch, on each level."""
 
 import gzip
@@ -69,8 +69,9 @@ def epoch_of_level(level, images, labels, batch=128):
     return call
 
 
-def epoch_of_torch(images, labels, batch=128):
-    """The same in PyTorch, eager, with AdamW (foreach) and level 3's loader."""
+def epoch_of_torch(images, labels, batch=128, **options):
+    """The same in PyTorch, eager, with AdamW's default (a loop over the parameters, on a processor)
+    or its `options`, and level 3's loader."""
     import torch
     from torch.nn import functional
 
@@ -78,7 +79,7 @@ def epoch_of_torch(images, labels, batch=128):
     layers = [(p.data, b.data) for p, b in zip(
         *[iter(level3_memory_efficient.build_model(np.random.default_rng(1)).parameters())] * 2)]
     model = level4.network(layers)
-    optimizer = torch.optim.AdamW(model.parameters(), 0.002, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.002, weight_decay=0.1, **options)
     torch.set_num_threads(1)                                    # as everybody else here
 
     def call():
@@ -102,9 +103,10 @@ def epoch(count):
     calls = {key: epoch_of_level(level, images, labels) for key, level in FAST.items()}
     if torch_available():
         calls["level 4"] = epoch_of_torch(images, labels)
+        calls["best PyTorch"] = epoch_of_torch(images, labels, fused=True)
     return Ladder(f"epoch of {count:,} pictures, batch 128", calls,
                   operations=f"{503_552 * count:,} multiply-adds",
-                  note="float32; loader, forward, loss, backward, AdamW, means")
+                  note="float32; loader, forward, loss, backward, AdamW, means; best PyTorch: fused=True")
 
 
 def ladders():

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:56fd489211711a64
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:739fe84b2d746b66
 """Chapter 10: files and arguments checked, for all levels and for yours."""
 
 import math
@@ -31,15 +31,36 @@ def header(path, found, axes):
 
 
 def content(path, found, expected, shape):
-    """Refuse another number of bytes of data than the shape asks for."""
+    """Refuse another number of bytes of data than the shape asks for; of more, one was read."""
     if found != expected:
+        found = f"more than {expected}" if found > expected else found
         raise wrong(path, f"{found} bytes of data", f"{expected} for the shape {shape}")
 
 
-def backing(path, claimed, most):
-    """Refuse a header that claims more bytes than the file can hold."""
+def bounded(path, claimed, most):
+    """Refuse a header that claims more bytes than are wanted, or than the file can hold."""
     if claimed > most:
-        raise wrong(path, f"a header for {claimed} bytes", f"at most {most} from such a file")
+        raise wrong(path, f"a header for {claimed} bytes", f"at most {most}")
+
+
+def room(out, like):
+    """`out`, if it can take the results in `like`."""
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (like.shape, like.dtype):
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out is {found}; expected {like.dtype} {like.shape}")
+    reach = 0                                                   # bytes from the first entry to the last
+    for stride, n in sorted((abs(s), n) for s, n in zip(out.strides, out.shape) if n > 1):
+        if stride <= reach:
+            raise ValueError(f"out has strides {out.strides}; expected entries that do not overlap")
+        reach += stride * (n - 1)
+    return out
+
+
+def part_names(parts):
+    """Refuse names that a checkpoint could not tell from a key."""
+    for name in parts:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ValueError(f"parts has the name {name!r}; expected text without a slash")
 
 
 def pictures(images, least=0):
@@ -120,14 +141,14 @@ def counts(confusion):
 
 
 def answers(logits, target, k):
-    """Logits (N, K), floating, with integers (N,) below K, and how many are asked for."""
+    """Logits (N, K) in float64, with integers (N,) below K, and how many are asked for."""
     whole("k", k, 0)
     logits, target = np.asarray(logits), integers("target", target)
     if logits.dtype.kind != "f" or logits.ndim != 2 or len(logits) != len(target):
         raise ValueError(f"logits has dtype {logits.dtype} and shape {logits.shape}; "
                          f"expected floats ({len(target)}, K)")
     labels(target, target, logits.shape[1])
-    return logits, target
+    return logits.astype(np.float64), target
 
 
 def names(what, kept, given):

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:12254da5b4327d41
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:3cebeb0468ac337c
 """MNIST, level 1: byte by byte, picture by picture. Shapes and errors as in level 2."""
 
 import math
@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 import tangled.t10_mnist.checks as check
-from tangled.data import IDX_TYPES, open_binary
+from tangled.data import IDX_TYPES, open_binary, read_at_most
 from tangled.t03_optimizers.level1_naive import AdamW, CosineDecay
 from tangled.t06_backpropagation.level1_naive import CrossEntropyLoss, Linear, ReLU
 from tangled.t06_backpropagation.level2_vectorized import DataLoader, Engine, Sequential
@@ -24,22 +24,26 @@ from tangled.t10_mnist.level2_vectorized import (  # noqa: F401, nothing to calc
 )
 
 
-def read_idx(path):
+def read_idx(path, limit=1 << 30):
     """The array of an IDX file, plain or gzipped, in the shape and type of its header."""
+    limit = check.whole("limit", limit, 0)
     with open_binary(path) as file:
         try:
-            data = file.read()
+            code, axes = check.magic(path, file.read(4))
+            head = read_at_most(file, 4 * axes)
+            check.header(path, 4 + len(head), axes)
+            shape = tuple(int.from_bytes(head[k:k + 4], "big") for k in range(0, 4 * axes, 4))
+            kind = np.dtype(IDX_TYPES[code])
+            size = kind.itemsize * math.prod(shape)
+            check.bounded(path, size, limit)
+            data = read_at_most(file, size + 1)                 # what trails is one byte, or a billion
         except (EOFError, zlib.error, OSError) as broken:
             raise check.broken(path, broken) from None
-    code, axes = check.magic(path, data[:4])
-    check.header(path, len(data), axes)
-    shape = tuple(int.from_bytes(data[k:k + 4], "big") for k in range(4, 4 + 4 * axes, 4))
-    kind = np.dtype(IDX_TYPES[code])
-    start, count = 4 + 4 * axes, math.prod(shape)
-    check.content(path, len(data) - start, kind.itemsize * count, shape)
-    entries = [_entry(data[k:k + kind.itemsize], kind)
-               for k in range(start, len(data), kind.itemsize)]
-    return np.array(entries, kind.newbyteorder("=")).reshape(shape)
+    check.content(path, len(data), size, shape)
+    out = np.empty(math.prod(shape), kind.newbyteorder("="))
+    for n in range(len(out)):
+        out[n] = _entry(data[n * kind.itemsize:(n + 1) * kind.itemsize], kind)
+    return out.reshape(shape)
 
 
 def _entry(found, kind):

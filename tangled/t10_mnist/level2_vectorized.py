@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:14ba410f8a07ac65
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:41e104c2d94fffcc
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
 import io
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import tangled.t10_mnist.checks as check
-from tangled.data import IDX_TYPES, open_binary, wrong
+from tangled.data import IDX_TYPES, open_binary, read_at_most, wrong
 from tangled.t03_optimizers import AdamW, CosineDecay
 from tangled.t06_backpropagation import (
     CrossEntropyLoss,
@@ -29,12 +29,13 @@ from tangled.t08_regularization import Dropout
 FORMAT = "tangled checkpoint 1"
 
 
-def read_idx(path):
+def read_idx(path, limit=1 << 30):
     """The array in an IDX file, plain or gzipped.
 
     Parameters
     ----------
     path : str or Path
+    limit : int, the largest array to accept, in bytes; at least 0
 
     Returns
     -------
@@ -45,18 +46,21 @@ def read_idx(path):
     ValueError : naming the file, what was found and what was expected
     FileNotFoundError : if there is no such file
     """
+    limit = check.whole("limit", limit, 0)
     with open_binary(path) as file:
         try:
-            data = file.read()
+            code, axes = check.magic(path, file.read(4))
+            head = read_at_most(file, 4 * axes)
+            check.header(path, 4 + len(head), axes)
+            shape = tuple(np.frombuffer(head, ">u4").tolist())              # most significant byte first
+            kind = np.dtype(IDX_TYPES[code])
+            size = kind.itemsize * math.prod(shape)
+            check.bounded(path, size, limit)
+            data = read_at_most(file, size + 1)             # the one byte more should not be there
         except (EOFError, zlib.error, OSError) as broken:
             raise check.broken(path, broken) from None
-    code, axes = check.magic(path, data[:4])
-    check.header(path, len(data), axes)
-    shape = tuple(np.frombuffer(data, ">u4", axes, 4).tolist())     # most significant byte first
-    kind, start = np.dtype(IDX_TYPES[code]), 4 + 4 * axes
-    check.content(path, len(data) - start, kind.itemsize * math.prod(shape), shape)
-    array = np.frombuffer(data, kind, math.prod(shape), start).reshape(shape)
-    return array.astype(kind.newbyteorder("="))
+    check.content(path, len(data), size, shape)
+    return np.frombuffer(data, kind).reshape(shape).astype(kind.newbyteorder("="))
 
 
 def pixel_statistics(images):
@@ -187,7 +191,7 @@ def build_engine(model, steps, lr=0.002, weight_decay=0.1):
 
 
 def predict(model, loader):
-    """Logits for everything that a loader has, in evaluation mode; the mode is put back.
+    """Logits for everything that a loader has, in evaluation mode; the modes are put back.
 
     Parameters
     ----------
@@ -199,12 +203,15 @@ def predict(model, loader):
     logits : ndarray of shape (N, K), or (N, ...)
     target : ndarray of shape (N,), or (N, ...)
     """
-    training, logits, targets = model.training, [], []
+    modes, logits, targets = [(m, m.training) for m in model.modules()], [], []
     model.eval()
-    for *inputs, target in loader:
-        logits.append(np.array(model(*inputs)))                 # a copy: the room is reused
-        targets.append(np.array(target))
-    model.train(training)
+    try:
+        for *inputs, target in loader:
+            logits.append(np.array(model(*inputs)))             # a copy: the room is reused
+            targets.append(np.array(target))
+    finally:
+        for module, mode in modes:
+            module.training = mode
     if not logits:
         raise ValueError("loader has 0 batches; expected at least one")
     return np.concatenate(logits), np.concatenate(targets)
@@ -312,11 +319,12 @@ def save_checkpoint(path, parts, generators=None, **record):
     Parameters
     ----------
     path : str or Path; its folder is made if it is not there
-    parts : dict {name: object}, each with `state_dict() -> {key: array of any shape}`
+    parts : dict {name without a slash: object}, each with `state_dict() -> {key: array of any shape}`
     generators : dict {name: numpy.random.Generator}
     record : what else to keep, plain values: history, settings, ...
     """
     path, arrays = Path(path), {}
+    check.part_names(parts)
     for name, part in parts.items():
         arrays |= {f"{name}/{key}": value for key, value in part.state_dict().items()}
     states = {name: g.bit_generator.state for name, g in (generators or {}).items()}

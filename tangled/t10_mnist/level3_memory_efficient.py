@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:98a958bf60ef32dd
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:551623153057ab1b
 """MNIST, level 3: one array for a file, one batch of floats. Shapes and errors as in level 2."""
 
 import gzip
@@ -35,8 +35,9 @@ BLOCK = 1 << 16         # numbers counted at a time: bincount makes int64 of the
 EXPANSION = 1032        # bytes that a byte of deflate can become, at most
 
 
-def read_idx(path):
+def read_idx(path, limit=1 << 30):
     """The array in an IDX file, (d_1, ..., d_n); its own size is the peak, but for a piece."""
+    limit = check.whole("limit", limit, 0)
     with open_binary(path) as file:
         try:
             code, axes = check.magic(path, file.read(4))
@@ -46,7 +47,7 @@ def read_idx(path):
             kind = np.dtype(IDX_TYPES[code])
             size, most = kind.itemsize * math.prod(shape), os.path.getsize(path)
             most *= EXPANSION if isinstance(file, gzip.GzipFile) else 1
-            check.backing(path, size, most)
+            check.bounded(path, size, min(limit, most))
             array = np.empty(shape, kind)
             found = _fill(file, memoryview(array.reshape(-1).view(np.uint8)))
             found += len(file.read(1))                          # what trails; the checksum
@@ -70,26 +71,27 @@ def _fill(file, view):
 
 def pixel_statistics(images):
     """Mean and deviation of images (N, ...), floats, from a histogram of 256 counts."""
-    pixels = check.pictures(images, least=1).reshape(-1)
-    counts = np.zeros(256, np.int64)
-    for start in range(0, len(pixels), BLOCK):
-        counts += np.bincount(pixels[start:start + BLOCK], minlength=256)
-    values = np.arange(256)
-    mean = float(values @ counts) / len(pixels)
-    return mean, math.sqrt(float((values - mean) ** 2 @ counts) / len(pixels))
+    images = check.pictures(images, least=1)
+    counts, rows = np.zeros(256, np.int64), max(1, BLOCK // math.prod(images.shape[1:]))
+    for start in range(0, len(images), rows):
+        counts += np.bincount(images[start:start + rows].reshape(-1), minlength=256)
+    values, total = np.arange(256), images.size
+    mean = float(values @ counts) / total
+    return mean, math.sqrt(float((values - mean) ** 2 @ counts) / total)
 
 
 def confusion_matrix(target, predicted, classes, out=None):
-    """Counts (K, K), int64, of integers (N,); added to `out` if that is given."""
+    """Counts (K, K), int64, of integers (N,); added to `out` (K, K), int64, if that is given."""
     target, predicted = check.labels(target, predicted, classes)
-    out = np.zeros((classes, classes), np.int64) if out is None else out
+    counts = np.zeros(classes * classes, np.int64)
     for start in range(0, len(target), BLOCK):
         piece = slice(start, start + BLOCK)
         pairs = target[piece].astype(np.int64)                  # eq. 10.6
         pairs *= classes
         pairs += predicted[piece].astype(np.int64)
-        out += np.bincount(pairs, minlength=classes * classes).reshape(out.shape)
-    return out
+        counts += np.bincount(pairs, minlength=classes * classes)
+    counts = counts.reshape(classes, classes)
+    return counts if out is None else np.add(check.room(out, counts), counts, out=out)
 
 
 def worst_mistakes(logits, target, k):
@@ -106,7 +108,8 @@ def prepare(images, mean, std, out=None):
     """Standardised rows (N, D), float32, of images (N, ...), into `out`."""
     images, mean, std = check.preparation(images, mean, std)
     rows = images.reshape(len(images), math.prod(images.shape[1:]))
-    out = np.empty(rows.shape, np.float32) if out is None else out
+    like = np.broadcast_to(np.float32(0), rows.shape)           # shape and dtype, and no memory
+    out = np.empty(rows.shape, np.float32) if out is None else check.room(out, like)
     np.subtract(rows, np.float32(mean), out=out)                # eq. 10.3
     return np.divide(out, np.float32(std), out=out)
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:2bcaca2f297dd8cc
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:cbecf3bc2ff79591
 """MNIST, level 4: PyTorch. NumPy arrays in and out."""
 
 import numpy as np
@@ -12,7 +12,7 @@ from tangled.testing import Case
 
 
 def _tensor(array):
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def pixel_statistics(images):
@@ -51,7 +51,7 @@ def precision_recall(confusion):
 def worst_mistakes(logits, target, k):
     """Indices (at most k,) of the wrong answers of logits (N, K) to target (N,)."""
     logits, target = check.answers(logits, target, k)
-    logits, target = _tensor(logits), _tensor(target).long()
+    logits, target = _tensor(logits), _tensor(target).long()    # float64
     loss = functional.cross_entropy(logits, target, reduction="none")
     found = torch.nonzero(logits.argmax(1) != target)[:, 0]
     order = torch.argsort(loss[found], descending=True, stable=True)
@@ -88,10 +88,12 @@ def trajectory(images, labels, layers, steps, lr, weight_decay):
 
 def golden_cases(rng):
     """Losses of PyTorch from a recipe: 100 steps of the real network, 12 of a small one."""
-    for name, batch, steps, side, widths in (("trajectory", 64, 100, 28, (784, 256, 128, 10)),
-                                             ("trajectory-small", 6, 12, 7, (49, 8, 10))):
+    large, small = (64, 100, 28, (784, 256, 128, 10)), (6, 12, 7, (49, 8, 10))
+    for name, lr, weight_decay, (batch, steps, side, widths) in (
+            ("trajectory", 0.002, 0.1, large), ("trajectory-small", 0.002, 0.1, small),
+            ("trajectory-rates", 0.03, 2.5, small)):
         made = {"seed": 10, "widths": widths, "batch": batch, "steps": steps, "side": side}
-        options = {"lr": 0.002, "weight_decay": 0.1}
+        options = {"lr": lr, "weight_decay": weight_decay}
         losses = trajectory(*recipe(**made), steps, **options)
         yield Case(name, made | options, {"losses": losses})
     images = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)

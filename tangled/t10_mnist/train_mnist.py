@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:f6229d608de8bff4
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:31f3e61d47188563
 """Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
@@ -7,71 +7,14 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tangled.data import DATA, wrong
+from tangled.measuring import torch_available
+from tangled.records import store_run
 from tangled.t10_mnist import level3_memory_efficient as level
-
-SETTINGS = {"samples": 60_000, "epochs": 10, "batch": 128, "lr": 0.002, "weight_decay": 0.1,
-            "dropout": 0.1, "widths": [784, 256, 128, 10], "seed": 0}
-
-
-def load(split):
-    """Images (N, 28, 28), bytes, and labels (N,) of "train" or "test", by our own reader."""
-    prefix = DATA / "mnist" / {"train": "train", "test": "t10k"}[split]
-    paths = [f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"]
-    images, labels = map(level.read_idx, paths)
-    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
-        raise wrong(" with ".join(paths), f"shapes {images.shape} and {labels.shape}",
-                    "(N, 28, 28) and (N,)")
-    return images, labels
-
-
-@dataclass
-class Run:
-    """A trained model, its history, its answers, logits (N, K) to labels (N,), and the time:
-    seconds by the clock, and of processors."""
-
-    model: object
-    history: dict
-    logits: np.ndarray
-    target: np.ndarray
-    seconds: float
-    processor: float
-
-    @property
-    def accuracy(self):
-        """The share of right answers."""
-        return level.accuracy(self.target, self.logits.argmax(axis=1))
-
-    @property
-    def error(self):
-        """The standard error of the accuracy; eq. 10.8."""
-        return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.target)))
-
-
-def experiment(training, test, path=None, progress=False, watch=False, **changes):
-    """Train on the first samples of a pair (images, labels), answer another pair: a Run.
-
-    `watch` adds the loss and accuracy on the other pair after each epoch to the history.
-    """
-    settings, start = SETTINGS | changes, (time.perf_counter(), time.process_time())
-    images, labels = (array[:settings["samples"]] for array in training)
-    initial, shuffle, noise = (np.random.default_rng([settings["seed"], k]) for k in range(3))
-    scale = level.pixel_statistics(images)
-    loader = level.make_loader(images, labels, settings["batch"], *scale, shuffle)
-    validation = level.make_loader(*test, 1000, *scale)
-    model = level.build_model(initial, settings["widths"], settings["dropout"], noise)
-    engine = level.build_engine(model, settings["epochs"] * len(loader), settings["lr"],
-                                settings["weight_decay"])
-    history = level.train(engine, loader, settings["epochs"], path,
-                          {"shuffle": shuffle, "noise": noise},
-                          validation if watch else None, settings, progress)
-    spent = time.perf_counter() - start[0], time.process_time() - start[1]
-    return Run(model, history, *level.predict(model, validation), *spent)
+from tangled.t10_mnist.experiments import SETTINGS, experiment, load, study, worst
 
 
 def path_of(folder, settings):
@@ -111,6 +54,8 @@ def parse(argv):
                         "most, judge by the last 10,000 training pictures, leave the test alone")
     parser.add_argument("--fresh", action="store_true", help="start anew; old checkpoints are "
                         "set aside, not deleted")
+    parser.add_argument("--record", action="store_true", help="run every experiment of the chapter, "
+                        "without checkpoints, and write golden/records/t10.json")
     parser.add_argument("--folder", default="checkpoints", help="of the checkpoints")
     parser.add_argument("--out", default="build/train_mnist.png", help="the figure")
     given = parser.parse_args(argv)
@@ -140,24 +85,40 @@ def run(given, samples, training, test):
     return found
 
 
+def record():
+    """Run every experiment and store the outcome."""
+    if not torch_available():
+        raise ValueError("torch is not installed; expected it for --record, which compares with PyTorch")
+    start = time.perf_counter()
+    values, curves = study(load("train"), load("test"))
+    store_run(10, "train_mnist", values=values, curves=curves, seconds=time.perf_counter() - start)
+
+
+def perform(given):
+    """A small run, the large one, and a figure."""
+    training = load("train")
+    test = tuple(a[50_000:] for a in training) if given.validate else load("test")
+    most = 50_000 if given.validate else len(training[0])
+    if given.samples is not None and not 1 <= given.samples <= most:
+        raise ValueError(f"samples = {given.samples}; expected 1 to {most}")
+    for samples in [given.samples] if given.samples else [1000, most]:
+        found = run(given, samples, training, test)
+    save(given.out, found, test[0])
+
+
 def main(argv=None):
-    """The command: a small run, the large one, and a figure; the exit status."""
+    """The command; the exit status."""
+    folder = "."
     try:
         given = parse(argv)
-        training = load("train")
-        test = tuple(a[50_000:] for a in training) if given.validate else load("test")
-        most = 50_000 if given.validate else len(training[0])
-        if given.samples is not None and not 1 <= given.samples <= most:
-            raise ValueError(f"samples = {given.samples}; expected 1 to {most}")
-        for samples in [given.samples] if given.samples else [1000, most]:
-            found = run(given, samples, training, test)
-        save(given.out, found, test[0])
+        folder = given.folder
+        record() if given.record else perform(given)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: whole epochs are in {given.folder}; the same command goes on from there")
+        print(f"\ninterrupted: whole epochs are in {folder}; the same command goes on from there")
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
         unnamed = isinstance(error, OSError) and error.errno and not error.filename
-        print(f"{error}: {given.folder}" if unnamed else error, file=sys.stderr)
+        print(f"{error}: {folder}" if unnamed else error, file=sys.stderr)
         return 1
     return 0
 
@@ -168,7 +129,9 @@ def save(out, found, images):
     matplotlib.use("agg")
     from tangled.t10_mnist import visualization
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    visualization.draw_report(found, images).savefig(out, dpi=150)
+    counts = level.confusion_matrix(found.target, found.said, 10)
+    figure = visualization.draw_report(found.history, counts, worst(found), images)
+    figure.savefig(out, dpi=150)
     print(f"saved {out}")
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:48ca7fa5e10d4ca6
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:9720299df0fe8c72
 """Chapter 08: shapes, values and gradients."""
 
 import numpy as np
@@ -7,7 +7,15 @@ import pytest
 from tangled.t02_autograd import Tensor
 from tangled.t05_mlp_forward import softmax_cross_entropy
 from tangled.t06_backpropagation import Linear, Parameter, Sequential
-from tangled.testing import assert_close, check_gradients, check_module_gradients, rng
+from tangled.testing import (
+    assert_close,
+    assert_dtypes,
+    assert_layouts,
+    assert_repeatable,
+    check_gradients,
+    check_module_gradients,
+    rng,
+)
 
 PENALTIES = ("l1_penalty", "l2_penalty")
 SMOOTHING = ("tenth", "none", "all", "sequence")
@@ -172,6 +180,97 @@ def test_shapes_and_dtypes(level, dtype):
     assert weight.data.dtype == dtype
 
 
+def ops(level):
+    """(f, f_backward or None, inputs) of every op; dropout with a generator of its own at each call."""
+    x, y = 2 * rng(20).standard_normal((3, 5)), np.array([4, 0, 2])
+    drop = lambda x: level.dropout(x, 0.3, rng(21))
+    return {"l1_penalty": (lambda w: level.l1_penalty(w, 0.3), level.l1_penalty_backward, (x,)),
+            "l2_penalty": (lambda w: level.l2_penalty(w, 0.3), level.l2_penalty_backward, (x,)),
+            "soft_threshold": (lambda w: level.soft_threshold(w, 0.4), None, (x,)),
+            "dropout": (drop, level.dropout_backward, (x,)),
+            "smoothing": (lambda z, y: level.label_smoothing_cross_entropy(z, y, 0.2),
+                          level.label_smoothing_cross_entropy_backward, (x, y))}
+
+
+OPS = ("l1_penalty", "l2_penalty", "soft_threshold", "dropout", "smoothing")
+INTO = {"soft_threshold": "out", "dropout": "both"}
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("name", OPS)
+def test_in_every_layout(level, level_number, name):
+    """However the arrays lie in memory, the output's room too; called twice; nothing changed or shared."""
+    f, backward, inputs = ops(level)[name]
+    assert_repeatable(f, inputs, backward)
+    assert_layouts(f, inputs, backward)
+    assert_layouts(f, [a.astype(np.float32) if a.dtype == float else a for a in inputs], backward)
+    if level_number == 3 and name in INTO:
+        into = (lambda w, out=None: level.soft_threshold(w, 0.4, out=out)) if backward is None else (
+            lambda x, out=None: level.dropout(x, 0.3, rng(21), out=out))
+        orders = [f"out={way}" for way in ("Fortran order", "transposed", "negative strides", "every second entry",
+                                           "offset", "unaligned")]
+        assert_layouts(into, inputs, backward, out=True, leave_out=orders,
+                       **({"backward_out": True} if backward else {}))
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("name", OPS)
+def test_in_every_dtype(level, name):
+    """float16 sums that overflow it, and float32 squares that overflow that, are right where they fit."""
+    f, backward, inputs = ops(level)[name]
+    far = np.array([[300.0, -200, 6e4], [-6e4, 4e4, 1]])
+    extremes = [(far, np.array([1, 2]))] if name == "smoothing" else [(far,), (far[:1] / 5,)]
+    assert_dtypes(f, inputs, f_backward=backward, extremes=extremes)
+    small = {"l1_penalty": 1e-6, "l2_penalty": 1e-9}.get(name)
+    if small:
+        penalty = lambda w: getattr(level, name)(w, small)
+        assert_dtypes(penalty, (far,), f_backward=backward)
+        assert_dtypes(penalty, (far * 1e15,), dtypes=(np.float32,))
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+def test_bounds_in_every_dtype(level):
+    """max_norm and decay_weights in place on views: squares of 300 overflow float16, of 1e20 float32."""
+    for dtype, size in ((np.float16, 300.0), (np.float32, 1e20), (np.float64, 7.0)):
+        room = np.full((4, 6), size, dtype)
+        weight = type("Weight", (), {"data": room.T[::2, 1:]})()                # (3, 3), a strided view
+        level.max_norm([weight], 0.5)
+        tol = 2e-3 if dtype == np.float16 else 1e-6
+        assert_close(weight.data, np.full((3, 3), 0.5 / np.sqrt(3), dtype), tol=tol, what="W", dtype=dtype)
+        level.decay_weights([weight], 0.5, 0.5)
+        assert_close(weight.data, np.full((3, 3), 0.375 / np.sqrt(3), dtype), tol=tol, what="W", dtype=dtype)
+        untouched = np.concatenate([room[0], room[1:, 1::2].ravel()])
+        assert_close(untouched, np.full(untouched.shape, size, dtype), tol=0, what="what lies around it")
+        assert_close(room.T[::2, 1:], weight.data, tol=0, what="the caller's own array")
+
+
+@pytest.mark.value
+def test_a_parameter_twice_is_one(level):
+    """Tied weights are handed in once for each place; they decay once."""
+    tied, other = Parameter(np.ones((2, 3))), Parameter(np.ones((2, 3)))
+    assert level.weights_of([tied, other, tied]) == [tied, other]
+    kernel, vector, number = (Parameter(np.ones(shape)) for shape in ((4, 3, 2, 2), (4,), ()))
+    assert level.weights_of([kernel, vector, number, other]) == [kernel, other]
+    level.decay_weights([tied, other, tied], 0.5, 0.5)
+    assert_close(tied.data, np.full((2, 3), 0.75), what="tied weights")
+    assert_close(other.data, np.full((2, 3), 0.75), what="the other ones")
+
+
+@pytest.mark.shape
+@pytest.mark.levels(1, 2, 3)
+def test_arrays_of_no_axes(level):
+    """A number in, an array out, as for every other shape."""
+    for name in OPS[:4]:
+        f, backward, _ = ops(level)[name]
+        x = np.array(1.5, np.float32)
+        result = f(x)
+        found = result if backward is None else backward(np.float32(1) if "penalty" in name else x, result[1])
+        assert isinstance(found, np.ndarray) and (found.shape, found.dtype) == ((), np.float32), name
+
+
 @pytest.mark.value
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.83])
 def test_dropout_mean_and_variance(level, p):
@@ -202,7 +301,6 @@ def test_dropout_entries_are_independent(level):
     kept = level.dropout(np.ones((200, 200)), 0.5, rng(12))[0] != 0
     for pairs in (kept[:, 0::2] & kept[:, 1::2], kept[0::2] & kept[1::2]):      # 20,000 each
         assert abs(pairs.mean() - 0.25) < 0.03, f"both kept: {pairs.mean():.3f}"
-
 
 
 @pytest.mark.gradient
@@ -272,6 +370,12 @@ def test_max_norm_bounds_columns(level):
     kernel = Parameter(np.ones((4, 3, 2, 2)))                   # (out, in, height, width)
     level.max_norm([kernel], 1.0, axis=(1, 2, 3))
     assert_close(np.sqrt((kernel.data ** 2).sum((1, 2, 3))), np.ones(4), what="kernel")
+    for axis in (-1, 1, (0,), (-2,), (1, 0)):                   # on a square
+        W = Parameter(np.array([[3.0, 4.0], [0.3, 0.4]]))
+        length = np.sqrt((W.data ** 2).sum(axis=axis, keepdims=True))
+        expected = W.data / np.maximum(length / 0.9, 1)
+        level.max_norm([W], 0.9, axis=axis)
+        assert_close(W.data, expected, what=f"W, axis {axis}")
 
 
 @pytest.mark.value
@@ -286,6 +390,10 @@ def test_early_stopping_step_by_step(level):
         assert stopper.update(value, weights) == bool(stop) == stopper.stopped, f"update {t}"
     assert (stopper.best, stopper.best_step) == (3, 4)
     assert_close(stopper.state["w"], np.full(2, 4.0), what="state")
+    counted = level.EarlyStopping(2)
+    for t in range(3):
+        counted.update(-t, {"t": t, "m": np.full(3, t, np.float32)})
+    assert counted.state["t"] == 2 and counted.state["m"].dtype == np.float32
 
 
 @pytest.mark.value
@@ -338,6 +446,12 @@ def test_modules(level):
     assert (model(x) != model(x)).any()
     model.eval()
     assert_close(model(x), model(x), tol=0, what="evaluation")
+    nested = Sequential(Sequential(Linear(4, 6, rng(1)), Sequential(level.Dropout(0.5, rng(2)))), Linear(6, 3, rng(3)))
+    assert (nested(x) != nested(x)).any()
+    nested.eval()
+    assert_close(nested(x), nested(x), tol=0, what="evaluation, two levels down")
+    often = level.Dropout(0.9, rng(7))(np.ones((100, 100)))
+    assert abs((often == 0).mean() - 0.9) < 0.02 and abs(often.max() - 10) < 1e-9, "p = 0.9 is not used"
     check_module_gradients(model, [x])
     layer, loss = level.Dropout(0.5, rng(5)), level.LabelSmoothingLoss(0.2)
     out = layer(np.ones((6, 3)))

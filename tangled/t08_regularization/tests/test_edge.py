@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3a9987ef86e22c9b
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:3ec0e35cbea61618
 """Chapter 08: what is empty, extreme, not a number, or invalid."""
 
 import types
@@ -172,6 +172,38 @@ def test_not_a_number_stays_where_it_is(level):
     assert np.isfinite(out[0, 1:]).all()
 
 
+def test_what_is_dropped_is_still_seen(level):
+    """Zero times infinity is NaN: a network that has exploded does not look well where it is dropped."""
+    for spoiled in (inf, -inf, nan):
+        x = np.full((4, 50), spoiled)
+        with np.errstate(invalid="ignore"):
+            out, cache = level.dropout(x, 0.5, rng(6))
+            dx = level.dropout_backward(x, cache)
+            kept = level.dropout(ones((4, 50)), 0.5, rng(6))[0] != 0
+        assert_close(out, np.where(kept, spoiled, nan), what="out")
+        assert_close(dx, np.where(kept, spoiled, nan), what="dx")
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_nearly_all_dropped(level):
+    """1 / (1 - p) above the largest float16 makes no NaN of a dropped entry."""
+    for dtype in (np.float16, np.float32):
+        with np.errstate(over="ignore"):
+            out, cache = level.dropout(np.ones((8, 25), dtype), 1 - 2.0 ** -20, rng(7))
+            dx = level.dropout_backward(np.ones((8, 25), dtype), cache)
+        assert_close(out, np.zeros((8, 25), dtype), what="out")
+        assert_close(dx, np.zeros((8, 25), dtype), what="dx")
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_slopes_of_what_is_not_a_number(level):
+    """A weight of NaN has no slope."""
+    for name in ("l1_penalty", "l2_penalty"):
+        _, cache = getattr(level, name)(np.array([nan, 2.0, 0.0]), 0.5)
+        dw = getattr(level, name + "_backward")(1.0, cache)
+        assert_close(dw, np.array([nan, 0.5 if name == "l1_penalty" else 1.0, 0.0]), what="dw")
+
+
 def test_legal_limits(level):
     """Decay of exactly 1 / lr gives zeros, 0 changes nothing; a generator of parameters is read."""
     weight = Parameter(ones((2, 2)))
@@ -182,3 +214,18 @@ def test_legal_limits(level):
     level.decay_weights((p for p in [weight]), 0.5, 2)
     assert not weight.data.any()
     level.decay_weights([], 0.5, 2)
+
+
+def test_program(monkeypatch, capsys):
+    """One seed, one epoch: a line a recipe, and a record with all that the chapter quotes."""
+    from tangled.t08_regularization import train_recipes
+    stored = {}
+    monkeypatch.setattr(train_recipes, "store_run", lambda *names, **kept: stored.update(kept, names=names))
+    train_recipes.main(["--seeds", "1", "--epochs", "1"])
+    assert stored == {} and capsys.readouterr().out.count("train") == len(train_recipes.RECIPES)
+    monkeypatch.setattr(train_recipes, "RECIPES", train_recipes.RECIPES[:1])
+    train_recipes.main(["--seeds", "2", "--epochs", "1", "--record"])
+    assert stored["names"] == (8, "train_recipes") and len(stored["values"]["test"]["none"]) == 2
+    assert sum(stored["values"]["weights"]["none"]) == 784 * 128 and len(stored["curves"]["none"]) == 1
+    with pytest.raises(SystemExit):
+        train_recipes.main(["--seeds", "0"])

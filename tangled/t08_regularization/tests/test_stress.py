@@ -1,4 +1,4 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:d74d1fdc180e1b4b
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:c87d79c9dbbd1f13
 """Chapter 08: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -99,7 +99,9 @@ def test_level3_writes_where_told(level):
         grad = np.ones_like(x)
         assert backward(2.0, cache, add_to=grad) is grad
         assert_close(grad, 1 + backward(2.0, cache), what="sum of gradients")
-    for out in (x[:1], x.astype(float), x.tolist(), np.asfortranarray(x)):
+    locked = x.copy()
+    locked.flags.writeable = False
+    for out in (x[:1], x.astype(float), x.tolist(), np.asfortranarray(x), locked):
         with pytest.raises(ValueError, match=r"out .*expected"):
             level.dropout(x, 0.5, rng(5), out=out)
 
@@ -122,6 +124,12 @@ def test_level3_smoothing_in_the_logits(level):
     got, dz = lean()
     assert_close(got, loss, what="loss")
     assert_close(dz, expected, what="dlogits")
+    _, cache = level.label_smoothing_cross_entropy(z, y, 0.1)
+    for _ in range(2):
+        assert_close(level.label_smoothing_cross_entropy_backward(1.0, cache), expected, what="dlogits")
+    level.label_smoothing_cross_entropy_backward(1.0, cache, out=cache[0])
+    with pytest.raises(RuntimeError, match="used up"):
+        level.label_smoothing_cross_entropy_backward(1.0, cache)
 
 
 @pytest.mark.levels(3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:acc6879b7f477b18
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:68abcdb1e9026ad5
 """Chapter 10: the pipeline, the counts, the trajectory, the resume, the milestone."""
 
 import os
@@ -14,8 +14,9 @@ import tangled
 from tangled.data import DATA, load_mnist
 from tangled.gradients import check_module_gradients
 from tangled.t02_autograd import Tensor
+from tangled.t06_backpropagation import Module
 from tangled.t10_mnist import base
-from tangled.testing import assert_close, rng
+from tangled.testing import assert_close, assert_layouts, assert_repeatable, rng
 
 classes = pytest.mark.levels(1, 2, 3)
 
@@ -48,6 +49,47 @@ def test_prepare_uses_what_it_is_given(level):
     assert_close(level.prepare(images, 100.0, 50.0), expected, what="x")
     assert_close(level.prepare(images[:1], 100.0, 50.0), expected[:1], what="x")
     assert images[0, 0].tolist() == [0, 255]
+
+
+@pytest.mark.value
+def test_in_every_layout(level, level_number):
+    """Pictures and labels however they lie in memory; called twice; nothing changed or shared."""
+    images = rng(6).integers(0, 256, (4, 3, 5), dtype=np.uint8)
+    target, predicted = rng(7).integers(0, 3, (2, 8))
+    logits = 2 * rng(8).standard_normal((8, 3))
+    into = {"out": True} if level_number == 3 else {}
+    for f, inputs, more in ((level.pixel_statistics, (images,), {}),
+                            (level.prepare, (images, 90.0, 60.0), into),
+                            (level.accuracy, (target, predicted), {}),
+                            (level.confusion_matrix, (target, predicted, 3), {}),
+                            (level.precision_recall, (np.array([[4, 1, 2], [1, 5, 1], [2, 3, 6]]),), {}),
+                            (level.worst_mistakes, (logits, target, 4), {})):
+        assert_layouts(f, inputs, **more)
+        assert_repeatable(f, inputs)
+
+
+@pytest.mark.value
+def test_statistics_are_summed_in_double(level, level_number):
+    """Of many pixels, to ten digits: by counts of the 256 values, in integers."""
+    count = 3_000 if level_number == 1 else 900_000
+    images = rng(9).integers(0, 256, (count, 1, 1), dtype=np.uint8) // np.uint8(3)
+    counts, values = np.bincount(images.reshape(-1), minlength=256), np.arange(256)
+    mean = int(counts @ values) / count
+    std = np.sqrt(int(counts @ values**2) / count - mean**2)
+    assert_close(np.array(level.pixel_statistics(images)), np.array([mean, std]), tol=1e-10, what="mean, std")
+
+
+@pytest.mark.value
+@pytest.mark.levels(3)
+def test_rooms_are_checked(level):
+    """An `out` of another shape or type would be filled in part, or broadcast."""
+    images, counts = np.zeros((4, 3, 5), np.uint8), np.zeros((3, 3), np.int64)
+    for out in (np.empty((4, 15)), np.empty((1, 15), np.float32), np.empty((2, 4, 15), np.float32), [0]):
+        with pytest.raises(ValueError, match=r"out is .*expected float32"):
+            level.prepare(images, 0.0, 1.0, out=out)
+    for out in (counts.astype(float), counts[:2], np.zeros((2, 3, 3), np.int64)):
+        with pytest.raises(ValueError, match=r"out is .*expected int64"):
+            level.confusion_matrix(counts[0], counts[0], 3, out=out)
 
 
 @pytest.mark.value
@@ -93,6 +135,25 @@ def test_model(level):
     assert kinds == ["Linear", "ReLU", "Linear"]
     parameters = level.build_model(rng(0)).parameters()
     assert sum(p.data.size for p in parameters) == 235_146
+
+
+@pytest.mark.value
+@classes
+def test_whose_dice(level):
+    """Weights come from rng, masks from noise and at the rate that was asked for."""
+    weights, noise = rng(0), rng(1)
+    model = level.build_model(weights, (6, 500, 3), dropout=0.2, noise=noise)
+    for p, same, other in zip(*(level.build_model(rng(s), (6, 500, 3)).parameters() for s in (0, 0, 9))):
+        assert_close(p.data, same.data, tol=0, what="weights of the same seed")
+        assert p.data.ndim == 1 or not np.array_equal(p.data, other.data), "rng is not used"
+    drawn, before = weights.bit_generator.state, noise.bit_generator.state
+    x = np.ones((40, 6), np.float32)
+    hidden = model.layers[1](model.layers[0](x))
+    dropped = model.layers[2](hidden)
+    alive = hidden > 0
+    assert abs((dropped[alive] == 0).mean() - 0.2) < 0.03, "dropout is another than 0.2"
+    assert_close(dropped[dropped != 0], hidden[dropped != 0] / 0.8, what="what is kept")
+    assert weights.bit_generator.state == drawn and noise.bit_generator.state != before, "masks are of rng"
 
 
 @pytest.mark.value
@@ -180,9 +241,42 @@ def test_predict(level):
     hidden = np.maximum(x @ layers[0].data + layers[1].data, 0)
     assert_close(logits, hidden @ layers[2].data + layers[3].data, what="logits")
     assert target.tolist() == labels.tolist()
+    model.layers[1].eval()                                      # one frozen among others in training
+    modes = [m.training for m in model.modules()]
+    level.predict(model, loader)
+    assert [m.training for m in model.modules()] == modes
+    with pytest.raises(ZeroDivisionError):
+        level.predict(model, (1 / 0 for _ in range(1)))
+    assert [m.training for m in model.modules()] == modes, "modes after an error"
     model.eval()
     level.predict(model, loader)
     assert not model.training
+
+
+class Reusing(Module):
+    """A model whose answers all lie in one array."""
+
+    room = np.zeros((3, 2))
+
+    def forward(self, x):
+        self.room[:len(x)] = x[:, :2]
+        return self.room[:len(x)]
+
+
+@pytest.mark.value
+@classes
+def test_predict_keeps_copies(level):
+    """A model, and a loader, may write the next batch over the last one."""
+    x, labels = rng(3).standard_normal((8, 4)), np.arange(8)
+    room = np.zeros(3, int)
+
+    def batches():
+        for k in range(0, 8, 3):
+            room[:len(labels[k:k + 3])] = labels[k:k + 3]
+            yield x[k:k + 3], room[:len(labels[k:k + 3])]
+    logits, target = level.predict(Reusing(), batches())
+    assert_close(logits, x[:, :2], tol=0, what="logits")
+    assert_close(target, labels, tol=0, what="target")
 
 
 @pytest.mark.gradient
@@ -242,6 +336,15 @@ def test_a_hundred_steps_of_pytorch(level, golden):
 
 @pytest.mark.value
 @classes
+def test_a_trajectory_at_other_rates(level, golden):
+    """lr = 0.03 and weight_decay = 2.5, of which none is a default."""
+    case = golden("trajectory-rates")
+    rates = case.inputs["lr"], case.inputs["weight_decay"]
+    assert_close(losses(level, case, *rates), case.outputs["losses"], tol=1e-6, what="losses")
+
+
+@pytest.mark.value
+@classes
 def test_a_small_trajectory(level, golden):
     """Every fourth pixel, 49-8-10, twelve steps, and the defaults of build_engine."""
     case = golden("trajectory-small")
@@ -264,9 +367,8 @@ def small_run(level, path, on_step=None, **changes):
         engine.optimizer.step = lambda: (update(), on_step())
     loader = level.make_loader(images, labels, 4, 127.0, 74.0, dice["shuffle"])
     options = {"epochs": EPOCHS, "settings": {"lr": 0.02, "widths": (9, 8, 3)}} | changes
-    history = level.train(engine, loader, path=path, generators=dice,
-                          validation=level.make_loader(images, labels, 12, 127.0, 74.0),
-                          progress=False, **options)
+    options = {"validation": level.make_loader(images, labels, 12, 127.0, 74.0)} | options
+    history = level.train(engine, loader, path=path, generators=dice, progress=False, **options)
     return engine, history
 
 
@@ -369,6 +471,23 @@ def test_a_finished_run_is_not_repeated(level, tmp_path):
     assert kept.generators.keys() == {"shuffle", "noise"}
     for name, array in engine.model.state_dict().items():
         assert np.array_equal(kept.parts["model"][name], array)
+
+
+@pytest.mark.value
+@classes
+def test_history_has_the_validation(level, tmp_path):
+    """Four numbers of each kind; the last two are those of the model as it ends, in evaluation."""
+    engine, history = small_run(level, tmp_path / "run.npz")
+    assert {name: len(values) for name, values in history.items()} == dict.fromkeys(
+        ("loss", "accuracy", "validation_loss", "validation_accuracy"), EPOCHS)
+    source = rng(1)
+    images = source.integers(0, 256, (12, 3, 3), dtype=np.uint8)
+    found = engine.evaluate(level.make_loader(images, source.integers(0, 3, 12), 12, 127.0, 74.0))
+    for name, value in found.items():
+        assert_close(np.array(history["validation_" + name][-1]), np.array(value), what=name)
+    _, unwatched = small_run(level, None, validation=None)
+    assert unwatched.keys() == {"loss", "accuracy"}
+    assert_close(np.array(unwatched["loss"]), np.array(history["loss"]), tol=0, what="loss")
 
 
 @pytest.mark.value

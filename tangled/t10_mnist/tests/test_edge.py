@@ -1,11 +1,10 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:a20c85fc429d4863
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:b36bf55ca970621c
 """Chapter 10: broken files, what is empty, extreme or refused."""
 
 import gzip
 import io
 import json
 import os
-import signal
 import struct
 import zipfile
 
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 
 from tangled.data import IDX_TYPES, read_idx
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.measuring import peak_memory
+from tangled.testing import assert_close, assert_dtypes, expect_value_error, rng
 
 pytestmark = pytest.mark.edge
 reading = pytest.mark.levels(1, 2, 3)
@@ -26,11 +26,11 @@ def idx(array, code=8, magic=None, sizes=None):
     return head + struct.pack(f">{len(sizes)}I", *sizes) + array.tobytes()
 
 
-def refused(level, path, data, *words):
+def refused(level, path, data, *words, **options):
     """The file is refused in a line that has all these words, and its name."""
     path.write_bytes(data)
     with pytest.raises(ValueError) as caught:
-        level.read_idx(path)
+        level.read_idx(path, **options)
     assert str(caught.value).startswith(str(path)), f"{caught.value} names no file first"
     for word in ("expected", *words):
         assert word in str(caught.value), f"no {word!r} in {caught.value}"
@@ -58,6 +58,40 @@ def test_claims_beyond_reason(level, tmp_path):
         array = np.zeros((1, 1, 1), np.uint8)
         for name, pack in (("plain-idx", bytes), ("zipped-idx", gzip.compress)):
             refused(level, tmp_path / name, pack(idx(array, sizes=sizes)))
+
+
+@pytest.fixture(scope="module")
+def bombs(tmp_path_factory):
+    """Some 130 kB each that unfold to 128 MB: behind ten labels, and announced in full."""
+    folder, found = tmp_path_factory.mktemp("bombs"), []
+    for name, size in (("trails", 10), ("announced", 1 << 27)):
+        found.append(folder / f"{name}-idx.gz")
+        with gzip.open(found[-1], "wb", 6) as file:
+            file.write(idx(np.zeros(0, np.uint8), sizes=(size,), magic=b"\0\0\x08\1"))
+            for _ in range(1 << 7):
+                file.write(bytes(1 << 20))
+    return found
+
+
+@reading
+def test_bombs(level, bombs):
+    """They are refused before they are unfolded: a few megabytes, and not 128."""
+    for path, options, said in ((bombs[0], {}, "10 for the shape"), (bombs[1], {"limit": 1 << 20}, "at most 1048576")):
+        def attempt(path=path, options=options, said=said):
+            with pytest.raises(ValueError, match=said):
+                level.read_idx(path, **options)
+        assert peak_memory(attempt) < 1 << 23, f"{path.name} was unfolded"
+
+
+@reading
+def test_limit(level, tmp_path):
+    """Bytes of data, not entries, not of the file; as many as the limit are read."""
+    path, array = tmp_path / "some-idx", rng(2).integers(0, 1000, (3, 7)).astype(">i2")
+    path.write_bytes(idx(array, 0x0B))
+    assert_close(level.read_idx(path, limit=42), array.astype("i2"), what="the array")
+    refused(level, path, path.read_bytes(), "at most", limit=41)
+    for limit in (-1, 1.5, None, True):
+        expect_value_error("limit", level.read_idx, path, limit=limit)
 
 
 @reading
@@ -140,6 +174,16 @@ def test_extreme_logits(level):
         assert level.worst_mistakes(logits, target, 9).tolist() == [2, 0, 1]
         assert level.worst_mistakes(logits.astype(np.float32), target, 2).tolist() == [2, 0]
     assert level.worst_mistakes(logits, target, 0).tolist() == []
+
+
+def test_logits_of_every_kind(level):
+    """float16 whose differences overflow it, and losses that differ in the tenth digit."""
+    logits, target = 3 * rng(3).standard_normal((30, 4)), rng(4).integers(0, 4, 30)
+    far = np.array([[6e4, -6e4, 0], [6e4, -5e4, 0], [-6e4, 6e4, 1]])
+    extremes = [(far, np.array([1, 1, 0]), 5)]
+    assert_dtypes(level.worst_mistakes, (logits, target, 7), extremes=extremes)
+    close = np.array([[0, 9 + 1e-9], [0, 9], [0, 9 + 2e-9]])
+    assert_close(level.worst_mistakes(close, np.zeros(3, int), 3), np.array([2, 0, 1]), what="worst")
 
 
 def test_ties_keep_their_order(level):
@@ -313,6 +357,16 @@ def test_interrupted_while_writing(level, tmp_path):
 
 
 @reading
+def test_names_with_a_slash(level, tmp_path):
+    """They could not be told from a key: refused before anything is written."""
+    for name in ("a/b", "/", "", 3):
+        expect_value_error("parts", level.save_checkpoint, tmp_path / "some.npz", {name: Arrays(w=np.ones(2))})
+    assert list(tmp_path.iterdir()) == []
+    level.save_checkpoint(tmp_path / "some.npz", {"a": Arrays(**{"w/0": np.ones(2)})})
+    assert_close(level.load_checkpoint(tmp_path / "some.npz").parts["a"]["w/0"], np.ones(2), what="w/0")
+
+
+@reading
 def test_other_parts(level, tmp_path):
     """Names that are missing or too many, and generators of another kind, are refused."""
     path, part, dice = tmp_path / "some.npz", Arrays(w=np.ones(2)), rng(0)
@@ -362,6 +416,18 @@ def test_program(tmp_path, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(train_mnist.level, "train", full)
     assert run("--seed", "2")[2] == f"[Errno 28] No space left on device: {tmp_path}\n"
-    monkeypatch.setattr(train_mnist.level, "train", lambda *a, **k: signal.raise_signal(signal.SIGINT))
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(train_mnist.level, "train", interrupted)
     status, out, _ = run("--seed", "1")
     assert status == 130 and "the same command goes on" in out
+    monkeypatch.setattr(train_mnist, "torch_available", lambda: False)
+    assert run("--record")[::2] == (1, "torch is not installed; expected it for --record, "
+                                    "which compares with PyTorch\n")
+    stored = {}
+    monkeypatch.setattr(train_mnist, "torch_available", lambda: True)
+    monkeypatch.setattr(train_mnist, "study", lambda training, test: ({"accuracy": [0.5]}, {"loss": [1.0]}))
+    monkeypatch.setattr(train_mnist, "store_run", lambda *names, **kept: stored.update(kept, names=names))
+    assert run("--record")[0] == 0 and stored["names"] == (10, "train_mnist")
+    assert stored["values"] == {"accuracy": [0.5]} and stored["curves"] == {"loss": [1.0]}

@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:64d394cf15043aca
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:3ec089d1e4ad247b
 """Chapter 10: growth of time and memory, as exponents and ratios, never seconds."""
 
 import gzip
@@ -111,7 +111,7 @@ def test_an_epoch_is_no_slower_than_level_2(level):
 @pytest.mark.limit(60)                  # to import PyTorch takes seconds, and more where it is busy
 @pytest.mark.skipif(not torch_available(), reason="PyTorch not installed")
 def test_an_epoch_against_pytorch(level):
-    """At most 1.8 times PyTorch's time, on a loaded machine; the ladder says it better."""
+    """At most 1.8 times the time of PyTorch's default AdamW; the ladder says it better."""
     from tangled.t10_mnist.benchmark import epoch_of_level, epoch_of_torch
     images, labels = pictures(1000)
     ratio = time_ratio(epoch_of_level(level, images, labels), epoch_of_torch(images, labels),

@@ -1,0 +1,310 @@
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:78b133cc25a6c71d
+"""Chapter 14: shapes, values and gradients."""
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, assert_dtypes, assert_repeatable, check_gradients, check_module_gradients, rng
+
+CASES = ("identity", "projection", "stride", "stride-three", "pre-identity", "pre-projection")
+NETS = ("net-basic", "net-bottleneck", "net-preactivation", "net-pre-bottleneck", "net-imagenet", "net-plain")
+ARRAYS = ("x", "w1", "gamma1", "beta1", "w2", "gamma2", "beta2", "w_shortcut", "gamma_s", "beta_s")
+
+
+def parts(C, F, projected=False, preactivation=False, seed=0):
+    """Random arrays of a block, w1 to the last, as a dict."""
+    draw, first = rng(seed), C if preactivation else F
+    shapes = {"w1": (F, C, 3, 3), "gamma1": (first,), "beta1": (first,), "w2": (F, F, 3, 3), "gamma2": (F,),
+              "beta2": (F,)}
+    shapes |= {"w_shortcut": (F, C, 1, 1)} if projected else {}
+    shapes |= {"gamma_s": (F,), "beta_s": (F,)} if projected and not preactivation else {}
+    return {name: draw.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def call(level, options):
+    """basic_block of positional arrays, for the checks of the harness; a None is left out."""
+    return lambda *arrays: level.basic_block(*arrays, **options)
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("name", CASES)
+def test_golden_values(level, golden, name):
+    """Values by PyTorch: both orders, identity and projection, strides and eps."""
+    case = golden(name)
+    assert_close(level.basic_block(**case.inputs)[0], case.outputs["out"], what="out")
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("name", CASES)
+def test_golden_gradients(level, golden, name):
+    """Gradients of every array by PyTorch, in the order of the arguments, random upstream weights."""
+    case = golden(name)
+    grads = level.basic_block_backward(case.upstream["out"], level.basic_block(**case.inputs)[1])
+    names = [name for name in ARRAYS if name in case.inputs]
+    for got, wrt in zip(grads, names, strict=True):
+        assert_close(got, case.grads[wrt], what="d" + wrt)
+
+
+@pytest.mark.shape
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_shapes_and_types(level, dtype, preactivation):
+    """Shapes as the table has them; every result has the dtype of x."""
+    given = [a.astype(dtype) for a in parts(3, 4, True, preactivation).values()]
+    x = rng(1).standard_normal((2, 3, 7, 5)).astype(dtype)
+    out, cache = level.basic_block(x, *given, stride=2, preactivation=preactivation)
+    assert out.shape == (2, 4, 4, 3) and out.dtype == dtype
+    grads = level.basic_block_backward(out, cache)
+    assert [g.shape for g in grads] == [a.shape for a in (x, *given)]
+    assert {g.dtype for g in grads} == {np.dtype(dtype)}
+
+
+@pytest.mark.value
+def test_worked_trace(level):
+    """The two pixels of the chapter's trace, forward and backward."""
+    x, w = np.array([1.0, 3.0]).reshape(1, 1, 1, 2), np.zeros((1, 1, 3, 3))
+    w[0, 0, 1, 1] = 1.0
+    one, zero, two = np.ones(1), np.zeros(1), np.full(1, 2.0)
+    out, cache = level.basic_block(x, w, one, zero, w, two, zero, eps=1e-12)
+    assert_close(out.ravel(), np.array([0.0, 5.0]), tol=1e-8, what="y")
+    dx, _, _, _, _, dgamma2, dbeta2 = level.basic_block_backward(np.array([7.0, 1.0]).reshape(out.shape), cache)
+    assert_close(dx.ravel(), np.array([0.0, 1.0]), tol=1e-8, what="dx: the identity path alone")
+    assert_close(np.concatenate([dgamma2, dbeta2]), np.ones(2), tol=1e-8, what="dgamma2, dbeta2")
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("preactivation", [False, True])
+@pytest.mark.parametrize("projected, stride", [(False, 1), (True, 1), (True, 2)])
+def test_central_differences(level, preactivation, projected, stride):
+    """Every entry of every gradient."""
+    given = parts(2, 3 if projected else 2, projected, preactivation, seed=3)
+    x = rng(4).standard_normal((2, 2, 4, 5))
+    check_gradients(call(level, {"stride": stride, "preactivation": preactivation, "eps": 0.1}),
+                    level.basic_block_backward, [x, *given.values()])
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("preactivation", [False, True])
+@pytest.mark.parametrize("projected", [False, True])
+def test_called_twice(level, preactivation, projected):
+    """The cache survives, nothing is shared, nothing that was handed in changes."""
+    given = parts(2, 3 if projected else 2, projected, preactivation, seed=5)
+    x = rng(6).standard_normal((2, 2, 3, 4))
+    assert_repeatable(call(level, {"preactivation": preactivation}), [x, *given.values()],
+                      f_backward=level.basic_block_backward)
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_a_silent_branch_is_the_identity(level, preactivation):
+    """Last scale and shift 0, or last weights 0: out is x, and dx is dout, both exactly."""
+    given = parts(3, 3, preactivation=preactivation)
+    for name in ("w2",) if preactivation else ("gamma2", "beta2"):
+        given[name][...] = 0
+    x = np.abs(rng(7).standard_normal((2, 3, 4, 5))) + 0.1      # behind a ReLU
+    out, cache = level.basic_block(x, **given, preactivation=preactivation)
+    assert_close(out, x, tol=0, what="out")
+    dout = rng(8).standard_normal(x.shape)
+    grads = level.basic_block_backward(dout, cache)
+    assert_close(grads[0], dout, tol=0, what="dx")
+    moved = grads[4] if preactivation else grads[5]
+    assert np.abs(moved).min() > 1e-3, "the branch gets no gradient and can never begin"
+
+
+@pytest.mark.value
+def test_an_infinite_upstream_stops_at_the_mask(level):
+    """Where out is 0 the gradient is 0, whatever arrives."""
+    given = parts(3, 3)
+    given["gamma2"][...], given["beta2"][...] = 0, 0
+    x = rng(9).standard_normal((2, 3, 4, 5))
+    out, cache = level.basic_block(x, **given)
+    dout = np.where(out == 0, np.inf, 1.0)
+    with np.errstate(all="ignore"):
+        dx = level.basic_block_backward(dout, cache)[0]
+    assert_close(dx, (out > 0).astype(float), tol=1e-12, what="dx")
+
+
+@pytest.mark.levels(2, 3, 4)
+@pytest.mark.value
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_dtypes(level, preactivation):
+    """float16 is computed in float32 and rounded once; large and small numbers in every dtype."""
+    given = parts(2, 3, True, preactivation, seed=10)
+    x = rng(11).standard_normal((2, 2, 3, 4))
+    assert_dtypes(call(level, {"preactivation": preactivation}), [x, *given.values()],
+                  (np.float16, np.float32, np.float64), f_backward=level.basic_block_backward,
+                  tol={4: 2e-4})
+
+
+def built(level, case):
+    """The network of a golden case at a level, in float64, with the case's weights."""
+    options = dict(case.inputs["options"])
+    if "block" in options:
+        options["block"] = getattr(level, options["block"])
+    net = getattr(level, case.inputs["kind"])(**options).astype(np.float64)
+    net.load_state_dict(dotted(case.inputs["state"]))
+    return net
+
+
+def dotted(arrays):
+    """{name: array} with the names of `state_dict`, which a golden file has with "/"."""
+    return {name.replace("/", "."): array for name, array in arrays.items()}
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("name", NETS)
+def test_networks_equal_pytorch(level, golden, name):
+    """The same names and weights: logits, running statistics, and logits in evaluation after the step."""
+    case = golden(name)
+    net = built(level, case)
+    assert_close(net(case.inputs["x"]), case.outputs["out"], what="logits")
+    state = net.state_dict()
+    for key, want in dotted(case.outputs).items():
+        if key.startswith("after."):
+            assert_close(state[key.removeprefix("after.")], want, what=key)
+    assert_close(net.eval()(case.inputs["x"]), case.outputs["evaluated"], what="logits in evaluation")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("name", NETS)
+def test_networks_learn_as_pytorch(level, golden, name):
+    """Gradients of the input and of every parameter, by name; called twice, they add up."""
+    case = golden(name)
+    net, x, wanted = built(level, case), case.inputs["x"].copy(), dotted(case.grads)
+    for times in (1, 2):
+        net(x)
+        assert_close(net.backward(case.upstream["out"]), wanted["x"], what="dx")
+        grads = {name: p.grad for name, p in net.named_parameters()}
+        assert sorted([*grads, "x"]) == sorted(wanted)
+        for key, grad in grads.items():
+            assert_close(grad, times * wanted[key], what=key)
+    assert_close(x, case.inputs["x"], tol=0, what="x after two steps")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("name, stride", [("BasicBlock", 1), ("BasicBlock", 2), ("Bottleneck", 2), ("PlainBlock", 1)])
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_block_modules(level, name, stride, preactivation):
+    """Central differences for x and every parameter."""
+    block = getattr(level, name)(3, 2, stride, preactivation=preactivation, zero_init=False, rng=rng(12))
+    check_module_gradients(block, [rng(13).standard_normal((2, 3, 4, 5))])
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_module_equals_the_op(level, preactivation):
+    """In training, a block module computes what the op does."""
+    block = level.BasicBlock(2, 3, 2, preactivation=preactivation, zero_init=False, rng=rng(14)).astype(np.float64)
+    x = rng(15).standard_normal((2, 2, 5, 6))
+    weights = [p.data for p in (block.conv1.weight, block.bn1.weight, block.bn1.bias, block.conv2.weight,
+                                block.bn2.weight, block.bn2.bias)]
+    weights += [p.data for p in block.shortcut.parameters()]
+    out, cache = level.basic_block(x, *weights, stride=2, preactivation=preactivation)
+    assert_close(block(x), out, tol=1e-10, what="out")
+    dout = rng(16).standard_normal(out.shape)
+    assert_close(block.backward(dout), level.basic_block_backward(dout, cache)[0], tol=1e-10, what="dx")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck"])
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_zero_init_makes_the_identity(level, name, preactivation):
+    """A new block gives back its input and its upstream gradient, exactly, and can leave that state."""
+    kind = getattr(level, name)
+    block = kind(4 * kind.expansion, 4, preactivation=preactivation, rng=rng(17))
+    x = np.abs(rng(18).standard_normal((2, 4 * kind.expansion, 3, 5))).astype(np.float32) + 0.1
+    assert_close(block(x), x, tol=0, what="out")
+    dout = rng(19).standard_normal(x.shape).astype(np.float32)
+    assert_close(block.backward(dout), dout, tol=0, what="dx")
+    last = block.pairs()[-1][0 if preactivation else 1].weight
+    assert np.abs(last.grad).max() > 1e-3
+    other = kind(4 * kind.expansion, 4, preactivation=preactivation, zero_init=False, rng=rng(17))
+    assert np.abs(other(x) - x).max() > 0.1
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("name, preactivation, projected",
+                         [("BasicBlock", False, (0, 1, 1)), ("BasicBlock", True, (0, 1, 1)),
+                          ("Bottleneck", False, (1, 1, 1)), ("PlainBlock", False, (0, 0, 0))])
+def test_projections_only_where_the_shape_changes(level, name, preactivation, projected):
+    """Three stages of two blocks: which have a shortcut with weights, and its layers."""
+    net = level.ResNet((2, 2, 2), (2, 3, 5), block=getattr(level, name), preactivation=preactivation)
+    found = [[block.shortcut for block in getattr(net, f"layer{k}").layers] for k in (1, 2, 3)]
+    for (first, second), wanted in zip(found, projected, strict=True):
+        assert second is None
+        assert (0 if first is None else len(first)) == wanted * (1 if preactivation else 2)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_parameters_of_resnet18_and_50(level):
+    """The published architectures at ImageNet's widths, by torchvision: 11,689,512 and 25,557,032 weights."""
+    for blocks, block, count in (((2, 2, 2, 2), "BasicBlock", 11_689_512), ((3, 4, 6, 3), "Bottleneck", 25_557_032)):
+        net = level.ResNet(blocks, (64, 128, 256, 512), 1000, 3, getattr(level, block), "imagenet")
+        assert sum(p.data.size for p in net.parameters()) == count
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("stem, side", [("small", 8), ("imagenet", 2)])
+def test_size_before_the_mean(level, stem, side):
+    """A 32 x 32 picture is 8 x 8 behind three stages; ImageNet's stem leaves 2 x 2."""
+    net = level.ResNet((1, 1, 1), (2, 3, 4), 5, stem=stem)
+    net(rng(20).standard_normal((2, 3, 32, 32)).astype(np.float32))
+    assert net.kept() == (2, 4, side, side)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_initial_weights(level):
+    """He's deviation by the filters, other weights in every layer, repeated by the seed, all float32."""
+    net = level.ResNet((1, 1), (32, 64), 7, 4, rng=rng(21))
+    convolutions = {k: p.data for k, p in net.named_parameters() if p.data.ndim == 4}
+    for key, w in convolutions.items():
+        assert w.dtype == np.float32
+        assert_close(w.std(), (2 / (len(w) * w.shape[2] * w.shape[3])) ** 0.5, tol=0.15, what=key)
+    assert_close(net.layer2[0].conv1.weight.data.std(), (2 / (64 * 9)) ** 0.5, tol=0.03, what="std")
+    again, other, default = (level.ResNet((1, 1), (32, 64), 7, 4, rng=r) for r in (rng(21), rng(22), None))
+    assert_close(again.fc.weight.data, net.fc.weight.data, tol=0, what="the same seed")
+    for different in (other, default):
+        assert np.abs(different.conv1.weight.data - net.conv1.weight.data).max() > 0.01
+    a, b = net.layer1[0].conv1.weight.data, net.layer1[0].conv2.weight.data
+    assert np.abs(a - b).max() > 0.01
+    assert [net.fc.weight.data.shape, net.conv1.weight.data.shape] == [(64, 7), (32, 4, 3, 3)]
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_zero_init_of_networks(level):
+    """It reaches every block of a network; off, no scale is 0; a plain network has none."""
+    for options, index in (({}, 1), ({"preactivation": True}, 0)):
+        for zero in (True, False):
+            net = level.ResNet((2, 1), (3, 4), zero_init=zero, **options)
+            for stage in (net.layer1, net.layer2):
+                for block in stage.layers:
+                    largest = np.abs(block.pairs()[-1][index].weight.data).max()
+                    assert (largest == 0) == zero, f"zero_init={zero}: largest {largest}"
+    plain = level.PlainNet((2, 1), (3, 4))
+    assert np.abs(plain.layer1[0].bn2.weight.data).min() == 1
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_every_parameter_moves(level):
+    """Two steps from the start of a zero-initialised network: all weights get a gradient and change."""
+    net = level.ResNet((2, 1), (4, 6), 5, 2, rng=rng(23))
+    x, before = rng(24).standard_normal((6, 2, 8, 9)).astype(np.float32), net.state_dict()
+    for _ in range(2):
+        net.zero_grad()
+        out = net(x)
+        net.backward(out - 1)
+        for parameter in net.parameters():
+            parameter.data -= np.float32(0.05) * parameter.grad
+    for key, parameter in net.named_parameters():
+        assert np.abs(parameter.data - before[key]).max() > 0, f"{key} did not move"

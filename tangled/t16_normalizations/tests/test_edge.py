@@ -1,0 +1,160 @@
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:a0aa1d3f1d261f08
+"""Chapter 16: what is empty, single, constant, far from zero, laid out otherwise, or invalid."""
+
+import numpy as np
+import pytest
+
+from tangled.testing import assert_close, assert_layouts, expect_value_error, rng
+
+pytestmark = pytest.mark.edge
+
+ones = np.ones
+
+
+@pytest.mark.parametrize("argument, changes", [
+    ("x", {"x": ones((3, 0))}), ("x", {"x": ones((3, 4), int)}), ("x", {"x": 1.0}), ("gamma", {"gamma": ones(3)}),
+    ("gamma", {"gamma": ones((1, 4))}), ("gamma", {"gamma": ones(4, np.float32)}), ("gamma", {"gamma": ones(4, int)}),
+    ("beta", {"beta": ones(5)}), ("beta", {"beta": 1.0}), ("eps", {"eps": 0.0}), ("eps", {"eps": -1.0}),
+    ("eps", {"eps": np.nan}), ("eps", {"eps": "small"}), ("eps", {"eps": None})])
+def test_features_refuse(level, argument, changes):
+    """Wrong shapes that NumPy would broadcast, wrong dtypes, numbers out of range."""
+    good = {"x": ones((3, 4)), "gamma": ones(4), "beta": ones(4)}
+    expect_value_error(argument, level.layer_norm, **{**good, **changes})
+    if argument != "beta":
+        expect_value_error(argument, level.rms_norm, **{k: v for k, v in {**good, **changes}.items() if k != "beta"})
+    expect_value_error(argument, level.add_layer_norm, **{**good, "residual": ones((3, 4)), **changes})
+
+
+@pytest.mark.parametrize("argument, changes", [
+    ("x", {"x": ones(4)}), ("x", {"x": ones((2, 0, 3))}), ("x", {"x": ones((2, 4, 0))}), ("groups", {"groups": 3}),
+    ("groups", {"groups": 0}), ("groups", {"groups": 2.0}), ("groups", {"groups": True}), ("gamma", {"gamma": ones(3)}),
+    ("beta", {"beta": ones((4, 1))}), ("eps", {"eps": 0})])
+def test_groups_refuse(level, argument, changes):
+    """Channels that groups do not divide, and the like."""
+    good = {"x": ones((2, 4, 3)), "groups": 2, "gamma": ones(4), "beta": ones(4)}
+    expect_value_error(argument, level.group_norm, **{**good, **changes})
+    if argument != "groups":
+        del good["groups"]
+        expect_value_error(argument, level.instance_norm, **{**good, **changes})
+
+
+@pytest.mark.parametrize("f, args, text", [
+    ("layer_norm", (ones((2, 0)),), "x has shape (2, 0); expected (..., D) with at least one feature"),
+    ("layer_norm", (ones((2, 3)), ones(2)), "gamma has shape (2,); expected (3,)"),
+    ("group_norm", (ones((2, 6, 3)), 4), "groups = 4; expected a divisor of the 6 channels"),
+    ("weight_norm", (np.zeros((2, 3)), ones(2)),
+     "v has a row of zeros along axis 0; expected a direction, and zero has none"),
+    ("weight_norm", (ones((2, 3)), ones(3), 2), "axis = 2; expected one of the 2 axes of v"),
+    ("add_layer_norm", (ones((2, 3)), ones((1, 3))), "residual has shape (1, 3); expected (2, 3), as x")])
+def test_messages(level, f, args, text):
+    """A message names the argument, what was found and what was expected."""
+    with pytest.raises(ValueError) as caught:
+        getattr(level, f)(*args)
+    assert str(caught.value) == text
+
+
+def test_weights_refuse(level):
+    """Directions, lengths and axes that are none."""
+    for name, args in (("v", (ones((2, 3), int), ones(2))), ("g", (ones((2, 3)), ones(3))), ("g", (ones((2, 3)), 1.0)),
+                       ("g", (ones((2, 3)), ones(2, np.float32))), ("axis", (ones((2, 3)), ones(2), 0.0))):
+        expect_value_error(name, level.weight_norm, *args)
+
+
+def test_backward_refuses(level):
+    """A dout that would broadcast, and one of integers."""
+    x = ones((2, 4, 3))
+    for f, cache in ((level.layer_norm_backward, level.layer_norm(x)[1]),
+                     (level.rms_norm_backward, level.rms_norm(x)[1]),
+                     (level.group_norm_backward, level.group_norm(x, 2)[1])):
+        for dout in (x[:1], x[..., :1], x.astype(int)):
+            expect_value_error("dout", f, dout, cache)
+    _, cache = level.add_layer_norm(x, x)
+    expect_value_error("dtotal", level.add_layer_norm_backward, x, x[:1], cache)
+    expect_value_error("dw", level.weight_norm_backward, ones((1, 3)), level.weight_norm(ones((2, 3)), ones(2))[1])
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (2, 0, 4)])
+def test_no_rows(level, shape):
+    """An empty batch: empty results, sums over nothing."""
+    x, gamma = ones(shape), ones(4)
+    for out, cache, backward in ((*level.layer_norm(x, gamma, gamma), level.layer_norm_backward),
+                                 (*level.rms_norm(x, gamma), level.rms_norm_backward)):
+        grads = backward(out, cache)
+        assert out.shape == grads[0].shape == shape
+        for grad in grads[1:]:
+            assert_close(grad, np.zeros(4), what="a sum over nothing")
+    out, cache = level.group_norm(ones((0, 4, 3)), 2, gamma, gamma)
+    dx, dgamma, dbeta = level.group_norm_backward(out, cache)
+    assert out.shape == dx.shape == (0, 4, 3)
+    assert_close(np.array([dgamma, dbeta]), np.zeros((2, 4)), what="dgamma, dbeta")
+
+
+def test_a_row_of_one(level):
+    """One number is its own mean: the output is beta, and no gradient gets through. RMS norm keeps its sign."""
+    x, beta = np.array([[3.0], [-70.0]]), np.array([5.0])
+    out, cache = level.layer_norm(x, ones(1), beta)
+    assert_close(out, np.full((2, 1), 5.0), what="out")
+    assert_close(level.layer_norm_backward(ones((2, 1)), cache)[0], np.zeros((2, 1)), what="dx")
+    assert_close(level.rms_norm(x, eps=1e-12)[0], np.array([[1.0], [-1.0]]), what="RMS norm")
+    assert_close(level.instance_norm(np.ones((1, 2, 1, 1)), beta=np.array([1.0, 2.0]))[0].ravel(),
+                 np.array([1.0, 2.0]), what="instance norm")
+
+
+def test_constant_and_zero_rows(level):
+    """A constant row gives beta, a row of zeros 0; the gradient is finite and as large as 1 / sqrt(eps)."""
+    x, dout = np.array([[3.0] * 4, [0.0] * 4]), rng(0).standard_normal((2, 4))
+    out, cache = level.layer_norm(x, None, np.full(4, 7.0))
+    assert_close(out, np.full((2, 4), 7.0), what="out")
+    dx = level.layer_norm_backward(dout, cache)[0]
+    assert_close(dx, (dout - dout.mean(1, keepdims=True)) / np.sqrt(1e-5), what="dx")
+    out, cache = level.rms_norm(x[1:])
+    assert_close(out, np.zeros((1, 4)), what="RMS norm of zeros")
+    assert_close(level.rms_norm_backward(dout[1:], cache)[0], dout[1:] / np.sqrt(1e-5), what="its dx")
+
+
+def test_large_mean_in_float32(level):
+    """Mean 10,000, deviation 1: the variance survives; E[x^2] - m^2 loses all of it."""
+    x = (1e4 + rng(1).standard_normal((5, 64))).astype(np.float32)
+    exact = x.astype(float) - x.astype(float).mean(1, keepdims=True)
+    exact /= exact.std(1, keepdims=True)
+    assert_close(level.layer_norm(x)[0].astype(float), exact, tol=5e-3, what="layer norm")
+    out = level.group_norm(x.reshape(5, 4, 16), 1)[0].reshape(5, 64).astype(float)
+    assert_close(out, exact, tol=5e-3, what="group norm")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_stays_in_its_row(level, value):
+    """It spoils its own row, and no other."""
+    x = rng(2).standard_normal((3, 4, 5))
+    x[1, 2, 3] = value
+    with np.errstate(all="ignore"):
+        for out in (level.layer_norm(x)[0], level.rms_norm(x)[0]):
+            bad = np.zeros((3, 4), bool)
+            bad[1, 2] = True
+            assert_close(np.isnan(out).any(-1).astype(float), bad.astype(float), what="rows with a NaN")
+        out, _ = level.group_norm(x, 2)
+        assert_close(np.isnan(out).any(-1).astype(float), np.isin(np.arange(12), [6, 7]).reshape(3, 4).astype(float),
+                     what="channels with a NaN")
+
+
+def test_memory_layouts(level):
+    """What counts is the array, not how it lies in memory."""
+    x, vector = rng(3).standard_normal((3, 4, 2, 5)), rng(4).standard_normal(4)
+    assert_layouts(lambda x, g: level.layer_norm(x, g), [rng(5).standard_normal((3, 2, 4)), vector],
+                   f_backward=level.layer_norm_backward)
+    assert_layouts(lambda x, g: level.rms_norm(x, g), [rng(5).standard_normal((3, 2, 4)), vector],
+                   f_backward=level.rms_norm_backward)
+    assert_layouts(lambda x, g: level.group_norm(x, 2, g), [x, vector], f_backward=level.group_norm_backward)
+    assert_layouts(lambda v, g: level.weight_norm(v, g, 1), [x, vector], f_backward=level.weight_norm_backward)
+    assert_layouts(level.add_layer_norm, [*rng(6).standard_normal((2, 3, 4))],
+                   f_backward=lambda dout, cache: level.add_layer_norm_backward(*dout, cache))
+
+
+@pytest.mark.levels(2)
+def test_modules_refuse(level):
+    """Sizes that are none, groups that do not divide."""
+    for call in (lambda: level.LayerNorm(0), lambda: level.RMSNorm(2.5), lambda: level.LayerNorm(3, eps=0),
+                 lambda: level.GroupNorm(0, 4)):
+        with pytest.raises(ValueError):
+            call()
+    expect_value_error("num_groups", level.GroupNorm, 3, 4)
