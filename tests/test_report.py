@@ -355,3 +355,11 @@ def test_the_stub_says_what_checks_is_for():
     text = stub.stub_of([("level2_vectorized", "from tangled.t05_mlp_forward import checks as check\n\n\n"
                           "def f(x):\n    return check.floats('x', x)\n")], "# head", "t05_mlp_forward")
     assert "import checks as check  # given: call it to refuse bad arguments" in text
+
+
+def test_the_reason_of_a_skip_is_whole():
+    """Beside six categories there is room for how to get PyTorch"""
+    from scripts.grading.report_table import align
+    why = "skipped: PyTorch not installed (make setup)"
+    lines = align([["", *["performance"] * 6, ""], ["level 4", *["-"] * 6, why], ["level 5", *["-"] * 6, "y" * 99]])
+    assert lines[1].endswith(why) and lines[2].endswith("yyy...")

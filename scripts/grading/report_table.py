@@ -95,7 +95,10 @@ def align(rows: list[list[str]]) -> list[str]:
     lines = []
     for row in rows:
         cells = [row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:-1], widths[1:-1])]
-        lines.append(("  ".join(cells) + "   " + row[-1]).rstrip()[:WIDTH])
+        counts = "  ".join(cells) + "   "
+        room = max(WIDTH - len(counts), 50)                # the commonest reason is whole, beside any number of columns
+        why = row[-1] if len(row[-1]) <= room else row[-1][:room - 3] + "..."
+        lines.append((counts + why).rstrip())
     return lines
 
 

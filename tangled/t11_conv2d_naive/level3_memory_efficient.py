@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:23134e65815a813b
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:76fa060f03fa259e
 """Convolution, level 3: no padded copy, one picture at a time, two buffers."""
 
 import numpy as np
@@ -40,7 +40,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, out=None):
     sides = explicit_padding(padding, w.shape[2:], stride, dilation)
     check.planes(x, w.shape[2:], sides, dilation)
     size = tuple(conv_output_size(*axis) for axis in zip(x.shape[2:], w.shape[2:], stride, sides, dilation))
-    out = _room(out, (len(x), len(w), *size), x.dtype)
+    out = check.room(out, (len(x), len(w), *size), x.dtype, x, w)
     work = check.working(x.dtype)
     weights = _by_offset(w, groups, work)
     parts = _parts(w.shape, x.shape, size, stride, dilation, sides)
@@ -64,21 +64,11 @@ def _by_offset(w, groups, dtype):
     return np.ascontiguousarray(w.transpose(2, 3, 0, 1), dtype).reshape(KH, KW, groups, F // groups, c)
 
 
-def _room(out, shape, dtype):
-    """A new array, or `out` if it fits."""
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (shape, dtype):
-        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out is {found}; expected {dtype} {shape}")
-    return out
-
-
 def conv2d_backward(dout, cache, out=None):
     """As level 2; dx into `out` (N, C, H, W) if given."""
     x, w, has_bias, (size, _, _, _, groups), parts = cache
     dout = check.gradient(dout, (len(x), len(w), *size), x.dtype)
-    dx, work = _room(out, x.shape, x.dtype), check.working(x.dtype)
+    dx, work = check.room(out, x.shape, x.dtype, x, w, dout), check.working(x.dtype)
     weights = _by_offset(w, groups, work)
     dweights = np.zeros(weights.shape, work)                    # (KH, KW, G, F/G, c)
     C, F = x.shape[1], len(w)

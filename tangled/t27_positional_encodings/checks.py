@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:615339827ab388d0
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:689c814868a6e0ea
 """Chapter 27: arguments checked and made uniform, for all levels and for yours."""
 
 import math
@@ -41,6 +41,16 @@ def floats(name, x, shape):
     return x
 
 
+def gradient(dout, shape, dtype):
+    """`dout` as an array of that shape, in the dtype of what was handed to the forward pass."""
+    return floats("dout", dout, shape).astype(dtype, copy=False)
+
+
+def working(dtype):
+    """The dtype to compute in: float32 for float16, otherwise the same."""
+    return np.dtype(np.float32) if dtype == np.float16 else np.dtype(dtype)
+
+
 def _shown(shape):
     """("L", 2) as (L, 2)."""
     return str(tuple(shape)).replace("'", "")
@@ -68,13 +78,13 @@ def summands(x, encoding):
 
 
 def rotation(x, cos, sin, positions, layout):
-    """The arguments of rope: tables in the dtype of x, positions (T,) or (B, T)."""
+    """The arguments of rope: tables in the dtype to compute in, positions (T,) or (B, T)."""
     x = floats("x", x, ("B", "H", "T", "D"))
     batch, _, steps, dim = x.shape
     if dim == 0 or dim % 2:
         raise ValueError(f"x has {dim} features; expected an even number, at least 2")
-    cos = floats("cos", cos, ("L", dim // 2)).astype(x.dtype, copy=False)
-    sin = floats("sin", sin, cos.shape).astype(x.dtype, copy=False)
+    cos = floats("cos", cos, ("L", dim // 2)).astype(working(x.dtype), copy=False)
+    sin = floats("sin", sin, cos.shape).astype(working(x.dtype), copy=False)
     if layout not in ("interleaved", "half"):
         raise ValueError(f"layout = {layout!r}; expected 'interleaved' or 'half'")
     positions = np.arange(steps) if positions is None else positions

@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f4a0986e07f159bb
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:c86816c9f805974b
 """Positional encodings, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -37,36 +37,36 @@ def learned_positions(table, positions):
     out = np.empty((*positions.shape, table.shape[1]), table.dtype)
     for where in np.ndindex(positions.shape):
         out[where] = table[positions[where]]                    # eq. 27.8
-    return out, (positions, table.shape)
+    return out, (positions, table.shape, table.dtype)
 
 
 def learned_positions_backward(dout, cache):
     """Gradient (L, D) of the table: each row sums over the tokens that read it."""
-    positions, shape = cache
-    dout = check.floats("dout", dout, (*positions.shape, shape[1]))
-    dtable = np.zeros(shape, dout.dtype)
+    positions, shape, dtype = cache
+    dout = check.gradient(dout, (*positions.shape, shape[1]), dtype)
+    dtable = np.zeros(shape)                                    # float64
     for where in np.ndindex(positions.shape):
         dtable[positions[where]] += dout[where]                 # eq. 27.9
-    return dtable
+    return dtable.astype(dtype)
 
 
 def add_positions(x, encoding):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
     x, encoding = check.summands(x, encoding)
-    out = np.empty_like(x)
+    out = np.empty(x.shape, x.dtype)
     for b, t in np.ndindex(x.shape[:2]):
         out[b, t] = x[b, t] + (encoding[t] if encoding.ndim == 2 else encoding[b, t])
-    return out, (x.shape, encoding.shape)
+    return out, (x.shape, encoding.shape, x.dtype)
 
 
 def add_positions_backward(dout, cache):
     """Gradients (dx (B, T, D), dencoding) in the shapes of the inputs."""
-    shape, encoding_shape = cache
-    dout = check.floats("dout", dout, shape)
-    dencoding = np.zeros(encoding_shape, dout.dtype)
+    shape, encoding_shape, dtype = cache
+    dout = check.gradient(dout, shape, dtype)
+    dencoding = np.zeros(encoding_shape)                        # float64
     for b, t in np.ndindex(shape[:2]):
         dencoding[t if len(encoding_shape) == 2 else (b, t)] += dout[b, t]   # eq. 27.10
-    return dout, dencoding
+    return dout.copy(), dencoding.astype(dtype)
 
 
 def _turn(vector, cos, sin, layout):
@@ -84,17 +84,17 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
     """Turn each pair of `x` (B, H, T, D) by its position's angle: out (B, H, T, D)."""
     x, cos, sin, positions = check.rotation(x, cos, sin, positions, layout)
     positions = np.broadcast_to(positions, (len(x), x.shape[2]))          # (B, T)
-    out = np.empty_like(x)
+    out = np.empty(x.shape, x.dtype)
     for b, h, t in np.ndindex(x.shape[:3]):
         p = positions[b, t]
         out[b, h, t] = _turn(x[b, h, t].tolist(), cos[p].tolist(), sin[p].tolist(), layout)
-    return out, (cos, sin, positions, layout, x.shape)
+    return out, (cos, sin, positions, layout, x.shape, x.dtype)
 
 
 def rope_backward(dout, cache):
     """Gradient dx (B, H, T, D): the opposite rotation."""
-    cos, sin, positions, layout, shape = cache
-    dout = check.floats("dout", dout, shape)
+    cos, sin, positions, layout, shape, dtype = cache
+    dout = check.gradient(dout, shape, dtype)
     return rope(dout, cos, -sin, positions, layout)[0]          # eq. 27.16
 
 
@@ -121,5 +121,5 @@ def alibi_bias(slopes, length, past=0):
     bias = np.full((len(slopes), length, past + length), -np.inf, slopes.dtype)
     for h, i in np.ndindex(len(slopes), length):
         for j in range(past + i + 1):
-            bias[h, i, j] = slopes[h] * (j - past - i)         # eq. 27.19
+            bias[h, i, j] = float(slopes[h]) * (j - past - i)   # eq. 27.19
     return bias

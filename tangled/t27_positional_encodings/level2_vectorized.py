@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:8d172d47e91616da
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f57386387095c472
 """Positional encodings, level 2: expressions over whole arrays."""
 
 import numpy as np
@@ -83,7 +83,7 @@ def learned_positions(table, positions):
     """
     table = check.floats("table", table, ("L", "D"))
     positions = check.rows(positions, len(table))
-    return table[positions], (positions, table.shape)           # eq. 27.8
+    return table[positions], (positions, table.shape, table.dtype)      # eq. 27.8
 
 
 def learned_positions_backward(dout, cache):
@@ -96,13 +96,13 @@ def learned_positions_backward(dout, cache):
 
     Returns
     -------
-    dtable : ndarray of shape (L, D); rows that nobody read are 0
+    dtable : ndarray of shape (L, D), in the dtype of the table; rows that nobody read are 0
     """
-    positions, shape = cache
-    dout = check.floats("dout", dout, (*positions.shape, shape[1]))
-    dtable = np.zeros(shape, dout.dtype)
+    positions, shape, dtype = cache
+    dout = check.gradient(dout, (*positions.shape, shape[1]), dtype)
+    dtable = np.zeros(shape, check.working(dtype))
     np.add.at(dtable, positions, dout)                          # eq. 27.9
-    return dtable
+    return dtable.astype(dtype, copy=False)
 
 
 def add_positions(x, encoding):
@@ -124,7 +124,7 @@ def add_positions(x, encoding):
     """
     x, encoding = check.summands(x, encoding)
     out = x + encoding                                          # (B, T, D) + (T, D)
-    return out, (x.shape, encoding.ndim)
+    return out, (x.shape, encoding.ndim, x.dtype)
 
 
 def add_positions_backward(dout, cache):
@@ -137,14 +137,16 @@ def add_positions_backward(dout, cache):
 
     Returns
     -------
-    dx : `dout` itself, (B, T, D), not a copy
-    dencoding : new ndarray in the encoding's shape, (T, D) or (B, T, D); a constant table
-        ignores it
+    dx : ndarray of shape (B, T, D), a copy of dout
+    dencoding : ndarray in the encoding's shape, (T, D) or (B, T, D), and in the dtype of x; a
+        constant table ignores it
     """
-    shape, axes = cache
-    dout = check.floats("dout", dout, shape)
-    dencoding = dout.sum(axis=0) if axes == 2 else dout.copy()  # eq. 27.10
-    return dout, dencoding
+    shape, axes, dtype = cache
+    dout = check.gradient(dout, shape, dtype)
+    dencoding = dout.copy()
+    if axes == 2:
+        dencoding = dout.sum(axis=0, dtype=check.working(dtype)).astype(dtype, copy=False)   # eq. 27.10
+    return dout.copy(), dencoding
 
 
 def _pairs(x, layout):
@@ -157,8 +159,8 @@ def _pairs(x, layout):
 
 def _rotate(x, cos, sin, layout):
     """x (B, H, T, D) with every pair turned; cos, sin (T, D/2) or (B, 1, T, D/2)."""
-    out = np.empty_like(x)
-    a, b = _pairs(x, layout)                                    # (B, H, T, D/2) each
+    out = np.empty(x.shape, x.dtype)
+    a, b = _pairs(x.astype(cos.dtype, copy=False), layout)      # (B, H, T, D/2) each
     out_a, out_b = _pairs(out, layout)
     out_a[...] = a * cos - b * sin                              # eq. 27.12
     out_b[...] = a * sin + b * cos
@@ -190,7 +192,7 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
     cos, sin = cos[positions], sin[positions]                   # (T, D/2) or (B, T, D/2)
     if positions.ndim == 2:
         cos, sin = cos[:, None], sin[:, None]                   # (B, 1, T, D/2), for all heads
-    return _rotate(x, cos, sin, layout), (cos, sin, layout, x.shape)
+    return _rotate(x, cos, sin, layout), (cos, sin, layout, x.shape, x.dtype)
 
 
 def rope_backward(dout, cache):
@@ -203,10 +205,10 @@ def rope_backward(dout, cache):
 
     Returns
     -------
-    dx : ndarray of shape (B, H, T, D)
+    dx : ndarray of shape (B, H, T, D), in the dtype of x
     """
-    cos, sin, layout, shape = cache
-    dout = check.floats("dout", dout, shape)
+    cos, sin, layout, shape, dtype = cache
+    dout = check.gradient(dout, shape, dtype)
     return _rotate(dout, cos, -sin, layout)                     # eq. 27.16
 
 
@@ -269,7 +271,7 @@ def alibi_bias(slopes, length, past=0):
     """
     slopes = check.ramp(slopes, length, past)
     queries, keys = np.arange(past, past + length)[:, None], np.arange(past + length)
-    ahead = (keys - queries).astype(slopes.dtype)               # j - i, (T, S)
+    ahead = (keys - queries).astype(check.working(slopes.dtype))        # j - i, (T, S)
     bias = slopes[:, None, None] * ahead                        # (H, T, S)
     bias[:, ahead > 0] = -np.inf
-    return bias
+    return bias.astype(slopes.dtype, copy=False)

@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:c7da7d7b7da40386
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:8e6a48827668e49d
 """Positional encodings, level 4: PyTorch. NumPy arrays in and out; gradients by autograd."""
 
 import math
@@ -12,14 +12,17 @@ from tangled.testing import Case
 
 
 def _tensor(x):
-    return torch.from_numpy(np.require(x, requirements=["C", "W"]))
+    """A copy, in the dtype to compute in if it is floating."""
+    x = np.asarray(x)
+    return torch.from_numpy(np.array(x, check.working(x.dtype) if x.dtype.kind == "f" else None, order="C"))
 
 
 def _gradients(dout, cache):
     """Gradients of the leaves (in their shapes) for `dout` in the output's shape."""
-    out, *leaves = cache
-    dout = check.floats("dout", dout, tuple(out.shape))
-    return [g.numpy() for g in torch.autograd.grad(out, leaves, _tensor(dout), retain_graph=True)]
+    out, dtype, *leaves = cache
+    dout = check.gradient(dout, tuple(out.shape), dtype)
+    grads = torch.autograd.grad(out, leaves, _tensor(dout), retain_graph=True)
+    return [grad.numpy().astype(dtype) for grad in grads]
 
 
 def rope_tables(length, dim, base=10000.0, dtype=np.float64):
@@ -34,15 +37,16 @@ def rope_tables(length, dim, base=10000.0, dtype=np.float64):
 
 def sinusoidal_table(length, dim, base=10000.0, dtype=np.float64):
     """Table (L, D) of sines and cosines."""
-    cos, sin = map(_tensor, rope_tables(length, dim, base, dtype))
+    cos, sin = map(torch.from_numpy, rope_tables(length, dim, base, dtype))
     return torch.stack((sin, cos), dim=-1).flatten(1).numpy()
 
 
 def learned_positions(table, positions):
     """Rows of `table` (L, D) for integer `positions` of any shape: out (..., D)."""
-    leaf = _tensor(check.floats("table", table, ("L", "D"))).requires_grad_()
+    table = check.floats("table", table, ("L", "D"))
+    leaf = _tensor(table).requires_grad_()
     out = functional.embedding(_tensor(check.rows(positions, len(table))), leaf)
-    return out.detach().numpy(), (out, leaf)
+    return out.detach().numpy().astype(table.dtype), (out, table.dtype, leaf)
 
 
 def learned_positions_backward(dout, cache):
@@ -52,9 +56,10 @@ def learned_positions_backward(dout, cache):
 
 def add_positions(x, encoding):
     """`x` (B, T, D) plus `encoding` (T, D) or (B, T, D)."""
-    leaves = [_tensor(a).requires_grad_() for a in check.summands(x, encoding)]
+    x, encoding = check.summands(x, encoding)
+    leaves = [_tensor(a).requires_grad_() for a in (x, encoding)]
     out = leaves[0] + leaves[1]
-    return out.detach().numpy(), (out, *leaves)
+    return out.detach().numpy().astype(x.dtype), (out, x.dtype, *leaves)
 
 
 def add_positions_backward(dout, cache):
@@ -75,7 +80,7 @@ def rope(x, cos, sin, positions=None, layout="interleaved"):
         a, b = leaf.chunk(2, dim=-1)
         cos, sin = torch.cat((cos, cos), -1), torch.cat((sin, sin), -1)
         out = leaf * cos + torch.cat((-b, a), -1) * sin
-    return out.detach().numpy(), (out, leaf)
+    return out.detach().numpy().astype(x.dtype), (out, x.dtype, leaf)
 
 
 def rope_backward(dout, cache):
@@ -101,10 +106,11 @@ def alibi_slopes(heads):
 
 def alibi_bias(slopes, length, past=0):
     """Bias (H, T, past + T), by counting the visible keys from the right."""
-    slopes = _tensor(check.ramp(slopes, length, past))
-    visible = torch.ones(length, past + length, dtype=slopes.dtype).tril(past)
+    slopes = check.ramp(slopes, length, past)
+    visible = torch.ones(length, past + length, dtype=torch.float64).tril(past)
     ahead = 1 - visible.flip(-1).cumsum(-1).flip(-1)            # j - i where visible
-    return (slopes[:, None, None] * ahead).masked_fill(visible == 0, -math.inf).numpy()
+    bias = _tensor(slopes)[:, None, None] * ahead
+    return bias.masked_fill(visible == 0, -math.inf).numpy().astype(slopes.dtype)
 
 
 def _explicit_rope(x, positions, dim, layout, base=10000.0):
@@ -124,9 +130,11 @@ def golden_cases(rng):
     for name, inputs in (("sinusoidal_table", {"length": 50, "dim": 16}),
                          ("sinusoidal_table-base", {"length": 9, "dim": 6, "base": 50.0})):
         yield Case(name, inputs, {"out": sinusoidal_table(**inputs)})
+    for name, inputs in (("rope_tables", {"length": 40, "dim": 8}),
+                         ("rope_tables-base", {"length": 9, "dim": 6, "base": 50.0})):
+        yield Case(name, inputs, dict(zip(("cos", "sin"), rope_tables(**inputs))))
     cos, sin = rope_tables(40, 8)
-    yield Case("rope_tables", {"length": 40, "dim": 8}, {"cos": cos, "sin": sin})
-    for heads in (1, 8, 12):
+    for heads in (1, 3, 8, 12, 20):
         yield Case(f"alibi_slopes-{heads}", {"heads": heads}, {"out": alibi_slopes(heads)})
     for name, past in (("alibi_bias", 0), ("alibi_bias-past", 4)):
         inputs = {"slopes": alibi_slopes(3), "length": 5, "past": past}
@@ -140,7 +148,9 @@ def golden_cases(rng):
         yield _graded(f"add_positions-{name}", add_positions, rng, ["x", "encoding"], inputs)
     for name, layout, where in (("interleaved", "interleaved", {}), ("half", "half", {}),
                                 ("offset", "interleaved", {"positions": np.arange(30, 35)}),
-                                ("packed", "half", {"positions": packed})):
+                                ("offset-half", "half", {"positions": np.array([7, 39, 0, 2, 11])}),
+                                ("packed", "half", {"positions": packed}),
+                                ("packed-interleaved", "interleaved", {"positions": packed})):
         inputs = {"x": rng.standard_normal((2, 3, 5, 8)), "cos": cos, "sin": sin,
                   "layout": layout, **where}
         yield _graded(f"rope-{name}", _explicit_case, rng, ["x"], inputs)
@@ -151,7 +161,7 @@ def _explicit_case(x, cos, sin, layout, positions=None):
     leaf = _tensor(x).requires_grad_()
     positions = np.arange(x.shape[2]) if positions is None else positions
     out = _explicit_rope(leaf, _tensor(np.atleast_2d(positions)), x.shape[-1], layout)
-    return out.detach().numpy(), (out, leaf)
+    return out.detach().numpy(), (out, x.dtype, leaf)
 
 
 def _graded(name, f, rng, wrt, inputs):

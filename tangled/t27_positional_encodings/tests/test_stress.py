@@ -1,11 +1,11 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f2ef3e98ed233f7b
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:eea51acd04087605
 """Chapter 27: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
 import pytest
 
 from tangled.measuring import growth_exponent, peak_memory
-from tangled.testing import rng
+from tangled.testing import assert_close, rng
 
 pytestmark = pytest.mark.performance
 both_layouts = pytest.mark.parametrize("layout", ["interleaved", "half"])
@@ -89,12 +89,39 @@ def test_level3_writes_where_told(level, layout):
     tables, positions = level.rope_tables(7, 8), rng(4).integers(0, 7, (3, 7))
     expected, cache = level.rope(x, *tables, positions, layout)
     assert level.rope(x, *tables, positions, layout, out=x)[0] is x
-    assert np.array_equal(x, expected)
+    assert_close(x, expected, tol=0, what="out, in place")
     expected = level.rope_backward(x, cache)
-    assert level.rope_backward(x, cache, out=x) is x and np.array_equal(x, expected)
+    assert level.rope_backward(x, cache, out=x) is x
+    assert_close(x, expected, tol=0, what="dx, in place")
     for out in (x[:1], x.astype(float), x.tolist()):
         with pytest.raises(ValueError, match=r"out is .*expected float32"):
             level.rope(x, *tables, out=out)
+
+
+@pytest.mark.levels(3)
+def test_level3_doubles(level, monkeypatch):
+    """2,048 rows take 11 calls of the exponential, and no sine."""
+    calls, exp = [], np.exp
+    monkeypatch.setattr(np, "exp", lambda *args, **options: calls.append(1) or exp(*args, **options))
+    monkeypatch.setattr(np, "sin", None)
+    level.rope_tables(2048, 4)
+    assert len(calls) <= 12, f"{len(calls)} calls of np.exp for 2,048 rows"
+
+
+@pytest.mark.levels(3)
+def test_level3_adds_where_told(level):
+    """The sum into x, its gradient into dout, and dencoding of either shape beside them."""
+    x = rng(5).standard_normal((3, 4, 2))
+    for encoding in (x[0].copy(), x + 1.0):
+        total, dout = x.copy(), x - 2.0
+        expected, cache = level.add_positions(x, encoding)
+        assert level.add_positions(total, encoding, out=total)[0] is total
+        assert_close(total, expected, tol=0, what="out, in place")
+        kept = dout.copy()
+        dx, dencoding = level.add_positions_backward(dout, cache, out=dout)
+        assert dx is dout and not np.shares_memory(dx, dencoding)
+        assert_close(dx, kept, tol=0, what="dx, in place")
+        assert_close(dencoding, kept.sum(0) if encoding.ndim == 2 else kept, tol=1e-12, what="dencoding")
 
 
 @pytest.mark.levels(3)
