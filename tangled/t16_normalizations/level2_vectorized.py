@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:ce059c21c20b01db
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:127dde7c83efbbd4
 """Normalisations, level 2: expressions over whole arrays, and the modules."""
 
 import math
@@ -164,7 +164,8 @@ def group_norm_backward(dout, cache):
     x_hat, s, gamma, beta, shape, dtype = cache
     dout = check.gradient("dout", dout, shape, x_hat.dtype)
     dx_hat = dout if gamma is None else dout * gamma
-    dx = _standardise_backward(dx_hat.reshape(x_hat.shape), x_hat, s).reshape(shape).astype(dtype, copy=False)
+    dx = _standardise_backward(dx_hat.reshape(x_hat.shape), x_hat, s)
+    dx = dx.reshape(shape).astype(dtype, copy=False)
     axes = (0, *range(2, len(shape)))
     return dx, *_parameter_gradients(dout, x_hat.reshape(shape), gamma, beta, axes, dtype)
 
@@ -328,7 +329,7 @@ class GroupNorm(_Norm):
 
 
 class InstanceNorm2d(GroupNorm):
-    """Instance normalisation of x (N, num_features, H, W); as in PyTorch without scale and shift by default."""
+    """Instance normalisation of x (N, num_features, H, W); by default without scale and shift."""
 
     def __init__(self, num_features, eps=1e-5, affine=False):
         super().__init__(num_features, num_features, eps, affine)
