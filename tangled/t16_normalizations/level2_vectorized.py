@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:127dde7c83efbbd4
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f62f368ba67dc1b1
 """Normalisations, level 2: expressions over whole arrays, and the modules."""
 
 import math
@@ -12,7 +12,8 @@ from tangled.t06_backpropagation import Module, Parameter
 def _standardise(rows, eps, centre=True):
     """rows (R, M): x_hat, each row with mean square 1 and, if centre, mean 0; and s (R, 1)."""
     deviation = rows - rows.mean(axis=-1, keepdims=True) if centre else rows        # (R, M)
-    s = 1.0 / np.sqrt(np.square(deviation).mean(axis=-1, keepdims=True) + eps)     # eq. 16.1, eq. 16.7
+    mean_square = np.square(deviation).mean(axis=-1, keepdims=True)     # (R, 1)
+    s = 1.0 / np.sqrt(mean_square + eps)                            # eq. 16.1, eq. 16.7
     return deviation * s, s
 
 
