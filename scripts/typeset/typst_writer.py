@@ -67,12 +67,13 @@ class TypstWriter(Tables, Writer):
     def blocks(self, nodes: list) -> str:
         """A short paragraph stays with the equation or the callout that follows it."""
         out = ""
-        near = Near(nodes)
+        near, outside = Near(nodes), self.listing_near          # of the blocks that these stand in
         for k, (node, after) in enumerate(zip(nodes, [*nodes[1:], None])):
-            self.listing_near = near.listing(k)
+            self.listing_near = outside or near.listing(k)
             text = getattr(self, f"block_{node['t']}")(node)
             bound = node["t"] == "Para" and after and after["t"] in BINDING and len(text_of(node)) < MOVES
             out += f"#block(sticky: true)[{text.strip()}]\n\n" if bound and text.strip() else text
+        self.listing_near = outside
         return out
 
     @property

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:a6560b1485a4d0f0
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:b44adf12953e2109
 """Chapter 13: shapes, values and gradients."""
 
 import numpy as np
@@ -247,12 +247,12 @@ def test_dtypes(level):
         extremes = [[np.where(x > 0, 6e4, -6e4)]] if op != "max_pool2d" else []
         assert_dtypes(with_arguments(level, op, args), [x], f_backward=getattr(level, op + "_backward"),
                       extremes=extremes, refuses=(np.int64,))
-    peak = np.zeros((1, 1, 3, 4), np.float16)
-    peak[0, 0, 1, 1] = 1
-    out, cache = level.max_pool2d(peak, 2, 1)
+    peak = np.zeros((1, 1, 5, 6), np.float16)
+    peak[0, 0, 2, 2] = 1
+    out, cache = level.max_pool2d(peak, 3, 1)
     dout = np.ones(out.shape, np.float16)
-    dout[0, 0, 0, 0] = 2048                                     # 2048 + 1 is 2048 in float16
-    assert_close(level.max_pool2d_backward(dout, cache)[0, 0, 1, 1], np.float16(2052), tol=1e-4, what="dx of the peak")
+    dout[0, 0, 1, 1] = 2048                                     # and 2048 + 1 is 2048 in float16
+    assert_close(level.max_pool2d_backward(dout, cache)[0, 0, 2, 2], np.float16(2056), tol=1e-4, what="dx of the peak")
     high = np.full((1, 2, 8, 7), 6e4, np.float16)               # a sum would be infinite
     for op, args in (("avg_pool2d", (4,)), ("adaptive_avg_pool2d", (2,)), ("global_avg_pool2d", ())):
         out, _ = getattr(level, op)(high, *args)

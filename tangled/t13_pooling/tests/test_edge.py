@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:40f642d8cf39b469
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:85de3789e43d64ca
 """Chapter 13: what is empty, single, laid out otherwise, special, or invalid."""
 
 import numpy as np
@@ -176,6 +176,21 @@ def test_a_window_larger_than_the_picture(level):
     assert_close(mean[..., 2], x[..., 4].mean(axis=2, keepdims=True), tol=1e-10, what="its mean")
     assert level.max_pool2d_backward(out, cache).shape == x.shape
     expect_value_error("kernel", level.max_pool2d, x, (3, 2), (3, 2))
+
+
+def test_entries_in_no_window(level):
+    """Behind the last window, between windows, and in the holes of a dilation: their gradient is 0."""
+    x = 1 + rng(6).random((1, 2, 4, 6))
+    for options, read in (({"kernel_size": 2, "dilation": 2, "ceil_mode": True}, (slice(0, 3, 2), slice(0, 5, 2))),
+                          ({"kernel_size": (2, 1), "stride": (3, 2)}, (slice(0, 2), slice(0, 5, 2)))):
+        unread = np.ones(x.shape, bool)
+        unread[(..., *read)] = False
+        for _ in range(3):
+            out, cache = level.max_pool2d(x, **options)
+            np.full(x.shape, NAN), np.full((1, 2, 4, out.shape[3]), NAN)    # what an empty array may find
+            dx = level.max_pool2d_backward(ones(out.shape), cache)
+            assert_close(dx[unread], np.zeros(unread.sum()), what="dx of what no window has")
+            assert_close(dx.sum(), float(out.size), what="sum of dx")
 
 
 def test_unpool_repeated(level):

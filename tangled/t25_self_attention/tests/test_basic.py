@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:4b5da92de113765e
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:e95d7beb0eb57fe2
 """Chapter 25: shapes, values and gradients."""
 
 import math
@@ -176,8 +176,9 @@ def test_junk_that_some_see(level, junk):
         out, dq, _, _ = run(level, q, k, v, dout, causal=True)
         assert_close(out[:, :, :4], before[0][:, :, :4], tol=1e-12, what="out, before")
         assert_close(dq[:, :, :4], before[1][:, :, :4], tol=1e-12, what="dq, before")
-        unseen = np.isfinite(out[:, :, 4:, 1]) if spoilt is v else np.isfinite(dq[:, :, 4:, 1])
-        assert_close(unseen.astype(float), np.zeros(unseen.shape), what="finite, from there on")
+        for got, name in ((out, "out"), (dq, "dq"))[spoilt is k:]:
+            finite = np.isfinite(got[:, :, 4:, 1]).astype(float)
+            assert_close(finite, np.zeros(finite.shape), what=f"finite, from there on: {name}")
         spoilt[...] = kept
 
 
@@ -188,11 +189,11 @@ def test_junk_that_some_see(level, junk):
 def test_two_documents(level, causal, junk):
     """Packed into one sequence; all of the first is junk, and the second gives what it gives alone."""
     q, k, v, dout = problem(7, Tq=7)
-    alone = run(level, *(x[:, :, 4:] for x in (q, k, v, dout)), causal=causal)
+    alone = run(level, *(x[:, :, 4:] for x in (q, k, v, dout)), causal=causal, scale=0.8)
     for x in (q, k, v, dout):
         x[:, :, :4] = junk
     document = np.arange(7) >= 4
-    packed = run(level, q, k, v, dout, causal=causal, mask=document[:, None] == document)
+    packed = run(level, q, k, v, dout, causal=causal, mask=document[:, None] == document, scale=0.8)
     assert_all([x[:, :, 4:] for x in packed], alone)
 
 
@@ -292,6 +293,8 @@ def test_large_scores(level):
     e = math.exp(-1)
     expected = np.array([[1 / (1 + e), e / (1 + e), 0], [0, 1, 0], [0, 0, 0]])
     assert_close(level.masked_softmax(scores), expected, what="p")
+    lowest = np.array([[-np.finfo(float).max, 0.0], [-1e12, -3.0]])
+    assert_close(level.masked_softmax(lowest, np.array([True, False])), np.array([[1.0, 0], [1, 0]]), tol=0, what="p")
     q, k, v, _ = problem(19)
     far = level.attention(1e4 * q, k, v)[0]
     best = (q @ k.swapaxes(-1, -2)).argmax(-1)
@@ -349,12 +352,39 @@ def test_level3_in_other_blocks(level, monkeypatch, rows, entries):
 
 @pytest.mark.levels(1, 2, 3)
 @pytest.mark.value
-def test_overflow_behind_the_mask(level):
+@pytest.mark.parametrize("spoilt", ["qkv", "kv", "v"])
+def test_overflow_behind_the_mask(level, spoilt):
     """Finite numbers whose masked scores and gradients are not, in float32."""
-    q, k, v, dout = problem(28, Tq=7, dtype=np.float32)
-    expected = run(level, *(x[:, :, :5] for x in (q, k, v, dout)), causal=True)
-    for x in (q, k, v, dout):
-        x[:, :, 5:] = 3e38
-    out, dq, _, _ = run(level, q, k, v, dout, causal=True)
-    assert_close(out[:, :, :5], expected[0], what="out")
-    assert_close(dq[:, :, :5], expected[1], what="dq")
+    arrays = problem(28, Tq=7, dtype=np.float32)
+    q, k, v, dout = arrays
+    dout *= 100
+    expected = run(level, *(x[:, :, :5] for x in arrays), causal=True)
+    for x, name in zip((q, k, v), "qkv"):
+        if name in spoilt:
+            x[:, :, 5, 1] = 3e38
+    out, dq, _, _ = run(level, *arrays, causal=True)
+    assert_close(out[:, :, :5], expected[0], tol=1e-4, what="out")
+    assert_close(dq[:, :, :5], expected[1], tol=1e-4, what="dq")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.gradient
+def test_infinite_query_that_sees_nothing(level):
+    """Its scores are all -inf, with or without the mask; keys get nothing from it."""
+    q, k, v, dout = problem(29)
+    k[..., 1] = np.abs(k[..., 1])
+    mask = np.arange(5)[:, None] != 2
+    expected = run(level, q, k, v, dout, mask=mask)
+    q[:, :, 2, 1] = -np.inf
+    assert_all(run(level, q, k, v, dout, mask=mask), expected)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_level3_goes_the_fast_way(level, monkeypatch):
+    """Rows that see nothing are no reason to do a block again."""
+    calls = []
+    monkeypatch.setattr(level.plain, "attention", lambda *args, **options: calls.append(args))
+    run(level, *problem(30, Tq=9, Tk=4), causal=True)
+    run(level, *problem(31), mask=np.arange(5)[:, None] != 2)
+    assert not calls, f"level 2 was called {len(calls)} times"

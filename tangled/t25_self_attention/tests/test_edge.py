@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:0c8675a95c8938f2
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:344e58fad12d608f
 """Chapter 25: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -81,6 +81,7 @@ def test_small(level, batch, Tq, Tk, D, Dv, causal):
     out, cache = level.attention(q, k, v, causal=causal)
     dq, dk, dv = level.attention_backward(out, cache)
     assert [x.shape for x in (out, dq, dk, dv)] == [(*batch, Tq, Dv), q.shape, k.shape, v.shape]
+    assert not any(np.shares_memory(one, other) for one in (out, dq, dk, dv) for other in (q, k, v))
     if Tk == 1 and not causal:
         assert_close(out, np.broadcast_to(v, out.shape), tol=1e-12, what="out of one key")
         assert_close(dv, out.sum(-2, keepdims=True), tol=1e-12, what="dv of one key")
