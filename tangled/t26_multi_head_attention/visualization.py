@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:2623160b3cd18077
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:9aa3fc45b3dc07da
 """Chapter 26: a layer as boxes, and what trained heads look at. Drawings take results and return a figure."""
 
 import matplotlib.pyplot as plt
@@ -30,6 +30,7 @@ def draw_mechanism(H=4, kv=2):
     for y in (3.1, 1.4):
         for m in range(kv):
             _box(ax, 2.1 + 0.6 * m, y, 0.6, 1.0, HATCHES[m])
+    _arrow(ax, (3.4, 1.9), (4.35, 1.9))
     for h, y in enumerate(heights):
         hatch = HATCHES[h * kv // H]
         _box(ax, 5.0, y, 0.35, 0.9)
@@ -52,7 +53,7 @@ def draw_mechanism(H=4, kv=2):
     _arrow(ax, (11.85, 3.6), (12.6, 3.6))
     _box(ax, 12.7, 3.0, 0.9, 1.2)
     _words(ax)
-    ax.set(xlim=(-0.3, 14.0), ylim=(-1.1, 7.6))
+    ax.set(xlim=(-0.3, 14.0), ylim=(-0.4, 7.4))
     ax.axis("off")
     return figure
 
@@ -64,9 +65,9 @@ def _words(ax):
                        (7.2, 6.75, "split: (B, H, T, d) and (B, $H_k$, S, d); scores (B, H, T, S)"),
                        (11.2, 4.35, "merged\n(B, T, D)"), (13.15, 4.35, "out\n(B, T, D)"), (12.25, 3.7, "$W^O$")):
         ax.text(x, y, text, ha="center", va="bottom", fontsize=7.5)
-    for start, end in (((13.2, 0.4), (11.5, 0.4)), ((10.3, 0.4), (9.0, 0.4)), ((4.6, 0.4), (3.6, 0.4))):
+    for start, end in (((12.7, 0.4), (12.1, 0.4)), ((9.9, 0.4), (9.1, 0.4)), ((4.5, 0.4), (3.7, 0.4))):
         _arrow(ax, start, end, back=True)
-    for x, text in ((13.3, "dout"), (10.9, "dmerged\n$= dout\\, W^{O\\top}$"),
+    for x, text in ((13.15, "dout"), (11.0, "dmerged\n= dout $W^{O\\top}$"),
                     (6.8, "of each head: dQ, dK, dV\ndK$'_0$ = dK$_0$ + dK$_1$, dK$'_1$ = dK$_2$ + dK$_3$\n"
                           "(the same for V)"),
                     (1.8, "dx = dQ $W^{Q\\top}$\n+ dK $W^{K\\top}$ + dV $W^{V\\top}$")):
@@ -85,6 +86,8 @@ def draw_patterns(arrays):
             ax.plot(rows - back, rows, ".", color="0.5", markersize=2.5)
         ax.set_title(title, fontsize=8)
         ax.set_xlabel("key", fontsize=7)
+        ax.set_xticks(range(0, len(p), 5))
+        ax.set_yticks(range(0, len(p), 5))
         ax.tick_params(labelsize=6)
     axes[0].set_ylabel("query", fontsize=7)
     return figure
