@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:a0585a7c1c293e1b
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:76d71ae08bed4438
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -132,7 +132,9 @@ def test_an_infinite_upstream_stops_at_the_mask(level):
     given = parts(3, 3)
     given["gamma2"][...], given["beta2"][...] = 0, 0
     x = rng(9).standard_normal((2, 3, 4, 5))
+    kept = x.copy()
     out, cache = level.basic_block(x, **given)
+    assert_close(x, kept, tol=0, what="x afterwards")
     dout = np.where(out == 0, np.inf, 1.0)
     with np.errstate(all="ignore"):
         dx = level.basic_block_backward(dout, cache)[0]
