@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:febe2d2cdb06a295
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:ce059c21c20b01db
 """Normalisations, level 2: expressions over whole arrays, and the modules."""
 
 import math
@@ -100,7 +100,8 @@ def layer_norm_backward(dout, cache):
     x_hat, s, gamma, beta, centre, shape, dtype = cache
     dout = check.gradient("dout", dout, shape, x_hat.dtype).reshape(x_hat.shape)
     dx_hat = dout if gamma is None else dout * gamma                # before the means of eq. 16.6
-    dx = _standardise_backward(dx_hat, x_hat, s, centre).reshape(shape).astype(dtype, copy=False)
+    dx = _standardise_backward(dx_hat, x_hat, s, centre)
+    dx = dx.reshape(shape).astype(dtype, copy=False)
     return dx, *_parameter_gradients(dout, x_hat, gamma, beta, 0, dtype)
 
 
@@ -162,7 +163,7 @@ def group_norm_backward(dout, cache):
     """
     x_hat, s, gamma, beta, shape, dtype = cache
     dout = check.gradient("dout", dout, shape, x_hat.dtype)
-    dx_hat = dout if gamma is None else dout * gamma                # before the means of eq. 16.6
+    dx_hat = dout if gamma is None else dout * gamma
     dx = _standardise_backward(dx_hat.reshape(x_hat.shape), x_hat, s).reshape(shape).astype(dtype, copy=False)
     axes = (0, *range(2, len(shape)))
     return dx, *_parameter_gradients(dout, x_hat.reshape(shape), gamma, beta, axes, dtype)
