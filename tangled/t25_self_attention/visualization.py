@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:5e7ad920f9f95886
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:db7734fd66255b30
 """Chapter 25: the mechanism, masks, weights, sharpness, memory. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -71,15 +71,15 @@ def draw_masks():
 
 def draw_recall(text, weights, out, alphabet):
     """weights (T, T) as a picture, with what out (T, A) predicts at the right."""
-    figure, ax = plt.subplots(figsize=(4.6, 3.6))
+    figure, ax = plt.subplots(figsize=(4.3, 3.2))
     shown = [c if c != " " else "_" for c in text]
     ax.imshow(weights, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_xticks(range(len(text)), shown, fontsize=8)
-    ax.set_yticks(range(len(text)), shown, fontsize=8)
+    ax.set_xticks(range(len(text)), shown, fontsize=7)
+    ax.set_yticks(range(len(text)), shown, fontsize=7)
     ax.set(xlabel="value at (its key: the two characters before)", ylabel="query at")
     for i, row in enumerate(out):
         guess = alphabet[int(row.argmax())]
-        ax.text(len(text) + 0.2, i, f"{guess if guess != ' ' else '_'}  {row.max():.2f}", va="center", fontsize=7)
+        ax.text(len(text) + 0.2, i, f"{guess if guess != ' ' else '_'}  {row.max():.2f}", va="center", fontsize=6.5)
     return figure
 
 
@@ -96,7 +96,7 @@ def draw_sharpness(widths, entropies, traces):
 
 def draw_memory(lengths, peaks):
     """Peak bytes by length, a line for each name in peaks."""
-    figure, ax = plt.subplots(figsize=(4.6, 2.6))
+    figure, ax = plt.subplots(figsize=(4.6, 2.2))
     for (name, values), style in zip(peaks.items(), ("--s", "-o", ":^")):
         ax.plot(lengths, np.array(values) / 1e6, style, color="0.2", label=name, markersize=4)
     ax.set(xscale="log", yscale="log", xlabel="T", ylabel="peak, million bytes")

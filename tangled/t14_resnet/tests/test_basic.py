@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:aa1d2efe708ea3f2
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:76d71ae08bed4438
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -132,7 +132,9 @@ def test_an_infinite_upstream_stops_at_the_mask(level):
     given = parts(3, 3)
     given["gamma2"][...], given["beta2"][...] = 0, 0
     x = rng(9).standard_normal((2, 3, 4, 5))
+    kept = x.copy()
     out, cache = level.basic_block(x, **given)
+    assert_close(x, kept, tol=0, what="x afterwards")
     dout = np.where(out == 0, np.inf, 1.0)
     with np.errstate(all="ignore"):
         dx = level.basic_block_backward(dout, cache)[0]
@@ -276,6 +278,20 @@ def test_size_before_the_mean(level, stem, side):
 
 
 @pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_pooling_gives_a_tie_to_the_first(level):
+    """Of equal entries the first in the window gets the gradient, as in PyTorch; nothing is lost or doubled."""
+    pool = level.ResNet((1,), (2,), stem="imagenet").pool
+    x = np.zeros((1, 1, 4, 5))
+    x[0, 0, 1, 1:4] = 1.0                                       # in windows (0, 0) to (0, 2), and the row below
+    assert_close(pool(x)[0, 0], np.ones((2, 3)), tol=0, what="out")
+    dx = pool.backward(np.array([[1.0, 2, 4], [8, 16, 32]]).reshape(1, 1, 2, 3))
+    wanted = np.zeros((4, 5))
+    wanted[1, 1], wanted[1, 3] = 1 + 2 + 8 + 16, 4 + 32
+    assert_close(dx[0, 0], wanted, tol=0, what="dx")
+
+
+@pytest.mark.levels(2, 3)
 @pytest.mark.value
 def test_initial_weights(level):
     """He's deviation by the filters, other weights in every layer, repeated by the seed, all float32."""
@@ -291,8 +307,10 @@ def test_initial_weights(level):
         assert np.abs(different.conv1.weight.data - net.conv1.weight.data).max() > 0.01
     blocks = [level.BasicBlock(3, 4, rng=rng(seed)).conv1.weight.data for seed in (21, 22)]
     assert np.abs(blocks[0] - blocks[1]).max() > 0.01
-    a, b = net.layer1[0].conv1.weight.data, net.layer1[0].conv2.weight.data
-    assert np.abs(a - b).max() > 0.01
+    deep = level.ResNet((2,), (3,), rng=rng(21)).layer1
+    for a, b in ((deep[0].conv1, deep[0].conv2), (deep[0].conv1, deep[1].conv1)):
+        assert np.abs(a.weight.data - b.weight.data).max() > 0.01, "two layers have the same weights"
+    assert np.abs(other.layer1[0].conv1.weight.data - net.layer1[0].conv1.weight.data).max() > 0.01
     assert [net.fc.weight.data.shape, net.conv1.weight.data.shape] == [(64, 7), (32, 4, 3, 3)]
 
 

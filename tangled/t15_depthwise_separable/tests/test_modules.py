@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:4fe8813cd0d1f12a
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:ccdeed8d7767a369
 """Chapter 15: modules, blocks, counters, the character model and its program."""
 
 import numpy as np
@@ -365,6 +365,11 @@ def test_names_as_numbers(level, monkeypatch):
     assert_close(dlogits[targets < 0], np.zeros((25, 27), np.float32), tol=0, what="dlogits of padding")
     names = train_names.sample(model, rng(23), 50)
     assert len(names) == 50 and all(len(name) < train_names.LENGTH for name in names) and len(set(names)) > 30
+    spelled = lambda ids: 100 * np.eye(27)[np.array([[1, 2, 0, 3] + [4] * 12] * len(ids))][:, :ids.shape[1]]
+    assert train_names.sample(spelled, rng(24), 3) == ["ab"] * 3        # nothing after the end
+    weighed = lambda ids: np.broadcast_to(np.eye(27)[5] * 2, (len(ids), ids.shape[1], 27))
+    assert train_names.sample(weighed, rng(25), 4, temperature=0.05) == ["e" * 15] * 4
+    assert len(set(train_names.sample(weighed, rng(26), 4))) == 4
 
 
 @pytest.mark.value
