@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:c259e74618b06b16
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:e439f8d38112e173
 """Chapter 11: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -120,7 +120,7 @@ def room(out, shape, dtype, *read):
         raise ValueError(f"out is {found}; expected {dtype} {shape}")
     reach = out.itemsize                                        # of the axes with smaller strides
     for stride, n in sorted((abs(stride), n) for stride, n in zip(out.strides, shape) if n > 1):
-        if stride < reach:
+        if stride < reach and out.size:
             raise ValueError(f"out has strides {out.strides}; expected entries that do not overlap")
         reach += stride * (n - 1)
     if not out.flags.writeable or any(np.may_share_memory(out, array) for array in read):

@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:1f7455cdf784fe2d
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:37c081e4cc98fbf2
 """Chapter 11: what is empty, single, large, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -166,6 +166,17 @@ def test_types_of_an_empty_batch(level, dtype):
     x, w, b = ones((0, 2, 4, 5), dtype), ones((3, 2, 2, 2), dtype), ones(3, dtype)
     out, cache = level.conv2d(x, w, b, padding=1)
     assert {a.dtype for a in (out, *level.conv2d_backward(out, cache))} == {np.dtype(dtype)}
+
+
+@pytest.mark.levels(3)
+def test_out_of_an_empty_batch(level):
+    """Room for no numbers is room enough."""
+    x, w = ones((0, 2, 4, 5)), ones((3, 2, 2, 2))
+    for room in (np.empty((0, 3, 3, 4)), np.empty((0, 3, 3, 4), order="F"), ones((1, 3, 3, 4))[:0]):
+        out, cache = level.conv2d(x, w, out=room)
+        assert out is room
+        back = np.empty(x.shape, order="F")
+        assert level.conv2d_backward(out, cache, out=back)[0] is back
 
 
 def test_memory_layouts(level):

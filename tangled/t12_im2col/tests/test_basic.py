@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:5916a79154989209
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:389b9c2a8275746e
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -170,6 +170,25 @@ def test_level3_by_several_pictures(level, monkeypatch, columns):
             assert_close(got, want, tol=1e-10, what="gradient")
 
 
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_level3_modules_use_level3(level):
+    """The modules of this level call its own ops."""
+    for module, op in ((level.Conv2d, "conv2d"), (level.ConvTranspose2d, "conv_transpose2d")):
+        assert (module.op, module.op_backward) == (getattr(level, op), getattr(level, op + "_backward"))
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_level3_adds_blocks_in_float32(level, monkeypatch):
+    """float16, a picture a block: what is added from block to block is wider."""
+    monkeypatch.setattr(level, "COLUMNS", 1)
+    dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1)
+    _, cache = level.conv2d(np.ones((3, 2, 2, 2), np.float16), np.ones((1, 2, 2, 2), np.float16))
+    dw = level.conv2d_backward(dout, cache)[1]
+    assert_close(dw, np.full(dw.shape, 2050, np.float16), tol=0, what="dw")
+
+
 @pytest.mark.levels(2, 3)
 @pytest.mark.gradient
 @pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
@@ -251,13 +270,15 @@ def test_dtypes(level):
 def test_sums_in_float32(level):
     """float16: 2048 + 1 is 2048, and the ones must not be lost in any of the sums."""
     half = lambda *shape: np.ones(shape, np.float16)
-    row, peak = half(1, 1, 1, 64), half(1, 1, 1, 64)
-    peak[..., 32] = 2048                                        # the sum of peak is 2111, rounded once 2112
-    assert level.conv2d(peak, row)[0].item() == 2112
-    _, cache = level.conv2d(half(1, 1, 1, 127), row)
-    assert level.conv2d_backward(peak, cache)[0][0, 0, 0, 63] == 2112
-    assert level.conv_transpose2d(peak, row)[0][0, 0, 0, 63] == 2112
-    assert level.col2im(peak[0].repeat(64, axis=1), (1, 127), (1, 64))[0, 0, 0, 63] == 2112
+    for turn in (lambda a: a, lambda a: a.swapaxes(2, 3)):      # along a row, along a column
+        row, peak = turn(half(1, 1, 1, 64)), half(1, 1, 1, 64)
+        peak[..., 32] = 2048                                    # the sum of peak is 2111, rounded once 2112
+        assert level.conv2d(turn(peak), row)[0].item() == 2112
+        _, cache = level.conv2d(turn(half(1, 1, 1, 127)), row)
+        assert level.conv2d_backward(turn(peak), cache)[0].ravel()[63] == 2112
+        assert level.conv_transpose2d(turn(peak), row)[0].ravel()[63] == 2112
+        size = turn(half(1, 1, 1, 127)).shape[2:]
+        assert level.col2im(peak[0].repeat(64, axis=1), size, row.shape[2:]).ravel()[63] == 2112
     dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1).repeat(2, axis=1)
     _, cache = level.conv2d(half(3, 1, 2, 2), half(2, 1, 2, 2), half(2))
     grads = level.conv2d_backward(dout, cache)[1:]
