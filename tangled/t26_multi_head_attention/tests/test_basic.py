@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:c8986527d891c53f
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:b023613f529bab4c
 """Chapter 26: shapes, values and gradients."""
 
 import copy
@@ -338,7 +338,8 @@ def test_state_there_and_back(level, golden):
     for key in state:
         assert_close(again[key], state[key], tol=0, what=key)
         again[key][...] = 7.0
-    assert_close(level.to_pytorch(module)["in_proj_weight"], state["in_proj_weight"], tol=0, what="after a change")
+    for key, array in level.to_pytorch(module).items():
+        assert_close(array, state[key], tol=0, what=key + " after a change of what was packed")
     grouped, x = level.MultiHeadAttention(12, 6, 2, rng=rng(26)), rng(27).standard_normal((2, 3, 12), np.float32)
     for bias in (grouped.k_proj.bias, grouped.v_proj.bias):
         bias.data[...] = rng(28).standard_normal(4)
@@ -436,6 +437,18 @@ def test_dropout(level):
     shares = keep.reshape(1500, 2, 3, 4) / v
     assert_close(np.unique(np.round(shares, 6)), np.array([0.0, 1 / 0.6]).round(6), tol=1e-5, what="factors")
     assert_close((shares[..., 0] == 0).mean((0, 1)) < 0.5, np.ones(3, bool), tol=0, what="less than half are dropped")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_dropout_and_masks(level):
+    """The same holes: causal and a mask, in training, are the two masks as one, of two, three and four axes."""
+    x = rng(50).standard_normal((2, 4, 12)).astype(np.float32)
+    for shape in ((4, 4), (2, 4, 4), (2, 3, 4, 4)):
+        mask = rng(51).random(shape) < 0.7
+        outs = [level.MultiHeadAttention(12, 3, causal=causal, dropout=0.4, rng=rng(52))(x, mask=m)
+                for causal, m in ((True, mask), (False, mask & causal_mask(4, 4)))]
+        assert_close(outs[0], outs[1], tol=1e-6, what=f"a mask of shape {shape}")
 
 
 @pytest.mark.levels(2, 3)
