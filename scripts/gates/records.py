@@ -32,9 +32,10 @@ def judge(chapter):
     if line and not found["ladders"]:
         yield line, f"golden/records/{path_of(topic).name} has no ladders; run: make bench TOPIC={topic} ARGS=--record"
     stale: dict[tuple, list[str]] = {}
+    judged = {key: changed(topic, by) for key, by in found["by"].items()}
     for kind in ("ladders", "runs"):
         for name, entry in found[kind].items():
-            files = changed(topic, found["by"][entry["by"]])
+            files = judged[entry["by"]]
             if files:
                 stale.setdefault((", ".join(files), command(kind, topic, name)), []).append(name)
     for (files, again), names in stale.items():
