@@ -229,6 +229,7 @@ def test_inline_measurements_are_seen(small):
     ("<p>If PyTorch is not installed, level 4 is skipped; <code>nan</code>, finance.</p>", None),
     ("<p>NaN in, NaN out; not measured in seconds.</p><script>x = 'nan'</script>", None),
     ('<div class="code"><pre><code>x == nan  # not measured</code></pre></div>', None),
+    ('<span class="pitfall-name">Pitfall 25.5: row of nan</span>', None),
     ("<span class='math'><annotation>nan</annotation></span>", None)])
 def test_pages(small, monkeypatch, html, said):
     (small / "_book" / "chapters").mkdir(parents=True)

@@ -12,6 +12,7 @@ from scripts.errors import Problem
 from scripts.typeset import PDF, overfull, typeset
 from scripts.typeset.margins import _File
 from scripts.typeset.printed import compile_pdf
+from scripts.typeset.typst_writer import TypstWriter
 
 
 def pdf() -> bytes:
@@ -102,3 +103,36 @@ def test_one_chapter_has_a_pdf_of_its_own(tmp_path):
 def test_unknown_paper(tmp_path):
     with pytest.raises(Problem, match="unknown paper"):
         typeset(write_sample(tmp_path / "build" / "book"), tmp_path / "_book", ("pdf",), paper="a5")
+
+
+class Seen(TypstWriter):
+    """Writes down, of each figure, whether a long listing is near it."""
+
+    def __init__(self):
+        self.listing_near, self.seen = False, {}
+
+    def block_Float(self, block):
+        self.blocks(block["body"])
+        self.seen[block["label"]] = self.listing_near
+        return ""
+
+    def block_Div(self, block):
+        return self.blocks(block["c"][1])
+
+    def block_Para(self, block):
+        return ""
+
+    block_Chunk = block_Para
+
+
+def test_no_figure_floats_near_a_long_listing():
+    """Also where the figure stands in a division, and where a heading and a short line are between"""
+    long = {"t": "Chunk", "body": [{"t": "Program", "source": "x\n" * 20}]}
+    line, paragraph = ({"t": "Para", "c": [{"t": "Str", "c": "word " * n}]} for n in (3, 90))
+
+    def figure(name):
+        return {"t": "Div", "c": [["", [], []], [{"t": "Float", "label": name, "body": [line]}]]}
+    writer = Seen()
+    writer.blocks([figure("ahead"), line, long, line, line, paragraph, figure("behind"), paragraph, paragraph,
+                   figure("far")])
+    assert writer.seen == {"ahead": True, "behind": True, "far": False} and writer.listing_near is False

@@ -15,7 +15,7 @@ TIMERS = {"measure": "measures a ladder", "time_ratio": "measures time", "growth
 EXCUSES = (r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))"
            r"|by (?:at most )?0(?:\.0*)?e\+00|not run in this rendering)|(?<!\w)None of PyTorch")
 NAN = r"(?<![\w.*])[+-]?nan(?![\w*])"                      # what a cell prints may be one, on purpose
-SILENT = re.compile(r"<(script|style|math|annotation|svg|code)\b.*?</\1>", re.S)
+SILENT = re.compile(r"<(script|style|math|annotation|svg|code)\b.*?</\1>|<span class=\"pitfall-name\">.*?</span>", re.S)
 PRINTED = re.compile(r'<div class="code output">.*?</div>', re.S)
 
 
@@ -32,9 +32,10 @@ def judge(chapter):
     if line and not found["ladders"]:
         yield line, f"golden/records/{path_of(topic).name} has no ladders; run: make bench TOPIC={topic} ARGS=--record"
     stale: dict[tuple, list[str]] = {}
+    judged = {key: changed(topic, by) for key, by in found["by"].items()}
     for kind in ("ladders", "runs"):
         for name, entry in found[kind].items():
-            files = changed(topic, found["by"][entry["by"]])
+            files = judged[entry["by"]]
             if files:
                 stale.setdefault((", ".join(files), command(kind, topic, name)), []).append(name)
     for (files, again), names in stale.items():

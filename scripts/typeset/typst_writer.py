@@ -34,14 +34,20 @@ NUMBERINGS = {"LowerAlpha": "a", "UpperAlpha": "A", "LowerRoman": "i", "UpperRom
 
 
 class Near:
-    """Which of some blocks have a long listing close by, within two blocks."""
+    """Which of some blocks have a long listing close by: two blocks ahead, or less than two paragraphs behind."""
 
     def __init__(self, nodes: list):
         self.long = [any(p["source"].count("\n") >= LONG for p in find(node, "Program"))
                      if node["t"] in ("Chunk", "Program", "Float") else False for node in nodes]
+        self.paragraph = [node["t"] == "Para" and len(text_of(node)) > MOVES / 2 for node in nodes]
 
     def listing(self, k: int) -> bool:
-        return any(self.long[max(k - 2, 0):k + 3])
+        back, passed = k - 1, 0
+        while back >= max(k - 6, 0) and passed < 2 and not self.long[back]:
+            passed += self.paragraph[back]
+            back -= 1
+        behind = back >= max(k - 6, 0) and passed < 2
+        return behind or any(self.long[k:k + 3])
 
 
 class TypstWriter(Tables, Writer):
@@ -61,12 +67,13 @@ class TypstWriter(Tables, Writer):
     def blocks(self, nodes: list) -> str:
         """A short paragraph stays with the equation or the callout that follows it."""
         out = ""
-        near = Near(nodes)
+        near, outside = Near(nodes), self.listing_near          # of the blocks that these stand in
         for k, (node, after) in enumerate(zip(nodes, [*nodes[1:], None])):
-            self.listing_near = near.listing(k)
+            self.listing_near = outside or near.listing(k)
             text = getattr(self, f"block_{node['t']}")(node)
             bound = node["t"] == "Para" and after and after["t"] in BINDING and len(text_of(node)) < MOVES
             out += f"#block(sticky: true)[{text.strip()}]\n\n" if bound and text.strip() else text
+        self.listing_near = outside
         return out
 
     @property

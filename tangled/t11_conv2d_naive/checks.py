@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:15832ac9263bfa87
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:e439f8d38112e173
 """Chapter 11: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -109,6 +109,23 @@ def gradient(dout, shape, dtype):
 def working(dtype):
     """The dtype to compute in: float32 for float16, otherwise the same."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def room(out, shape, dtype, *read):
+    """A new array, or `out` if it fits, and if no entry lies on another or on what is still `read`."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (shape, dtype):
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out is {found}; expected {dtype} {shape}")
+    reach = out.itemsize                                        # of the axes with smaller strides
+    for stride, n in sorted((abs(stride), n) for stride, n in zip(out.strides, shape) if n > 1):
+        if stride < reach and out.size:
+            raise ValueError(f"out has strides {out.strides}; expected entries that do not overlap")
+        reach += stride * (n - 1)
+    if not out.flags.writeable or any(np.may_share_memory(out, array) for array in read):
+        raise ValueError(f"out {shape} is read-only or shares memory with an input; expected an array of its own")
+    return out
 
 
 def stack(layers):

@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:23134e65815a813b
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:d7ddbf168fe14c36
 """Convolution, level 3: no padded copy, one picture at a time, two buffers."""
 
 import numpy as np
@@ -11,7 +11,7 @@ __all__ = ["conv2d", "conv2d_backward", "conv_output_size", "explicit_padding", 
 
 def _inside(offset, size, outputs, stride, before):
     """Slices of the outputs whose input exists at an offset, and of those inputs; eq. 11.11."""
-    low = max(0, -((offset - before) // stride))                # the ceiling of (before - offset) / stride
+    low = max(0, -((offset - before) // stride))                # rounded up
     high = max(low, min(outputs, (size - 1 + before - offset) // stride + 1))
     start = low * stride + offset - before
     return slice(low, high), slice(start, start + max(0, (high - low - 1) * stride + 1), stride)
@@ -20,7 +20,8 @@ def _inside(offset, size, outputs, stride, before):
 def _parts(w_shape, x_shape, size, stride, dilation, sides):
     """[(i, j, part of out, part of x)] for each offset that meets the picture at all."""
     axes = [[_inside(k * d, n, o, s, before[0]) for k in range(kernel)]
-            for kernel, n, o, s, d, before in zip(w_shape[2:], x_shape[2:], size, stride, dilation, sides)]
+            for kernel, n, o, s, d, before in
+            zip(w_shape[2:], x_shape[2:], size, stride, dilation, sides)]
     return [(i, j, (..., rows[0], columns[0]), (..., rows[1], columns[1]))
             for i, rows in enumerate(axes[0]) for j, columns in enumerate(axes[1])
             if rows[0].start < rows[0].stop and columns[0].start < columns[0].stop]
@@ -37,10 +38,11 @@ def _packed(buffer, array):
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, out=None):
     """As level 2; into `out` (N, F, OH, OW) if given."""
     x, w, b, stride, dilation, groups = check.arrays(x, w, b, stride, dilation, groups)
-    sides = explicit_padding(padding, w.shape[2:], stride, dilation)
-    check.planes(x, w.shape[2:], sides, dilation)
-    size = tuple(conv_output_size(*axis) for axis in zip(x.shape[2:], w.shape[2:], stride, sides, dilation))
-    out = _room(out, (len(x), len(w), *size), x.dtype)
+    kernel = w.shape[2:]
+    sides = explicit_padding(padding, kernel, stride, dilation)
+    check.planes(x, kernel, sides, dilation)
+    size = tuple(conv_output_size(*axis) for axis in zip(x.shape[2:], kernel, stride, sides, dilation))
+    out = check.room(out, (len(x), len(w), *size), x.dtype, x, w)
     work = check.working(x.dtype)
     weights = _by_offset(w, groups, work)
     parts = _parts(w.shape, x.shape, size, stride, dilation, sides)
@@ -64,21 +66,11 @@ def _by_offset(w, groups, dtype):
     return np.ascontiguousarray(w.transpose(2, 3, 0, 1), dtype).reshape(KH, KW, groups, F // groups, c)
 
 
-def _room(out, shape, dtype):
-    """A new array, or `out` if it fits."""
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (shape, dtype):
-        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out is {found}; expected {dtype} {shape}")
-    return out
-
-
 def conv2d_backward(dout, cache, out=None):
     """As level 2; dx into `out` (N, C, H, W) if given."""
     x, w, has_bias, (size, _, _, _, groups), parts = cache
     dout = check.gradient(dout, (len(x), len(w), *size), x.dtype)
-    dx, work = _room(out, x.shape, x.dtype), check.working(x.dtype)
+    dx, work = check.room(out, x.shape, x.dtype, x, w, dout), check.working(x.dtype)
     weights = _by_offset(w, groups, work)
     dweights = np.zeros(weights.shape, work)                    # (KH, KW, G, F/G, c)
     C, F = x.shape[1], len(w)

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:72052a0e228de3a5
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:693720fdcda46406
 """Convolution as a matrix product, level 1: loops. Shapes and errors as in level 2."""
 
 import itertools
@@ -93,7 +93,8 @@ def conv2d_backward(dout, cache):
 
 def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
     """x (N, C, H, W), w (C, F / groups, KH, KW), b (F,): out (N, F, OH, OW), and a cache."""
-    x, w, b, shape, at, groups = check.transposed(x, w, b, stride, padding, output_padding, dilation, groups)
+    geometry = stride, padding, output_padding, dilation, groups
+    x, w, b, shape, at, groups = check.transposed(x, w, b, *geometry)
     W = _grouped(w.reshape(len(w), -1), groups)                 # (G, C / G, r)
     columns = np.zeros((len(x), groups * W.shape[-1], x[0:1, 0].size))
     for n in range(len(x)):

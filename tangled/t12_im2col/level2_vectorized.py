@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:0c0854adba29848b
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:4520fcab969018d9
 """Convolution as a matrix product, level 2: the column matrix, and the modules."""
 
 import math
@@ -12,15 +12,18 @@ from tangled.t06_backpropagation import Module, Parameter
 
 def _windows(padded, at):
     """A view (N, C, KH, KW, OH, OW) of padded pictures (N, C, Hp, Wp): all windows."""
-    n, c, row, column = padded.strides
-    strides = (n, c, at.dilation[0] * row, at.dilation[1] * column, at.stride[0] * row, at.stride[1] * column)
-    return as_strided(padded, (*padded.shape[:2], *at.kernel, *at.outputs), strides)
+    row, column = padded.strides[2:]
+    within = at.dilation[0] * row, at.dilation[1] * column      # from weight to weight
+    between = at.stride[0] * row, at.stride[1] * column         # from window to window
+    shape = *padded.shape[:2], *at.kernel, *at.outputs
+    return as_strided(padded, shape, (*padded.strides[:2], *within, *between))
 
 
 def _gather(x, at):
     """x (N, C, H, W) to columns (N, C KH KW, L)."""
     windows = _windows(np.pad(x, ((0, 0), (0, 0), *at.sides)), at)
-    return windows.reshape(*x.shape[:1], x.shape[1] * math.prod(at.kernel), math.prod(at.outputs))  # eq. 12.1
+    N, C = x.shape[:2]
+    return windows.reshape(N, C * math.prod(at.kernel), math.prod(at.outputs))      # eq. 12.1
 
 
 def _scatter(columns, shape, at):
@@ -149,7 +152,8 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
     out : ndarray of shape (N, F, OH, OW), in the dtype of x
     cache : for `conv_transpose2d_backward`
     """
-    x, w, b, shape, at, groups = check.transposed(x, w, b, stride, padding, output_padding, dilation, groups)
+    geometry = stride, padding, output_padding, dilation, groups
+    x, w, b, shape, at, groups = check.transposed(x, w, b, *geometry)
     (N, C), dtype, work = x.shape[:2], x.dtype, check.working(x.dtype)
     weights = w.reshape(groups, C // groups, -1).astype(work)   # (G, C / G, r)
     rows = x.reshape(N, groups, C // groups, math.prod(at.outputs)).astype(work)
@@ -233,12 +237,12 @@ class Conv2d(Module):
 
 
 class ConvTranspose2d(Conv2d):
-    """A transposed convolution of x (N, in_channels, H, W); weight (in_channels, out_channels / groups, KH, KW)."""
+    """The transpose, of x (N, in_channels, H, W); weight (in_channels, out_channels / groups, KH, KW)."""
 
     op, op_backward = staticmethod(conv_transpose2d), staticmethod(conv_transpose2d_backward)
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
-                 bias=True, dilation=1, rng=None):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0,
+                 groups=1, bias=True, dilation=1, rng=None):
         in_channels, out_channels, groups = check.channels(in_channels, out_channels, groups)
         kernel = check.pair("kernel_size", kernel_size)
         self.options = {"stride": stride, "padding": padding, "output_padding": output_padding,

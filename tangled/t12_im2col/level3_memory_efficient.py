@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d23ca491832a6552
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:6496a4d2be69333a
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
@@ -73,7 +73,7 @@ class RowBuffer:
         return [self.flat[:, :, k:k + self.columns(pictures)] for k in self.starts]
 
     def outputs(self, target):
-        """Room for a product over target (n, F, OH, OW), and a view of its outputs; or target, and None."""
+        """Room for a product over target (n, F, OH, OW), and its outputs in it; or target, and None."""
         (OH, OW), G, (n, F) = self.at.outputs, self.groups, target.shape[:2]
         if n == 1 and target.flags.c_contiguous:                # nothing lies between pictures
             return target.reshape(G, F // G, OH * OW), None
@@ -112,7 +112,8 @@ def _input_gradient(dout, w, at, groups, out):
     F, c, KH, KW = w.shape
     if at.stride == (1, 1):
         turned = w.reshape(groups, F // groups, c, KH, KW)[..., ::-1, ::-1].swapaxes(1, 2)
-        sides = tuple((d * (k - 1) - before, 0) for d, k, (before, _) in zip(at.dilation, at.kernel, at.sides))
+        sides = tuple((d * (k - 1) - before, 0)
+                      for d, k, (before, _) in zip(at.dilation, at.kernel, at.sides))
         back = at._replace(sides=sides, outputs=out.shape[2:])
         return _correlate(dout, turned.reshape(groups * c, F // groups, KH, KW), back, groups, out)
     buffer = RowBuffer(out.shape[2:], out.shape[1], groups, at, out.dtype, len(dout))
@@ -174,7 +175,8 @@ def _shared(x, dout, of_bias, w, at, groups, has_bias):
 
 def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
     """As level 2: the gradient of the input of a convolution."""
-    x, w, b, shape, at, groups = check.transposed(x, w, b, stride, padding, output_padding, dilation, groups)
+    geometry = stride, padding, output_padding, dilation, groups
+    x, w, b, shape, at, groups = check.transposed(x, w, b, *geometry)
     out = _in_working_dtype(_input_gradient, x.dtype, shape, x, w, at, groups)
     if b is not None:
         out += b[:, None, None]

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:b2488342c9528a94
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:e2d08389b3445731
 """Residual networks, level 2: whole arrays, and the modules."""
 
 import math
@@ -239,7 +239,7 @@ class ResidualBlock(Module):
 
 
 def he_conv(conv, in_channels, filters, kernel, stride, rng):
-    """A convolution without bias, "same" at stride 1; weights normal, variance 2 / (F KH KW)."""
+    """A Conv2d without bias, "same" at stride 1; weights (F, C, KH, KW) normal, variance 2 / (F KH KW)."""
     layer = conv(in_channels, filters, kernel, stride, kernel // 2, bias=False, rng=rng)
     std = math.sqrt(2 / (filters * kernel * kernel))
     layer.weight = Parameter(rng.normal(0, std, layer.weight.data.shape).astype(np.float32))

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:142c2c362c17c3b2
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:54f21f392dd69f97
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
 
 import numpy as np
@@ -6,11 +6,16 @@ import numpy as np
 import tangled.t14_resnet.checks as check
 from tangled.t09_batch_norm import level2_vectorized as norms
 from tangled.t09_batch_norm.level3_memory_efficient import batch_norm, batch_norm_backward
-from tangled.t12_im2col.level3_memory_efficient import Conv2d, conv2d, conv2d_backward
+from tangled.t11_conv2d_naive.checks import arrays
+from tangled.t12_im2col import level3_memory_efficient as rows
+from tangled.t12_im2col.level3_memory_efficient import conv2d, conv2d_backward
 from tangled.t14_resnet import level2_vectorized as plain
+from tangled.t14_resnet import small_pictures as small
 
-__all__ = ["BasicBlock", "BatchNorm2d", "Bottleneck", "NormReLU", "PlainBlock", "PlainNet", "ResNet", "basic_block",
-           "basic_block_backward"]
+__all__ = ["BasicBlock", "BatchNorm2d", "Bottleneck", "Conv2d", "NormReLU", "PlainBlock", "PlainNet", "ResNet",
+           "basic_block", "basic_block_backward"]
+
+SMALL = 64                                                      # pixels of a picture for which columns are quicker
 
 
 def _norm(x, gamma, beta, eps):
@@ -108,6 +113,35 @@ def _before_backward(dout, norm1, h1, conv1, norm2, h2, conv2, conv_s):
     if conv_s is None:
         dx += dout
     return dx, dw1, dgamma1, dbeta1, dw2, dgamma2, dbeta2, *of_shortcut
+
+
+class Conv2d(rows.Conv2d):
+    """Chapter 12's module; 3 x 3 on small pictures, or with a stride, by `small_pictures`."""
+
+    def forward(self, x):
+        """x (N, in_channels, H, W) to (N, out_channels, OH, OW)."""
+        w, options = self.weight.data, dict(self.options)
+        stride, kind = options["stride"], (w.shape[2:], options["padding"])
+        simple = self.bias is None and options["dilation"] == options["groups"] == 1 and x.dtype != np.float16
+        if simple and kind == ((1, 1), 0):
+            op, *backward = small.project, small.project_weight_gradient, small.project_input_gradient
+        elif simple and kind == ((3, 3), 1) and (stride != 1 or x.shape[2] * x.shape[3] <= SMALL):
+            op, *backward = small.conv, small.weight_gradient, small.input_gradient
+        else:
+            return super().forward(x)
+        x, w, _, (stride, _), _, _ = arrays(x, w, None, stride, 1, 1)
+        out = op(x, w, stride)
+        self.cache = x, w, stride, (out.shape, *backward)
+        return out
+
+    def backward(self, dout):
+        """dout (N, out_channels, OH, OW) to dx (N, in_channels, H, W)."""
+        if len(self.kept()) != 4:
+            return super().backward(dout)
+        x, w, stride, (shape, weight_gradient, input_gradient) = self.kept()
+        dout = check.gradient(dout, shape, x.dtype)
+        self.weight.accumulate(weight_gradient(dout, x, stride))
+        return input_gradient(dout, w, x.shape, stride)
 
 
 class BatchNorm2d(norms.BatchNorm2d):

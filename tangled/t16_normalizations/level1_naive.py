@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:42281afcb666f182
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:b57f0bc8f7e8f75d
 """Normalisations, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -34,7 +34,8 @@ def _forward(x, gamma, beta, eps, per_row, each, K, centre=True):
         factors.append(s)
     scale = [1.0] * K if gamma is None else gamma.tolist()
     shift = [0.0] * K if beta is None else beta.tolist()
-    out = [scale[k // each % K] * h + shift[k // each % K] for k, h in enumerate(x_hat)]    # eq. 16.2
+    feature = [k // each % K for k in range(len(x_hat))]
+    out = [scale[f] * h + shift[f] for f, h in zip(feature, x_hat)]             # eq. 16.2
     given = gamma is not None, beta is not None
     cache = x_hat, factors, scale, given, (per_row, each, K, centre), x.shape, x.dtype
     return np.array(out).reshape(x.shape).astype(x.dtype), cache
@@ -52,7 +53,8 @@ def _backward(dout, cache):
     for row, s in enumerate(factors):
         part = slice(row * per_row, (row + 1) * per_row)
         dx += _row_backward(dx_hat[part], x_hat[part], s, centre)
-    grads = [np.array(dx).reshape(shape)] + [np.array(d) for d, want in zip((dgamma, dbeta), given) if want]
+    parameters = [np.array(d) for d, want in zip((dgamma, dbeta), given) if want]
+    grads = [np.array(dx).reshape(shape), *parameters]
     return tuple(grad.astype(dtype) for grad in grads)
 
 
@@ -71,8 +73,8 @@ def rms_norm(x, gamma=None, eps=1e-5):
 def group_norm(x, groups, gamma=None, beta=None, eps=1e-5):
     """x (N, C, *S), gamma and beta (C,) or None: out as x, and a cache."""
     x, groups, gamma, beta = check.channels(x, groups, gamma, beta, eps)
-    pixels = math.prod(x.shape[2:])
-    return _forward(x, gamma, beta, eps, per_row=x.shape[1] // groups * pixels, each=pixels, K=x.shape[1])
+    C, pixels = x.shape[1], math.prod(x.shape[2:])
+    return _forward(x, gamma, beta, eps, per_row=C // groups * pixels, each=pixels, K=C)
 
 
 def instance_norm(x, gamma=None, beta=None, eps=1e-5):
@@ -105,7 +107,8 @@ def weight_norm_backward(dw, cache):
     unit, lengths, g, v, axis = cache
     dw = check.gradient("dw", dw, v.shape, v.dtype)
     dg, dv = [], []
-    for d, u, length, scale in zip(np.moveaxis(dw, axis, 0).reshape(len(g), -1).tolist(), unit, lengths, g):
+    rows = np.moveaxis(dw, axis, 0).reshape(len(g), -1).tolist()        # (K, M)
+    for d, u, length, scale in zip(rows, unit, lengths, g):
         along = sum(a * b for a, b in zip(d, u))                # eq. 16.10
         dg.append(along)
         dv.append([float(scale) / length * (a - b * along) for a, b in zip(d, u)])

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:febe2d2cdb06a295
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f62f368ba67dc1b1
 """Normalisations, level 2: expressions over whole arrays, and the modules."""
 
 import math
@@ -12,7 +12,8 @@ from tangled.t06_backpropagation import Module, Parameter
 def _standardise(rows, eps, centre=True):
     """rows (R, M): x_hat, each row with mean square 1 and, if centre, mean 0; and s (R, 1)."""
     deviation = rows - rows.mean(axis=-1, keepdims=True) if centre else rows        # (R, M)
-    s = 1.0 / np.sqrt(np.square(deviation).mean(axis=-1, keepdims=True) + eps)     # eq. 16.1, eq. 16.7
+    mean_square = np.square(deviation).mean(axis=-1, keepdims=True)     # (R, 1)
+    s = 1.0 / np.sqrt(mean_square + eps)                            # eq. 16.1, eq. 16.7
     return deviation * s, s
 
 
@@ -100,7 +101,8 @@ def layer_norm_backward(dout, cache):
     x_hat, s, gamma, beta, centre, shape, dtype = cache
     dout = check.gradient("dout", dout, shape, x_hat.dtype).reshape(x_hat.shape)
     dx_hat = dout if gamma is None else dout * gamma                # before the means of eq. 16.6
-    dx = _standardise_backward(dx_hat, x_hat, s, centre).reshape(shape).astype(dtype, copy=False)
+    dx = _standardise_backward(dx_hat, x_hat, s, centre)
+    dx = dx.reshape(shape).astype(dtype, copy=False)
     return dx, *_parameter_gradients(dout, x_hat, gamma, beta, 0, dtype)
 
 
@@ -162,8 +164,9 @@ def group_norm_backward(dout, cache):
     """
     x_hat, s, gamma, beta, shape, dtype = cache
     dout = check.gradient("dout", dout, shape, x_hat.dtype)
-    dx_hat = dout if gamma is None else dout * gamma                # before the means of eq. 16.6
-    dx = _standardise_backward(dx_hat.reshape(x_hat.shape), x_hat, s).reshape(shape).astype(dtype, copy=False)
+    dx_hat = dout if gamma is None else dout * gamma
+    dx = _standardise_backward(dx_hat.reshape(x_hat.shape), x_hat, s)
+    dx = dx.reshape(shape).astype(dtype, copy=False)
     axes = (0, *range(2, len(shape)))
     return dx, *_parameter_gradients(dout, x_hat.reshape(shape), gamma, beta, axes, dtype)
 
@@ -327,7 +330,7 @@ class GroupNorm(_Norm):
 
 
 class InstanceNorm2d(GroupNorm):
-    """Instance normalisation of x (N, num_features, H, W); as in PyTorch without scale and shift by default."""
+    """Instance normalisation of x (N, num_features, H, W); by default without scale and shift."""
 
     def __init__(self, num_features, eps=1e-5, affine=False):
         super().__init__(num_features, num_features, eps, affine)

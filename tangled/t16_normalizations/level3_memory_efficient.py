@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:87141b0a87e62722
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:69cbc09d541d9d27
 """Normalisations, level 3: blocks of rows in cache, sums as products, x_hat never kept."""
 
 import numpy as np
@@ -133,7 +133,8 @@ def group_norm(x, groups, gamma=None, beta=None, eps=1e-5):
         deviation *= (np.repeat(s[n], C // groups, 1) * scale)[..., None]
         if beta is not None:
             deviation += beta[:, None]
-    return out.reshape(x.shape).astype(x.dtype, copy=False), (maps, mean, s, gamma, beta, groups, x.shape)
+    out = out.reshape(x.shape).astype(x.dtype, copy=False)
+    return out, (maps, mean, s, gamma, beta, groups, x.shape)
 
 
 def group_norm_backward(dout, cache):
@@ -143,7 +144,8 @@ def group_norm_backward(dout, cache):
     grads = check.gradient("dout", dout, shape, work).reshape(maps.shape)
     scale, ones = np.ones(C, work) if gamma is None else gamma.astype(work), np.ones(P, work)
     dx, dgamma, dbeta, each = np.empty(maps.shape, work), np.zeros(C), np.zeros(C), C // groups
-    by_group = lambda sums: np.repeat((sums * scale).reshape(-1, groups, each).sum(2) / (each * P), each, 1)
+    in_groups = lambda sums: (sums * scale).reshape(-1, groups, each).sum(2)            # (n, groups)
+    by_group = lambda sums: np.repeat(in_groups(sums) / (each * P), each, 1)            # (n, C)
     for n in _blocks(N, C * P):
         g, factor = grads[n], np.repeat(s[n], each, 1)          # (n, C, P), (n, C)
         deviation = maps[n] - np.repeat(mean[n], each, 1)[..., None]

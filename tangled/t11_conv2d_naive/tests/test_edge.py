@@ -1,10 +1,10 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:9665e8fce239f475
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:37c081e4cc98fbf2
 """Chapter 11: what is empty, single, large, laid out otherwise, or invalid."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, expect_value_error, rng
+from tangled.testing import assert_close, assert_dtypes, assert_layouts, expect_value_error, rng
 
 pytestmark = pytest.mark.edge
 
@@ -117,45 +117,91 @@ def test_not_a_number_stays_in_its_windows(level, value):
 
 
 def test_sums_in_float32(level):
-    """float16 in and out, but 4,608 products of one are summed exactly."""
-    x, w = ones((1, 8, 24, 24), np.float16), ones((1, 8, 24, 24), np.float16)
-    out, cache = level.conv2d(x, w)
-    assert out.dtype == np.float16 and out.item() == 4608
-    dx, dw = level.conv2d_backward(out, cache)
-    assert dx.dtype == dw.dtype == np.float16
-    assert_close(dx, np.full(x.shape, 4608, np.float16), what="dx")
+    """float16 in and out: 2048 + 1 is 2048 in float16, and the ones must not be lost in any of the sums."""
+    ones_around = ones((1, 1, 1, 64), np.float16)               # 32 ones, 2048, 31 ones: 2112 when rounded once
+    ones_around[..., 32] = 2048
+    row = ones(ones_around.shape, np.float16)
+    assert level.conv2d(ones_around, row)[0].item() == 2112
+    _, cache = level.conv2d(ones((1, 1, 1, 127), np.float16), row)
+    assert level.conv2d_backward(ones_around, cache)[0][0, 0, 0, 63] == 2112
+    x, w = ones((3, 1, 2, 2), np.float16), ones((2, 1, 2, 2), np.float16)
+    _, cache = level.conv2d(x, w, ones(2, np.float16))
+    dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1).repeat(2, axis=1)
+    _, dw, db = level.conv2d_backward(dout, cache)
+    assert_close(dw, np.full(w.shape, 2050, np.float16), tol=0, what="dw")
+    assert_close(db, np.full(2, 2050, np.float16), tol=0, what="db")
 
 
-LAYOUTS = {"Fortran": np.asfortranarray, "transposed": lambda a: a.swapaxes(2, 3).copy().swapaxes(2, 3),
-           "negative": lambda a: a[..., ::-1].copy()[..., ::-1],
-           "offset": lambda a: np.concatenate([a.ravel()[:1], a.ravel()])[1:].reshape(a.shape)}
+OPTIONS = {"stride": (1, 2), "padding": (1, 0, 2, 1), "dilation": (2, 1), "groups": 2}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_memory_layouts(level, layout):
-    """What counts is the array, not how it lies in memory."""
-    turn = LAYOUTS[layout]
-    x, w = rng(6).standard_normal((2, 4, 5, 6)), rng(7).standard_normal((6, 2, 3, 2))
-    options = {"stride": (1, 2), "padding": (1, 0, 2, 1), "groups": 2}
-    out, cache = level.conv2d(x, w, None, **options)
-    dout = rng(8).standard_normal(out.shape)
-    other, of_other = level.conv2d(turn(x), turn(w), None, **options)
-    assert_close(other, out, tol=1e-12, what="out")
-    for a, b, name in zip(level.conv2d_backward(turn(dout), of_other), level.conv2d_backward(dout, cache), "xw"):
-        assert_close(a, b, tol=1e-12, what="d" + name)
+def arguments():
+    """x, w and b for OPTIONS."""
+    return [rng(k).standard_normal(s) for k, s in enumerate([(2, 4, 5, 6), (6, 2, 3, 2), 6])]
+
+
+@pytest.mark.parametrize("b", [[0, 0, 0], [0, 2, 0]])
+def test_bias_of_zeros(level, b):
+    """A bias that is zero, or partly zero, is still one: it is added, and has a gradient."""
+    x, w, b = rng(6).standard_normal((2, 1, 3, 4)), rng(7).standard_normal((3, 1, 2, 2)), np.array(b, float)
+    out, cache = level.conv2d(x, w, b)
+    assert_close(out - level.conv2d(x, w)[0], np.broadcast_to(b[:, None, None], out.shape), what="what b adds")
+    assert_close(level.conv2d_backward(ones(out.shape), cache)[2], np.full(3, 12.0), what="db")
+
+
+def test_a_dark_picture_has_a_gradient(level):
+    """The loss depends on a picture of zeros as on any other: dx knows w alone."""
+    x, w = rng(8).standard_normal((3, 2, 4, 5)), rng(9).standard_normal((4, 2, 3, 2))
+    _, cache = level.conv2d(x, w)
+    x = x * np.array([1.0, 0, 1]).reshape(3, 1, 1, 1)
+    out, of_dark = level.conv2d(x, w)
+    dout = rng(10).standard_normal(out.shape)
+    assert_close(level.conv2d_backward(dout, of_dark)[0], level.conv2d_backward(dout, cache)[0], tol=1e-12, what="dx")
+    assert_close(out[1], np.zeros(out[1].shape), what="out of a dark picture")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_types_of_an_empty_batch(level, dtype):
+    """Results keep the dtype without a single number in them."""
+    x, w, b = ones((0, 2, 4, 5), dtype), ones((3, 2, 2, 2), dtype), ones(3, dtype)
+    out, cache = level.conv2d(x, w, b, padding=1)
+    assert {a.dtype for a in (out, *level.conv2d_backward(out, cache))} == {np.dtype(dtype)}
 
 
 @pytest.mark.levels(3)
-@pytest.mark.parametrize("order", "CF")
-def test_out(level, order):
-    """Results go where they were asked for, in any memory order; what does not fit is refused."""
-    x, w = rng(9).standard_normal((2, 3, 5, 6)), rng(10).standard_normal((4, 3, 3, 3))
-    expected, cache = level.conv2d(x, w, padding=1)
-    room, back = np.full(expected.shape, 9.0, order=order), np.full(x.shape, 9.0, order=order)
-    assert level.conv2d(x, w, padding=1, out=room)[0] is room
-    assert_close(room, expected, tol=1e-12, what="out")
-    dx = level.conv2d_backward(expected, cache)[0]
-    assert level.conv2d_backward(expected, cache, out=back)[0] is back
-    assert_close(back, dx, tol=1e-12, what="dx")
-    for wrong in (room[:1], room.astype(np.float32), [1.0]):
-        expect_value_error("out", level.conv2d, x, w, padding=1, out=wrong)
+def test_out_of_an_empty_batch(level):
+    """Room for no numbers is room enough."""
+    x, w = ones((0, 2, 4, 5)), ones((3, 2, 2, 2))
+    for room in (np.empty((0, 3, 3, 4)), np.empty((0, 3, 3, 4), order="F"), ones((1, 3, 3, 4))[:0]):
+        out, cache = level.conv2d(x, w, out=room)
+        assert out is room
+        back = np.empty(x.shape, order="F")
+        assert level.conv2d_backward(out, cache, out=back)[0] is back
+
+
+def test_memory_layouts(level):
+    """What counts is the array, not how it lies in memory."""
+    assert_layouts(lambda *args: level.conv2d(*args, **OPTIONS), arguments(), f_backward=level.conv2d_backward)
+
+
+def test_dtypes(level):
+    """Large and small numbers in every dtype; integers are refused."""
+    assert_dtypes(lambda *args: level.conv2d(*args, **OPTIONS), arguments(), f_backward=level.conv2d_backward)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("which", ["out", "backward_out"])
+def test_out(level, which):
+    """Results go where they were asked for, in any memory order, and never over what is still read."""
+    run = lambda *args, **more: level.conv2d(*args, **OPTIONS, **more)
+    assert_layouts(run, arguments(), f_backward=level.conv2d_backward, **{which: True})
+    square = [rng(k).standard_normal(s) for k, s in enumerate([(2, 3, 5, 6), (3, 3, 3, 3), 3])]     # out as x
+    run = lambda *args, **more: level.conv2d(*args, padding=1, **more)
+    assert_layouts(run, square, f_backward=level.conv2d_backward, **{which: True})
+    out, cache = run(*square)
+    for wrong in (square[0], out[:1], out.astype(np.float32), [1.0]):
+        expect_value_error("out", run, *square, out=wrong)
+        expect_value_error("out", level.conv2d_backward, out, cache, out=wrong)
+    expect_value_error("out", level.conv2d_backward, out, cache, out=out)
+    x, w = (rng(k).standard_normal(s) for k, s in enumerate([(3, 3, 5, 5), (3, 3, 3, 3)]))
+    expect_value_error("out", level.conv2d, x, w, out=w)        # out as w

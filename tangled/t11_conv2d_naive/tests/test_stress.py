@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:ba14fa2b600a73aa
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:ab91b4c9d91bd559
 """Chapter 11: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -51,6 +51,16 @@ def test_level3_makes_no_padded_copy(level):
     results = 2 * 4 * np.prod(shape)                            # out and dx, float32
     assert lean < 1.25 * results, f"{lean / results:.2f} times out and dx"
     assert lean < 0.5 * other, f"{lean / other:.2f} of level 2's memory"
+
+
+@pytest.mark.levels(2, 3)
+def test_float32_takes_half_of_the_memory(level):
+    """Nothing is computed in a wider type behind the caller's back."""
+    def step_in(dtype):
+        x, w = np.ones((1, 6, 20, 20), dtype), np.ones((5, 6, 3, 3), dtype)
+        return lambda: level.conv2d_backward(np.ones((1, 5, 20, 20), dtype), level.conv2d(x, w, padding=1)[1])
+    ratio = peak_memory(step_in(np.float32)) / peak_memory(step_in(np.float64))
+    assert ratio < 0.65, f"{ratio:.2f} of the memory that float64 takes"
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:0bb375fb27f0c1a8
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:389b9c2a8275746e
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -170,6 +170,25 @@ def test_level3_by_several_pictures(level, monkeypatch, columns):
             assert_close(got, want, tol=1e-10, what="gradient")
 
 
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_level3_modules_use_level3(level):
+    """The modules of this level call its own ops."""
+    for module, op in ((level.Conv2d, "conv2d"), (level.ConvTranspose2d, "conv_transpose2d")):
+        assert (module.op, module.op_backward) == (getattr(level, op), getattr(level, op + "_backward"))
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_level3_adds_blocks_in_float32(level, monkeypatch):
+    """float16, a picture a block: what is added from block to block is wider."""
+    monkeypatch.setattr(level, "COLUMNS", 1)
+    dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1)
+    _, cache = level.conv2d(np.ones((3, 2, 2, 2), np.float16), np.ones((1, 2, 2, 2), np.float16))
+    dw = level.conv2d_backward(dout, cache)[1]
+    assert_close(dw, np.full(dw.shape, 2050, np.float16), tol=0, what="dw")
+
+
 @pytest.mark.levels(2, 3)
 @pytest.mark.gradient
 @pytest.mark.parametrize("name", ["Conv2d", "ConvTranspose2d"])
@@ -197,6 +216,8 @@ def test_modules_equal_their_ops(level):
         assert_close(module.weight.grad, 2 * grads[1], tol=1e-5, what="weight.grad, twice")
         assert_close(module.bias.grad, 2 * grads[2], tol=1e-5, what="bias.grad, twice")
         assert [key for key, _ in module.named_parameters()] == ["weight", "bias"]
+        module.weight.data, module.bias.data = -module.weight.data, -module.bias.data
+        assert_close(module(x), -expected, tol=1e-6, what=name + " after a step")
 
 
 @pytest.mark.levels(2, 3)
@@ -214,6 +235,11 @@ def test_initial_weights(level, name, shape, fan_in):
     again, other = (getattr(level, name)(16, 64, (3, 2), groups=2, rng=rng(seed)) for seed in (12, 13))
     assert_close(again.weight.data, module.weight.data, tol=0, what="the same seed")
     assert np.abs(other.weight.data - module.weight.data).max() > 0.1 * bound
+    drawn = rng(12)
+    for data in (module.weight.data, module.bias.data):
+        assert_close(data, drawn.uniform(-bound, bound, data.shape).astype(np.float32), what="drawn in order")
+    by_default = [getattr(level, name)(16, 64, (3, 2), groups=2, rng=r) for r in (None, rng(0))]
+    assert_close(by_default[0].weight.data, by_default[1].weight.data, tol=0, what="by default, seed 0")
     assert getattr(level, name)(16, 64, 3, bias=False).bias is None
 
 
@@ -230,6 +256,65 @@ def test_pytorch_draws_within_the_same_bounds(level, name):
 
 @pytest.mark.value
 def test_dtypes(level):
-    """Sums of float16 are formed in float32; large and small numbers in every dtype."""
+    """Large and small numbers in every dtype."""
     inputs = [rng(k).standard_normal(s) for k, s in enumerate([(1, 3, 4, 5), (2, 3, 2, 2)])]
-    assert_dtypes(level.conv2d, inputs, (np.float16, np.float32, np.float64), f_backward=level.conv2d_backward)
+    assert_dtypes(level.conv2d, inputs, f_backward=level.conv2d_backward)
+    inputs = [rng(k).standard_normal(s) for k, s in enumerate([(1, 3, 4, 5), (3, 2, 2, 2), 2])]
+    assert_dtypes(lambda x, w, b: level.conv_transpose2d(x, w, b, 2, 1), inputs,
+                  f_backward=level.conv_transpose2d_backward)
+    columns = level.im2col(inputs[0], 2)
+    assert_dtypes(lambda columns: level.col2im(columns, (4, 5), 2), [columns])
+
+
+@pytest.mark.value
+def test_sums_in_float32(level):
+    """float16: 2048 + 1 is 2048, and the ones must not be lost in any of the sums."""
+    half = lambda *shape: np.ones(shape, np.float16)
+    for turn in (lambda a: a, lambda a: a.swapaxes(2, 3)):      # along a row, along a column
+        row, peak = turn(half(1, 1, 1, 64)), half(1, 1, 1, 64)
+        peak[..., 32] = 2048                                    # the sum of peak is 2111, rounded once 2112
+        assert level.conv2d(turn(peak), row)[0].item() == 2112
+        _, cache = level.conv2d(turn(half(1, 1, 1, 127)), row)
+        assert level.conv2d_backward(turn(peak), cache)[0].ravel()[63] == 2112
+        assert level.conv_transpose2d(turn(peak), row)[0].ravel()[63] == 2112
+        size = turn(half(1, 1, 1, 127)).shape[2:]
+        assert level.col2im(peak[0].repeat(64, axis=1), size, row.shape[2:]).ravel()[63] == 2112
+    dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1).repeat(2, axis=1)
+    _, cache = level.conv2d(half(3, 1, 2, 2), half(2, 1, 2, 2), half(2))
+    grads = level.conv2d_backward(dout, cache)[1:]
+    _, cache = level.conv_transpose2d(half(3, 1, 1, 1), half(1, 2, 1, 1), half(2))
+    for grad in grads + level.conv_transpose2d_backward(dout, cache)[1:]:
+        assert_close(grad, np.full(grad.shape, 2050, np.float16), tol=0, what="a sum over pictures")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("b", [[0, 0, 0], [0, 2, 0]])
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+def test_bias_of_zeros(level, kind, b):
+    """A bias that is zero, or partly zero, is still one: it is added, and has a gradient."""
+    x, w = rng(13).standard_normal((2, 1, 3, 4)), rng(14).standard_normal((3, 1, 2, 2))
+    w, b = w if kind == "conv2d" else w.swapaxes(0, 1), np.array(b, float)
+    out, cache = getattr(level, kind)(x, w, b)
+    added = out - getattr(level, kind)(x, w)[0]
+    assert_close(added, np.broadcast_to(b[:, None, None], out.shape), what="what b adds")
+    db = getattr(level, kind + "_backward")(np.ones(out.shape), cache)[2]
+    assert_close(db, np.full(3, out[:, 0].size, float), what="db")
+
+
+@pytest.mark.value
+def test_square_and_tall_weights(level):
+    """A square weight matrix, which a forgotten transpose would fit, and kernels of more than three rows."""
+    for w_shape, options in (((4, 1, 2, 2), {}), ((2, 1, 5, 4), {"padding": (3, 2)}),
+                             ((2, 1, 6, 2), {"stride": (2, 3), "padding": (5, 1)})):
+        x, w = rng(15).standard_normal((2, 1, 6, 5)), rng(16).standard_normal(w_shape)
+        (out, cache), (expected, of_loops) = (m.conv2d(x, w, **options) for m in (level, loops))
+        assert_close(out, expected, tol=1e-10, what="out")
+        dout = rng(17).standard_normal(out.shape)
+        grads = loops.conv2d_backward(dout, of_loops)
+        for got, want in zip(level.conv2d_backward(dout, cache), grads):
+            assert_close(got, want, tol=1e-10, what="gradient")
+        extra = {"output_padding": (0, 2)} if "stride" in options else {}       # what the floor left out
+        up, cache = level.conv_transpose2d(dout, w, **options, **extra)
+        assert_close(up, grads[0], tol=1e-10, what="transposed")
+        assert_close(level.conv_transpose2d_backward(x, cache)[0], expected, tol=1e-10, what="its dx")
+        assert_close(level.conv_transpose2d_backward(x, cache)[1], grads[1], tol=1e-10, what="its dw")

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:7eee3df10eeae60f
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:837eb18576bc50d0
 """Chapter 12: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -125,6 +125,8 @@ def test_memory_layouts(level, kind):
                    f_backward=getattr(level, kind + "_backward"))
     x = rng(8).standard_normal((2, 3, 5, 6))
     assert_layouts(lambda x: level.im2col(x, (2, 3), 2, 1), [x])
+    columns = level.im2col(x, (2, 3), 2, 1)
+    assert_layouts(lambda columns: level.col2im(columns, (5, 6), (2, 3), 2, 1), [columns])
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:a61a0ab105c97b13
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f8306d50d4cd8017
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -45,6 +45,17 @@ def test_level3_never_has_the_columns(level):
     lean, other = (peak_memory(step(m, shape, 64)) for m in (level, plain))
     assert lean < 2 * size, f"{lean / size:.2f} times input and output"
     assert other > 4.5 * size, "level 2 is expected to hold nine times the input"
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+def test_float32_takes_half_of_the_memory(level, kind):
+    """Nothing is computed in a wider type behind the caller's back."""
+    def step_in(dtype):
+        x, w = np.ones((1, 6, 20, 20), dtype), np.ones((6, 6, 3, 3), dtype)
+        return lambda: getattr(level, kind + "_backward")(x, getattr(level, kind)(x, w, padding=1)[1])
+    ratio = peak_memory(step_in(np.float32)) / peak_memory(step_in(np.float64))
+    assert ratio < 0.65, f"{ratio:.2f} of the memory that float64 takes"
 
 
 @pytest.mark.levels(2, 3)

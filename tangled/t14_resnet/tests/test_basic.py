@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:78b133cc25a6c71d
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:76d71ae08bed4438
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -74,10 +74,10 @@ def test_worked_trace(level):
 
 @pytest.mark.gradient
 @pytest.mark.parametrize("preactivation", [False, True])
-@pytest.mark.parametrize("projected, stride", [(False, 1), (True, 1), (True, 2)])
-def test_central_differences(level, preactivation, projected, stride):
-    """Every entry of every gradient."""
-    given = parts(2, 3 if projected else 2, projected, preactivation, seed=3)
+@pytest.mark.parametrize("projected, F, stride", [(False, 2, 1), (True, 2, 1), (True, 3, 2)])
+def test_central_differences(level, preactivation, projected, F, stride):
+    """Every entry of every gradient; also of a projection where the identity would fit."""
+    given = parts(2, F, projected, preactivation, seed=3)
     x = rng(4).standard_normal((2, 2, 4, 5))
     check_gradients(call(level, {"stride": stride, "preactivation": preactivation, "eps": 0.1}),
                     level.basic_block_backward, [x, *given.values()])
@@ -94,6 +94,20 @@ def test_called_twice(level, preactivation, projected):
                       f_backward=level.basic_block_backward)
 
 
+@pytest.mark.gradient
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_out_belongs_to_the_caller(level, preactivation):
+    """What is done to out afterwards does not reach the gradients."""
+    given = parts(3, 3, preactivation=preactivation)
+    x = rng(6).standard_normal((2, 3, 4, 5))
+    out, cache = level.basic_block(x, **given, preactivation=preactivation)
+    dout = rng(8).standard_normal(out.shape)
+    wanted = [grad.copy() for grad in level.basic_block_backward(dout, cache)]
+    out[...] = 0
+    for got, want in zip(level.basic_block_backward(dout, cache), wanted, strict=True):
+        assert_close(got, want, tol=0, what="gradient")
+
+
 @pytest.mark.value
 @pytest.mark.parametrize("preactivation", [False, True])
 def test_a_silent_branch_is_the_identity(level, preactivation):
@@ -104,6 +118,7 @@ def test_a_silent_branch_is_the_identity(level, preactivation):
     x = np.abs(rng(7).standard_normal((2, 3, 4, 5))) + 0.1      # behind a ReLU
     out, cache = level.basic_block(x, **given, preactivation=preactivation)
     assert_close(out, x, tol=0, what="out")
+    assert not np.shares_memory(out, x), "out is x itself"
     dout = rng(8).standard_normal(x.shape)
     grads = level.basic_block_backward(dout, cache)
     assert_close(grads[0], dout, tol=0, what="dx")
@@ -117,7 +132,9 @@ def test_an_infinite_upstream_stops_at_the_mask(level):
     given = parts(3, 3)
     given["gamma2"][...], given["beta2"][...] = 0, 0
     x = rng(9).standard_normal((2, 3, 4, 5))
+    kept = x.copy()
     out, cache = level.basic_block(x, **given)
+    assert_close(x, kept, tol=0, what="x afterwards")
     dout = np.where(out == 0, np.inf, 1.0)
     with np.errstate(all="ignore"):
         dx = level.basic_block_backward(dout, cache)[0]
@@ -261,6 +278,20 @@ def test_size_before_the_mean(level, stem, side):
 
 
 @pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_pooling_gives_a_tie_to_the_first(level):
+    """Of equal entries the first in the window gets the gradient, as in PyTorch; nothing is lost or doubled."""
+    pool = level.ResNet((1,), (2,), stem="imagenet").pool
+    x = np.zeros((1, 1, 4, 5))
+    x[0, 0, 1, 1:4] = 1.0                                       # in windows (0, 0) to (0, 2), and the row below
+    assert_close(pool(x)[0, 0], np.ones((2, 3)), tol=0, what="out")
+    dx = pool.backward(np.array([[1.0, 2, 4], [8, 16, 32]]).reshape(1, 1, 2, 3))
+    wanted = np.zeros((4, 5))
+    wanted[1, 1], wanted[1, 3] = 1 + 2 + 8 + 16, 4 + 32
+    assert_close(dx[0, 0], wanted, tol=0, what="dx")
+
+
+@pytest.mark.levels(2, 3)
 @pytest.mark.value
 def test_initial_weights(level):
     """He's deviation by the filters, other weights in every layer, repeated by the seed, all float32."""
@@ -274,8 +305,12 @@ def test_initial_weights(level):
     assert_close(again.fc.weight.data, net.fc.weight.data, tol=0, what="the same seed")
     for different in (other, default):
         assert np.abs(different.conv1.weight.data - net.conv1.weight.data).max() > 0.01
-    a, b = net.layer1[0].conv1.weight.data, net.layer1[0].conv2.weight.data
-    assert np.abs(a - b).max() > 0.01
+    blocks = [level.BasicBlock(3, 4, rng=rng(seed)).conv1.weight.data for seed in (21, 22)]
+    assert np.abs(blocks[0] - blocks[1]).max() > 0.01
+    deep = level.ResNet((2,), (3,), rng=rng(21)).layer1
+    for a, b in ((deep[0].conv1, deep[0].conv2), (deep[0].conv1, deep[1].conv1)):
+        assert np.abs(a.weight.data - b.weight.data).max() > 0.01, "two layers have the same weights"
+    assert np.abs(other.layer1[0].conv1.weight.data - net.layer1[0].conv1.weight.data).max() > 0.01
     assert [net.fc.weight.data.shape, net.conv1.weight.data.shape] == [(64, 7), (32, 4, 3, 3)]
 
 

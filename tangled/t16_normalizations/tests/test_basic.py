@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:4d3c0f410b79e614
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:0d2d52dc2738339e
 """Chapter 16: shapes, values and gradients."""
 
 import numpy as np
@@ -210,6 +210,55 @@ def test_dtypes(level):
     """Squares of float16 beyond its range are formed in float32; so are the sums."""
     for _, op, backward, x, K in ops(level):
         assert_dtypes(op, [x, rng(25).standard_normal(K)], f_backward=backward)
+    v, g = rng(28).standard_normal((3, 4)), rng(29).standard_normal(3)
+    assert_dtypes(level.weight_norm, [v, g], f_backward=level.weight_norm_backward)
+    assert_dtypes(level.add_layer_norm, [*rng(30).standard_normal((2, 3, 4))],
+                  f_backward=lambda dout, cache: level.add_layer_norm_backward(*dout, cache), tol={2: 6e-3})
+
+
+@pytest.mark.value
+def test_sums_in_float32(level):
+    """float16: 2048 + 1 is 2048; the ones must not be lost where gradients are summed over rows or pixels."""
+    x = rng(31).standard_normal((3, 2, 1)).astype(np.float16)
+    dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1).repeat(2, axis=1)
+    beta = np.zeros(2, np.float16)
+    for name, dbeta in (
+            ("layer", level.layer_norm_backward(dout[..., 0], level.layer_norm(x[..., 0], None, beta)[1])[-1]),
+            ("group", level.group_norm_backward(dout, level.group_norm(x, 1, None, beta)[1])[-1])):
+        assert_close(dbeta, np.full(2, 2050, np.float16), tol=0, what="dbeta of " + name)
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("shape", [(1, 4, 3), (1, 4, 4), (4, 4, 4, 4), (2, 4, 3, 2, 5), (3, 4)])
+def test_shapes_that_hide_an_axis(level, shape):
+    """A batch of one, axes of one size, three axes of pixels, none: all gradients against level 1."""
+    from tangled.t16_normalizations import level1_naive as loops
+    x, dout, (gamma, beta) = *rng(32).standard_normal((2, *shape)), rng(33).standard_normal((2, 4))
+    gamma[1] = beta[2] = 0                                      # some of them zero
+    for op, args in (("group_norm", (2,)), ("instance_norm", ()), ("layer_norm", ()), ("rms_norm", ())):
+        if op in ("layer_norm", "rms_norm") and shape[-1] != 4:
+            continue
+        given = args + ((gamma,) if op == "rms_norm" else (gamma, beta))
+        (out, cache), (expected, of_loops) = (getattr(m, op)(x, *given) for m in (level, loops))
+        assert_close(out, expected, tol=1e-10, what=op)
+        wanted = getattr(loops, op + "_backward")(dout, of_loops)
+        for got, want in zip(getattr(level, op + "_backward")(dout, cache), wanted, strict=True):
+            assert_close(got, want, tol=1e-9, what="a gradient of " + op)
+
+
+@pytest.mark.gradient
+def test_parameters_of_zeros(level):
+    """A gamma of zeros (that of a branch that starts as nothing) is still one: out is beta, dgamma is there."""
+    for name, op, backward, x, K in ops(level):
+        given = {"gamma": np.zeros(K), **({} if name == "rms" else {"beta": np.zeros(K)})}
+        out, cache = op(x, **given)
+        assert_close(out, np.zeros(x.shape), what=name)
+        ones_instead = op(x, **{**given, "gamma": np.ones(K)})[1]
+        dout = rng(34).standard_normal(x.shape)
+        grads, others = backward(dout, cache), backward(dout, ones_instead)
+        assert_close(grads[0], np.zeros(x.shape), what="dx of " + name)
+        for got, want in zip(grads[1:], others[1:], strict=True):
+            assert_close(got, want, tol=1e-12, what="dgamma or dbeta of " + name)
 
 
 @pytest.mark.levels(2)
@@ -240,6 +289,8 @@ def test_modules_hand_their_options_on(level):
             (level.RMSNorm(5, elementwise_affine=False), level.rms_norm(x)[0], []),
             (level.GroupNorm(2, 4, eps=0.7), level.group_norm(x, 2, eps=0.7)[0], ["weight", "bias"]),
             (level.GroupNorm(4, 4, affine=False), level.group_norm(x, 4)[0], []),
+            (level.LayerNorm(5, elementwise_affine=False), level.layer_norm(x)[0], []),
+            (level.InstanceNorm2d(4, affine=True), level.instance_norm(x)[0], ["weight", "bias"]),
             (level.InstanceNorm2d(4, eps=0.7), level.instance_norm(x, eps=0.7)[0], [])):
         assert [name for name, _ in module.named_parameters()] == names
         assert_close(module(x), expected, tol=1e-6, what=type(module).__name__)
@@ -250,3 +301,6 @@ def test_modules_hand_their_options_on(level):
         for parameter, grad in zip(module.parameters(), once):
             assert np.abs(grad).max() > 0.1
             assert_close(parameter.grad, 2 * grad, tol=1e-5, what="gradient, twice")
+        if module.weight is not None:
+            module.weight.data = -module.weight.data
+            assert_close(module(x), -expected, tol=1e-6, what="after a step")

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:edf387a37026fe93
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f02f8be1ee9bd637
 """Chapter 16: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -37,24 +37,47 @@ def test_level3_keeps_no_normalised_copy(level):
 
 
 @pytest.mark.levels(3)
-@pytest.mark.parametrize("rows", [1, 255, 256, 257, 1000])
-def test_level3_blocks(level, rows):
-    """Sums over blocks that divide the rows and blocks that do not, against level 1."""
+@pytest.mark.parametrize("rows, D", [(1, 4), (255, 4), (256, 4), (257, 4), (600, 4), (100, 20)])
+def test_level3_blocks(level, monkeypatch, rows, D):
+    """Blocks that divide the rows and blocks that do not, each op against level 1."""
     from tangled.t16_normalizations import level1_naive as loops
-    level_block, level.BLOCK = level.BLOCK, 1024                # 256 rows of 4
-    try:
-        x, gamma, dout = rng(1).standard_normal((rows, 4)), rng(2).standard_normal(4), rng(3).standard_normal((rows, 4))
-        (out, cache), (expected, of_loops) = (m.layer_norm(x, gamma, gamma) for m in (level, loops))
-        assert_close(out, expected, tol=1e-10, what="out")
-        for got, want in zip(level.layer_norm_backward(dout, cache), loops.layer_norm_backward(dout, of_loops)):
-            assert_close(got, want, tol=1e-9, what="gradient")
-    finally:
-        level.BLOCK = level_block
+    monkeypatch.setattr(level, "BLOCK", 1024)                   # 256 rows of 4
+    (x, other, dout, dtotal), (gamma, beta) = rng(1).standard_normal((4, rows, D)), rng(2).standard_normal((2, D))
+    for op, args, upstream in (("layer_norm", (x, gamma, beta), [dout]), ("rms_norm", (x, gamma), [dout]),
+                               ("group_norm", (x, 2, gamma, beta), [dout]),
+                               ("add_layer_norm", (x, other, gamma, beta), [dout, dtotal])):
+        (out, cache), (expected, of_loops) = (getattr(m, op)(*args) for m in (level, loops))
+        assert_close(np.array(out), np.array(expected), tol=1e-10, what=op)
+        grads = getattr(level, op + "_backward")(*upstream, cache)
+        for got, want in zip(grads, getattr(loops, op + "_backward")(*upstream, of_loops), strict=True):
+            assert_close(got, want, tol=1e-9, what="a gradient of " + op)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("kind, args", [("layer_norm", ()), ("rms_norm", ()), ("group_norm", (4,))])
+def test_float32_takes_half_of_the_memory(level, kind, args):
+    """Nothing is computed in a wider type behind the caller's back."""
+    def step_in(dtype):
+        x, gamma = np.ones((64, 128), dtype), np.ones(128, dtype)
+        return lambda: getattr(level, kind + "_backward")(x, getattr(level, kind)(x, *args, gamma)[1])
+    ratio = peak_memory(step_in(np.float32)) / peak_memory(step_in(np.float64))
+    assert ratio < 0.65, f"{ratio:.2f} of the memory that float64 takes"
+
+
+@pytest.mark.levels(3)
+def test_sums_over_blocks_in_float16(level, monkeypatch):
+    """2048 + 1 is 2048 in float16: what is added from block to block is wider."""
+    monkeypatch.setattr(level, "BLOCK", 2)                      # a row a block
+    x, beta = rng(6).standard_normal((3, 2)).astype(np.float16), np.zeros(2, np.float16)
+    dout = np.array([[1], [2048], [1]], np.float16).repeat(2, axis=1)
+    for name, dbeta in (("layer", level.layer_norm_backward(dout, level.layer_norm(x, None, beta)[1])[1]),
+                        ("group", level.group_norm_backward(dout, level.group_norm(x, 1, None, beta)[1])[1])):
+        assert_close(dbeta, np.full(2, 2050, np.float16), tol=0, what="dbeta of " + name)
 
 
 @pytest.mark.levels(2, 3)
 def test_large_in_float32(level):
-    """8,192 rows of 512 in float32, against float64: parameters' gradients are long sums."""
+    """8,192 rows of 64 in float32, against float64: parameters' gradients are long sums."""
     x, dout = rng(4).standard_normal((2, 8192, 64)).astype(np.float32)
     gamma = rng(5).standard_normal(64).astype(np.float32)
     _, cache = level.layer_norm(x, gamma, gamma)

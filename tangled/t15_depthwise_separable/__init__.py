@@ -1,0 +1,46 @@
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:8d243105cd283425
+"""Depthwise separable convolutions."""
+
+from tangled.t15_depthwise_separable.level2_vectorized import (
+    CausalCharModel,
+    CausalConv1d,
+    DepthwiseConv2d,
+    InvertedResidual,
+    Lookup,
+    PointwiseConv2d,
+    RULES,
+    ReLU6,
+    SqueezeExcite,
+    causal_conv1d,
+    causal_conv1d_backward,
+    count_flops,
+    count_parameters,
+    depthwise_conv2d,
+    depthwise_conv2d_backward,
+    pointwise_conv2d,
+    pointwise_conv2d_backward,
+    squeeze_excite,
+    squeeze_excite_backward,
+)
+
+__all__ = [
+    "CausalCharModel",
+    "CausalConv1d",
+    "DepthwiseConv2d",
+    "InvertedResidual",
+    "Lookup",
+    "PointwiseConv2d",
+    "RULES",
+    "ReLU6",
+    "SqueezeExcite",
+    "causal_conv1d",
+    "causal_conv1d_backward",
+    "count_flops",
+    "count_parameters",
+    "depthwise_conv2d",
+    "depthwise_conv2d_backward",
+    "pointwise_conv2d",
+    "pointwise_conv2d_backward",
+    "squeeze_excite",
+    "squeeze_excite_backward",
+]
