@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:de17c7c909c0d28a
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:dcd9bd847356eeaf
 """Chapter 18: the models trained, and what is measured on them."""
 
 from dataclasses import dataclass, field
@@ -67,12 +67,16 @@ class Plays:
 
 
 def held_out_loss(model, ids, window=128, batch=16):
-    """Mean loss in nats over a text, the state carried along 16 streams."""
+    """Mean loss in nats over a text, the state carried along 16 streams; fewer and shorter ones for a short text."""
+    if len(ids) < 2:
+        raise ValueError(f"ids has {len(ids)} symbols; expected at least 2")
+    batch = min(batch, max(1, (len(ids) - 1) // window))
+    window = min(window, (len(ids) - 1) // batch)
     loss, state, total, seen = CrossEntropyLoss(), None, 0.0, 0
     for x, y in streams(ids, batch, window):
         total += loss(model(x, state), y) * y.size
         state, seen = model.state, seen + y.size
-    return total / max(seen, 1)
+    return total / seen
 
 
 def generate(model, tokens, start, count, temperature, rng):
@@ -105,6 +109,8 @@ def train_plays(text, steps=3000, hidden=256, embedding=64, batch=32, window=64,
         checkpoint.restore(parts)
         done, curves = checkpoint.record["done"], checkpoint.record["curves"]
     bar, recent, batches = Progress(steps - done, progress), [], list(streams(ids[:cut], batch, window))
+    if not batches:
+        raise ValueError(f"text has {cut} symbols to train on; expected at least {batch * window + 1}")
     for step in range(done, steps if stop is None else min(stop, steps)):
         x, y = batches[step % len(batches)]
         logits = model(x, None if step % len(batches) == 0 else carried.state)

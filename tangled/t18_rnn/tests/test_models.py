@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:87cbbfe8b8381fb1
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:03bdfb357b9e1e07
 """Chapter 18: language models, tokens, and the programs."""
 
 import numpy as np
@@ -115,6 +115,10 @@ def test_held_out_loss():
     rows = np.stack([ids[:12], ids[12:24]]), np.stack([ids[1:13], ids[13:25]])
     want = CrossEntropyLoss()(model(rows[0]), rows[1])
     assert_close(np.asarray(held_out_loss(model, ids, 4, 2)), np.asarray(want), tol=1e-6, what="loss")
+    want = CrossEntropyLoss()(model(ids[None, :6]), ids[None, 1:7])                 # too short for a window of 128
+    assert_close(np.asarray(held_out_loss(model, ids[:7])), np.asarray(want), tol=1e-6, what="of a short text")
+    with pytest.raises(ValueError, match="ids has 1 symbols"):
+        held_out_loss(model, ids[:1])
 
 
 @pytest.mark.value
@@ -187,3 +191,5 @@ def test_the_command(tmp_path, capsys):
     assert "temperature" in capsys.readouterr().out
     assert main(["--steps", "0"]) == 1
     assert "steps" in capsys.readouterr().err
+    assert main(["--steps", "3", "--characters", "2000", "--folder", str(tmp_path)]) == 1
+    assert "text has 1800 symbols to train on; expected at least 2049" in capsys.readouterr().err
