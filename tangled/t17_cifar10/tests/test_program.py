@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:1c4f234f4769c24d
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:fe91ab38a07ba24c
 """Chapter 17: files, the recipe, and the program."""
 
 import pickle
@@ -6,8 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from tangled.t17_cifar10 import pictures
+from tangled.t17_cifar10 import AugmentedLoader, pictures
 from tangled.t17_cifar10.experiments import SMALL, run, torch_trajectory, trajectory
+from tangled.t17_cifar10.recipe import build, loaders
 from tangled.t17_cifar10.train_cifar10 import main
 from tangled.testing import assert_close, rng
 
@@ -124,7 +125,8 @@ def test_no_pickle_runs_long(tmp_path):
 
 
 @pytest.mark.edge
-@pytest.mark.parametrize("changes", [{"labels": [1, 2]}, {"labels": [3, 0, 10, 1, 1]}, {"labels": None},
+@pytest.mark.parametrize("changes", [{"labels": [1, 2]}, {"labels": [3, 0, 10, 1, 1]}, {"labels": [3, 0, -1, 1, 1]},
+                                     {"labels": [3, 0, True, 1, 1]}, {"labels": None},
                                      {"data": ROWS[:, :30]}, {"data": ROWS.astype(np.float64)}, {"data": 5},
                                      {"data": np.asfortranarray(ROWS)}])
 def test_pickles_of_something_else(tmp_path, changes):
@@ -175,6 +177,29 @@ def test_folders(tmp_path):
 
 
 @pytest.mark.edge
+def test_png_files(tmp_path):
+    """Transparency is over white, grey is three equal channels; another size and an empty folder are refused."""
+    from PIL import Image
+    for part in ("train", "test"):
+        (tmp_path / part / "a").mkdir(parents=True)
+    with pytest.raises(ValueError, match="no picture"):
+        pictures.load(tmp_path)
+    clear = np.zeros((2, 3, 4), np.uint8)
+    clear[0, 0] = 9, 8, 7, 255
+    for part in ("train", "test"):
+        Image.fromarray(clear).save(tmp_path / part / "a" / "1.png")
+    Image.fromarray(np.array([[5, 6, 7], [8, 9, 10]], np.uint8)).save(tmp_path / "train" / "a" / "2.png")
+    images, *_ = pictures.load(tmp_path)
+    want = np.full((3, 2, 3), 255)
+    want[:, 0, 0] = 9, 8, 7
+    assert_close(images[0], want.astype(np.uint8), tol=0, what="over white")
+    assert_close(images[1], np.tile(np.array([[5, 6, 7], [8, 9, 10]], np.uint8), (3, 1, 1)), tol=0, what="grey")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "train" / "a" / "3.png")
+    with pytest.raises(ValueError, match="pictures of 2 sizes"):
+        pictures.load(tmp_path)
+
+
+@pytest.mark.edge
 def test_no_such_folder(tmp_path):
     """What is missing is said with what was expected."""
     with pytest.raises(ValueError, match="no folder"):
@@ -184,12 +209,51 @@ def test_no_such_folder(tmp_path):
 
 
 @pytest.mark.gradient
-def test_trajectory_equals_pytorch():
+@pytest.mark.parametrize("changes", [{}, {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.05, "smoothing": 0.3}])
+def test_trajectory_equals_pytorch(changes):
     """Twenty steps in float64: augmentation, label smoothing, two groups, warm-up and cosine."""
     pytest.importorskip("torch")
-    ours = trajectory()
+    ours = trajectory(SMALL | changes)
     assert np.abs(np.diff(ours)).max() > 1e-3
-    assert_close(ours, torch_trajectory(), tol=1e-5, what="losses")
+    assert_close(ours, torch_trajectory(SMALL | changes), tol=1e-5, what="losses")
+
+
+@pytest.mark.value
+def test_loaders():
+    """Statistics of the training set for both; the test pictures as they are, in order; every setting is handed on."""
+    train, test = small_sets()
+    test = test[0] // 3, test[1]                                # darker than what is trained on
+    settings = SMALL | {"batch": 5, "padding": 1, "size": 3, "seed": 4}
+    varied, plain, generator, (mean, std) = loaders(settings, train, test)
+    values = train[0] / 255
+    assert_close(mean, values.mean((0, 2, 3)), tol=1e-12, what="mean")
+    assert_close(std, values.std((0, 2, 3)), tol=1e-12, what="std")
+    x, y = (np.concatenate(part) for part in zip(*plain))
+    want = (test[0] / 255 - mean[:, None, None]) / std[:, None, None]
+    assert_close(x, want.astype(np.float32), tol=1e-6, what="test pictures")
+    assert y.tolist() == test[1].tolist() and len(varied) == 9
+    again = AugmentedLoader((train[0], train[1].astype(int)), 5, mean, std, np.random.default_rng([4, 1]), 1, 3)
+    for (a, b), (c, d) in zip(varied, again, strict=True):
+        assert_close(a, c, tol=0, what="varied pictures")
+        assert b.tolist() == d.tolist()
+    assert generator is varied.rng
+
+
+@pytest.mark.value
+def test_build():
+    """Weights follow the seed; decay is for one group; a tenth of the steps is warm-up; a state goes there and back."""
+    first, same, other = (build(SMALL | {"seed": seed}, 4, 30) for seed in (1, 1, 2))
+    weights = [engine.model.conv1.weight.data for engine in (first, same, other)]
+    assert_close(weights[0], weights[1], tol=0, what="the same seed")
+    assert np.abs(weights[0] - weights[2]).max() > 1e-3
+    x, y = rng(3).standard_normal((5, 3, 8, 8)).astype(np.float32), np.array([0, 1, 2, 3, 0])
+    for _ in range(4):
+        first.step(x, y)
+    state = {name: np.array(value) for name, value in first.optimizer.state_dict().items()}
+    assert {name.partition(".")[0] for name in state} == {"0", "1"}
+    same.optimizer.load_state_dict(state)
+    for name, value in same.optimizer.state_dict().items():
+        assert_close(np.asarray(value, float), np.asarray(state[name], float), tol=0, what=name)
 
 
 def small_sets():
