@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:fe91ab38a07ba24c
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:5e47ad731765b247
 """Chapter 17: files, the recipe, and the program."""
 
 import pickle
@@ -76,8 +76,11 @@ HOSTILE = {
     "memory cell": b"\x80\x02K\x01r\xff\xff\xff\x7f.", "declared size": b"\x80\x04\x8e" + b"\xff" * 7 + b"\x00.",
     "frame": b"\x80\x04\x95" + b"\xff" * 7 + b"\x00.", "digits": b"L" + b"9" * 10 ** 6 + b"L\n.",
     "keys": b"\x80\x02}(" + tuples(60) + b"\x85K\x01u.", "sets": b"\x80\x04\x8f(" + tuples(60) + b"\x90.",
-    "repeated text": b"\x80\x02c_codecs\nencode\nq\x00X\x00\x00\x01\x00" + b"a" * 65536 + b"q\x01]("
-                     + b"h\x00h\x01\x85R" * 9 + b"e.",
+    "repeated text": b"\x80\x02c_codecs\nencode\nq\x00X\x00\x00\x10\x00" + b"a" * 2 ** 20 + b"q\x01]("
+                     + b"h\x00h\x01\x85R" * 100 + b"e.",
+    "too few bytes": b"\x80\x02}(U\x04datacnumpy\nndarray\n)R(K\x01K\x03K\x04\x86"
+                     b"cnumpy\ndtype\nU\x02u1\x85R\x89U\x01atb"
+                     b"U\x06labels](K\x01K\x01K\x01eu.",
     "depth": b"(" * 300_000 + b"l" * 299_999 + b".", "long key": b"}(X\x00\x00\x01\x00" + b"a" * 65536 + b"K\x01u.",
     "long name": b"c" + b"o" * 10 ** 6 + b"\nsystem\n.",
     "lines in a name": b"\x80\x04X\x03\x00\x00\x00a\nbq\x00h\x00\x93.",
