@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:5e47ad731765b247
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:125b3abdea7d94ab
 """Chapter 17: files, the recipe, and the program."""
 
 import pickle
@@ -107,6 +107,18 @@ def test_hostile_pickles(tmp_path, name):
         messages.append(str(caught.value))
     assert peak_memory(read) < 64 << 20
     assert "batch" in messages[0] and "\n" not in messages[0] and len(messages[0]) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("name, text", [
+    ("below the mark", "empty stack"), ("a call of bytes", "no name"), ("a state for a name", "sets the state"),
+    ("long key", "no short text"), ("depth", "instructions"), ("digits", "a number of"), ("empty cell", "cell 7"),
+    ("memory cell", "no data and labels"), ("repeated text", "more bytes than it has")])
+def test_why_a_pickle_is_refused(tmp_path, name, text):
+    """By the bound that it breaks, before anything else goes wrong."""
+    (tmp_path / "batch").write_bytes(HOSTILE[name])
+    with pytest.raises(ValueError, match=text):
+        pictures.read_pickle(tmp_path / "batch")
 
 
 @pytest.mark.edge
