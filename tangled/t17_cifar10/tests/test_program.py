@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:ac171ff7b93a9e5d
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:52bc494dca244887
 """Chapter 17: files, the recipe, and the program."""
 
 import pickle
@@ -68,7 +68,8 @@ def test_a_pickle_of_python_2(tmp_path):
 
 
 @pytest.mark.edge
-@pytest.mark.parametrize("changes", [{"labels": [1, 2]}, {"labels": [3, 0, 10, 1, 1]}, {"labels": None},
+@pytest.mark.parametrize("changes", [{"labels": [1, 2]}, {"labels": [3, 0, 10, 1, 1]}, {"labels": [3, 0, -1, 1, 1]},
+                                     {"labels": [3, 0, True, 1, 1]}, {"labels": None},
                                      {"data": ROWS[:, :30]}, {"data": ROWS.astype(np.float64)}, {"data": 5},
                                      {"data": np.asfortranarray(ROWS)}])
 def test_pickles_of_something_else(tmp_path, changes):
@@ -116,6 +117,29 @@ def test_folders(tmp_path):
     images, labels, *_, names = pictures.load(tmp_path / "png")
     assert_close(images, ROWS[:2].reshape(2, 3, 32, 32), tol=0, what="PNG")
     assert labels.tolist() == [0, 1] and names == ["cats", "dogs"]
+
+
+@pytest.mark.edge
+def test_png_files(tmp_path):
+    """Transparency is over white, grey is three equal channels; another size and an empty folder are refused."""
+    from PIL import Image
+    for part in ("train", "test"):
+        (tmp_path / part / "a").mkdir(parents=True)
+    with pytest.raises(ValueError, match="no picture"):
+        pictures.load(tmp_path)
+    clear = np.zeros((2, 3, 4), np.uint8)
+    clear[0, 0] = 9, 8, 7, 255
+    for part in ("train", "test"):
+        Image.fromarray(clear).save(tmp_path / part / "a" / "1.png")
+    Image.fromarray(np.array([[5, 6, 7], [8, 9, 10]], np.uint8)).save(tmp_path / "train" / "a" / "2.png")
+    images, *_ = pictures.load(tmp_path)
+    want = np.full((3, 2, 3), 255)
+    want[:, 0, 0] = 9, 8, 7
+    assert_close(images[0], want.astype(np.uint8), tol=0, what="over white")
+    assert_close(images[1], np.tile(np.array([[5, 6, 7], [8, 9, 10]], np.uint8), (3, 1, 1)), tol=0, what="grey")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "train" / "a" / "3.png")
+    with pytest.raises(ValueError, match="pictures of 2 sizes"):
+        pictures.load(tmp_path)
 
 
 @pytest.mark.edge
