@@ -1,13 +1,13 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:7dd67b92fc83a394
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:cc79b92be477273b
 """Chapter 17: pictures from files, read without trusting them."""
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 
 from tangled.data import CIFAR_CLASSES, EMOJI_CLASSES, load_emoji, read_cifar_binary, wrong
 from tangled.t17_cifar10.level2_vectorized import pictures_of_rows
+from tangled.t17_cifar10.pickled import Array, Machine
 
 LIMIT = 1 << 28                                                 # bytes of a file
 
@@ -67,19 +67,15 @@ def read_png(path):
 def read_pickle(path):
     """A batch of CIFAR-10's Python format: images (N, 3, 32, 32), labels (N,), bytes.
 
-    A pickle is a program. Of the names that it may look up, `find_class` knows those that an array
-    of bytes needs, and answers with our own stand-ins, which hold data and do nothing.
+    A pickle is a program; `Machine` runs the few instructions that data need, and calls nothing.
     """
     path = Path(path)
     if path.stat().st_size > LIMIT:
         raise wrong(path, f"{path.stat().st_size} bytes", f"at most {LIMIT}")
     try:
-        with open(path, "rb") as file:
-            found = _Reader(file, encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-            ImportError, OverflowError, MemoryError, RecursionError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise wrong(path, f"what is no such pickle ({why})", "a batch of CIFAR-10") from None
+        found = Machine(path.read_bytes()).run()
+    except ValueError as error:
+        raise wrong(path, f"no such pickle: {error}", "a batch of CIFAR-10") from None
     return batch_of(found, path)
 
 
@@ -88,55 +84,9 @@ def batch_of(found, path):
     entries = {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in found.items()} if isinstance(
         found, dict) else {}
     rows, labels = entries.get("data"), entries.get("labels")
-    if not isinstance(rows, _Array) or not isinstance(labels, list):
+    if not isinstance(rows, Array) or not isinstance(labels, list):
         raise wrong(path, "no data and labels", "a dict with an array `data` and a list `labels`")
-    rows, good = rows.array(path), all(type(label) is int and 0 <= label <= 9 for label in labels)
+    rows, good = rows.bytes(path), all(type(label) is int and 0 <= label <= 9 for label in labels)
     if rows.shape != (len(labels), 3072) or not good:
         raise wrong(path, f"data {rows.shape} and {len(labels)} labels", "(N, 3072) and N labels from 0 to 9")
     return pictures_of_rows(rows, (3, 32, 32)), np.array(labels, np.uint8)
-
-
-class _Array:
-    """What stands for a pickled array: the shape and bytes that it was said to have."""
-
-    def __init__(self, *_):
-        self.shape, self.data, self.kind = (0,), b"", None
-
-    def __setstate__(self, state):
-        _, self.shape, self.kind, self.fortran, self.data = state
-
-    def array(self, path):
-        """Bytes (N, M), if that is what it is."""
-        good = isinstance(self.data, bytes) and isinstance(self.shape, tuple) and len(self.shape) == 2
-        if not good or not isinstance(self.kind, _Kind) or self.fortran or not all(
-                type(n) is int and n >= 0 for n in self.shape) or len(self.data) != self.shape[0] * self.shape[1]:
-            raise wrong(path, "an array of another kind", "rows of uint8")
-        return np.frombuffer(self.data, np.uint8).reshape(self.shape)
-
-
-class _Kind:
-    """What stands for the dtype of bytes, and for no other."""
-
-    def __init__(self, name, *_):
-        if (name.decode("latin1") if isinstance(name, bytes) else name) not in ("u1", "|u1"):
-            raise ValueError(f"dtype {name!r}; expected u1")
-
-    def __setstate__(self, state):
-        """Byte order and the like, which bytes do not have."""
-
-
-def _latin1(text, _encoding="latin1"):
-    """How Python 3 writes bytes in an old protocol."""
-    return text.encode("latin1")
-
-
-KNOWN = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Kind, ("_codecs", "encode"): _latin1,
-         ("numpy.core.multiarray", "_reconstruct"): _Array, ("numpy._core.multiarray", "_reconstruct"): _Array}
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module, name):
-        """Our stand-in for a known name; an error for any other."""
-        if (module, name) not in KNOWN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return KNOWN[module, name]

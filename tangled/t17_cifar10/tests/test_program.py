@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:bffcebbeb45f6fc6
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:1c4f234f4769c24d
 """Chapter 17: files, the recipe, and the program."""
 
 import pickle
@@ -64,6 +64,63 @@ def test_a_pickle_of_python_2(tmp_path):
         images, labels = pictures.read_pickle(tmp_path / "batch")
         assert_close(images, ROWS[:1].reshape(1, 3, 32, 32), tol=0, what="images")
         assert labels.tolist() == [3]
+
+
+def tuples(depth):
+    """A tuple that holds the last one twice, and so on: a dict that has it as a key hashes 2^depth times."""
+    return b")q\x00" + b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(depth))
+
+
+HOSTILE = {
+    "memory cell": b"\x80\x02K\x01r\xff\xff\xff\x7f.", "declared size": b"\x80\x04\x8e" + b"\xff" * 7 + b"\x00.",
+    "frame": b"\x80\x04\x95" + b"\xff" * 7 + b"\x00.", "digits": b"L" + b"9" * 10 ** 6 + b"L\n.",
+    "keys": b"\x80\x02}(" + tuples(60) + b"\x85K\x01u.", "sets": b"\x80\x04\x8f(" + tuples(60) + b"\x90.",
+    "repeated text": b"\x80\x02c_codecs\nencode\nq\x00X\x00\x00\x01\x00" + b"a" * 65536 + b"q\x01]("
+                     + b"h\x00h\x01\x85R" * 9 + b"e.",
+    "depth": b"(" * 300_000 + b"l" * 299_999 + b".", "long key": b"}(X\x00\x00\x01\x00" + b"a" * 65536 + b"K\x01u.",
+    "long name": b"c" + b"o" * 10 ** 6 + b"\nsystem\n.",
+    "lines in a name": b"\x80\x04X\x03\x00\x00\x00a\nbq\x00h\x00\x93.",
+    "a kind without its name": b"\x80\x02cnumpy\ndtype\n)\x81.", "a state for a name": b"cnumpy\nndarray\n}b.",
+    "an array without state": b"\x80\x02}(U\x04datacnumpy\nndarray\n)RU\x06labels]u.", "a call of bytes": b"U\x01a)R.",
+    "another name": b"\x80\x04X\x02\x00\x00\x00osX\x06\x00\x00\x00system\x93X\x04\x00\x00\x00true\x85R.",
+    "dotted": b"\x80\x04X\x05\x00\x00\x00numpyX\x10\x00\x00\x00ndarray.__init__\x93.", "instance": b"(ios\nsystem\n.",
+    "extension": b"\x80\x02\x82\x01.", "persistent": b"Px\n.", "buffer": b"\x80\x05\x97.", "empty stack": b"a.",
+    "below the mark": b"K\x01(\x85.", "no mark": b"t.", "empty cell": b"h\x07.", "odd pairs": b"}(K\x01u.",
+    "float array": b"\x80\x02cnumpy\ndtype\nU\x02f8\x85R.", "encode of a number": b"c_codecs\nencode\nK\x01\x85R."}
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles(tmp_path, name):
+    """Whatever the program says: little memory, few steps, one short line that names the file."""
+    from tangled.measuring import peak_memory
+    (tmp_path / "batch").write_bytes(HOSTILE[name])
+    messages = []
+
+    def read():
+        with pytest.raises(ValueError) as caught:
+            pictures.read_pickle(tmp_path / "batch")
+        messages.append(str(caught.value))
+    assert peak_memory(read) < 64 << 20
+    assert "batch" in messages[0] and "\n" not in messages[0] and len(messages[0]) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.edge
+def test_no_pickle_runs_long(tmp_path):
+    """Random programs of the instructions that are known: a value or a ValueError, nothing else."""
+    from tangled.t17_cifar10.pickled import Machine
+    draw = np.random.default_rng(2)
+    pieces = [bytes([c]) for c in b"N(.t]}ldaesu)\x85\x86\x87\x88\x94Rb"] + [
+        b"K\x05", b"U\x01a", b"X\x01\x00\x00\x00a", b"q\x00", b"h\x00", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n",
+        b"I7\n", b"c_codecs\nencode\n", b"S'u1'\n", b"Va\n", b"p1\n", b"g1\n"]
+    refused = 0
+    for _ in range(3000):
+        program = b"".join(pieces[k] for k in draw.integers(0, len(pieces), draw.integers(1, 30)))
+        try:
+            pictures.batch_of(Machine(program).run(), tmp_path)
+        except ValueError:
+            refused += 1
+    assert refused == 3000
 
 
 @pytest.mark.edge
