@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:6d9108e5cffcd584
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:d1dbc232c8d7729c
 """Transformer encoder, level 2: whole arrays, and the modules."""
 
 import numpy as np
@@ -351,9 +351,10 @@ class TransformerEncoder(Module):
         """x (B, T, D), mask as in `encoder_block`, lengths (B,) of the real tokens, or None: (B, T, D)."""
         real = self.cache = None
         if lengths is not None:
-            real = check.real_tokens(lengths, *x.shape[:2])                 # (B, T, 1)
-            padding = padding_mask(lengths, x.shape[1])                     # (B, 1, 1, T)
-            mask = padding if mask is None else padding & (mask[:, None] if np.ndim(mask) == 3 else mask)
+            (B, T, _), H = x.shape, self.blocks[0].attention.num_heads
+            real, mask = check.real_tokens(lengths, B, T), check.visible(mask, (B, H, T, T))        # (B, T, 1)
+            padding = padding_mask(lengths, T)                              # (B, 1, 1, T)
+            mask = padding if mask is None else padding & (mask[:, None] if mask.ndim == 3 else mask)
             x = _only(real, x)                                              # not x * real: NaN * 0 is NaN
         for block in self.blocks:
             x = block(x, mask)
