@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:9b0b80f647e00ecf
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:08fc9326f2a04eaa
 """Chapter 28: gradients at the start, digits by patches, experts that share the work. Nothing is drawn here."""
 
 import time
@@ -13,7 +13,7 @@ from tangled.t13_pooling.training import Pictures
 from tangled.t28_transformer_encoder import level3_memory_efficient as lean
 from tangled.t28_transformer_encoder.level2_vectorized import MixtureOfExperts, TransformerEncoder
 
-SETTINGS = {"samples": 12_000, "epochs": 8, "batch": 64, "lr": 0.002, "weight_decay": 0.1, "patch": 7, "layers": 4,
+SETTINGS = {"samples": 10_000, "epochs": 6, "batch": 64, "lr": 0.002, "weight_decay": 0.1, "patch": 7, "layers": 4,
             "d_model": 64, "heads": 4, "d_ff": 128, "seed": 0}
 KINDS = ("vit", "set", "cnn")
 EXPERTS = {"kinds": 8, "experts": 8, "d_model": 16, "d_ff": 16, "tokens": 256, "steps": 1500, "lr": 3e-3}
@@ -26,21 +26,26 @@ def _stack(norm_first, blocks, seed, width=32):
     return encoder, *rng.standard_normal((2, 8, 16, width), dtype=np.float32)
 
 
-def gradients_at_start(norm_first, blocks, seed=0):
-    """Length of the gradient of w1 in each block (blocks,), for a sum over features of squared errors, halved."""
+def start(norm_first, blocks, seed=0):
+    """Forward and backward through a stack at its initialisation; {name: (blocks,)}, by block, the first first.
+
+    "variance" of the stream behind a block; "share" of the gradient at the top that arrives at a block's input,
+    along itself; "w1", the length of the gradient of w1. The loss is half the squared error, a mean over tokens.
+    """
     encoder, x, target = _stack(norm_first, blocks, seed)
-    encoder.backward((encoder(x) - target) / np.float32(x[..., 0].size))
-    return np.array([np.linalg.norm(block.ffn.linear1.weight.grad) for block in encoder.blocks])
-
-
-def stream_at_start(blocks, seed=0):
-    """Variance of the stream behind each pre-norm block (blocks,)."""
-    encoder, x, _ = _stack(True, blocks, seed)
-    found = []
+    found = {"variance": [], "share": [], "w1": []}
+    out = x
     for block in encoder.blocks:
-        x = block(x)
-        found.append(x.var())
-    return np.array(found)
+        out = block(out)
+        found["variance"].append(out.var())
+    out = out if encoder.norm is None else encoder.norm(out)
+    grad = (out - target) / np.float32(x[..., 0].size)
+    top = grad = grad if encoder.norm is None else encoder.norm.backward(grad)
+    for block in reversed(encoder.blocks):
+        grad = block.backward(grad)
+        found["share"].insert(0, np.sum(grad * top) / np.sum(top * top))
+        found["w1"].insert(0, np.linalg.norm(block.ffn.linear1.weight.grad))
+    return {name: np.array(values) for name, values in found.items()}
 
 
 @dataclass

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:d1dbc232c8d7729c
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:2e8cc80d5ffc28a5
 """Transformer encoder, level 2: whole arrays, and the modules."""
 
 import numpy as np
@@ -696,7 +696,7 @@ def smoothed_cross_entropy(logits, targets, smoothing=0.1, padding=None):
     q[real, flat[real]] += z.dtype.type(1 - smoothing)          # eq. 28.13
     log_p = z - z.max(axis=1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
-    loss = -np.where(q > 0, q * log_p, 0).sum(dtype=float) / real.sum()         # 0 times -inf is 0 here
+    loss = -(q * np.where(q > 0, log_p, 0)).sum(dtype=float) / real.sum()       # 0 times -inf is 0 here
     return dtype.type(loss), (np.exp(log_p), q, real, shape, dtype)
 
 

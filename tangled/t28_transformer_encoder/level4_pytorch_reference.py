@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:ac81580168d713d1
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:43cff3afdd2af9a5
 """Transformer encoder by PyTorch. NumPy in, NumPy out; gradients by autograd."""
 
 import numpy as np
@@ -142,7 +142,7 @@ def mixture_of_experts_backward(dout, cache):
 
 
 def smoothed_cross_entropy(logits, targets, smoothing=0.1, padding=None):
-    """As level 2, logits (..., K), by F.cross_entropy with probabilities."""
+    """As level 2, logits (..., K), by F.log_softmax; 0 times -inf is 0 here."""
     z, flat, smoothing, shape, dtype = check.smoothed(logits, targets, smoothing, padding)
     leaf, K = _leaf(z), z.shape[1]
     q = torch.full(z.shape, smoothing / (K - (padding is not None)), dtype=leaf.dtype)
@@ -150,7 +150,8 @@ def smoothed_cross_entropy(logits, targets, smoothing=0.1, padding=None):
         q[:, padding] = 0
     q[torch.arange(len(flat)), _tensor(flat).long()] += 1 - smoothing
     real = _tensor(flat != (-1 if padding is None else padding))
-    loss = F.cross_entropy(leaf[real], q[real])
+    log_p = F.log_softmax(leaf[real], dim=1)
+    loss = -(q[real] * log_p.where(q[real] > 0, 0)).sum(1).mean()
     return dtype.type(loss.item()), (loss, leaf, shape, dtype)
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:8c735840abee2069
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:edbb8cb26fc13bc4
 """Chapter 28: a block as a stream with stations, gradients by depth, a trained ViT. Results in, a figure out."""
 
 import matplotlib.pyplot as plt
@@ -66,16 +66,22 @@ def _gradients(ax, x, k):
 
 
 def draw_start(found):
-    """{blocks: (pre, post)}, each lengths of gradients by block."""
-    figure, ax = plt.subplots(figsize=(5.2, 2.6))
-    for shade, (blocks, pair) in zip(("0.65", "0.35", "0"), found.items()):
+    """{blocks: (pre, post)}, each what `experiments.start` gives."""
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.5))
+    for shade, (blocks, pair) in zip(("0.65", "0.4", "0"), found.items()):
         at = (np.arange(blocks) + 0.5) / blocks
-        for grads, line, name in zip(pair, ("-", "--"), ("pre-norm", "post-norm")):
-            ax.semilogy(at, grads, line, color=shade, label=f"{name}, {blocks} blocks")
-    ax.set_xlabel("depth of the block, 0 at the input", fontsize=8)
-    ax.set_ylabel("length of the gradient", fontsize=8)
-    ax.tick_params(labelsize=7)
-    ax.legend(fontsize=6.5, ncol=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+        for values, line, name in zip(pair, ("-", "--"), ("pre-norm", "post-norm")):
+            for ax, key in zip(axes, ("share", "w1")):
+                ax.semilogy(at, np.maximum(values[key], 1e-3), line, color=shade, label=f"{name}, {blocks} blocks")
+    axes[0].set_ylabel("share along the stream", fontsize=8)
+    axes[1].set_ylabel("length of the gradient of $W_1$", fontsize=8)
+    axes[1].set_ylim(0.3, 6)
+    for ax in axes:
+        ax.set_xlabel("depth, from the input to the output", fontsize=8)
+        ax.tick_params(labelsize=7, which="both")
+    figure.tight_layout()
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=6.5, ncol=3, loc="lower center",
+                  bbox_to_anchor=(0.5, 1.0), frameon=False)
     return figure
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:e2a53c4b09797a40
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:acc5456785428c86
 """Chapter 28: one of each, none of each, other layouts, what is invalid."""
 
 import numpy as np
@@ -177,17 +177,16 @@ def test_extreme_inputs(level):
 def test_memory_layouts(level):
     """What counts is the array, not how it lies in memory."""
     draw = rng(2).standard_normal
-    w = block_of(6, 5, 6, draw)
-    names, x = list(w), draw((2, 3, 6))
+    w = {name: a for name, a in block_of(3, 2, 3, draw).items() if name != "b_k"}        # its gradient is rounding
+    names, x = list(w), draw((2, 2, 3))
 
     def backward(dout, cache):
         dx, dweights = level.encoder_block_backward(dout, cache)
         return dx, *dweights.values()
-    for first in (True, False):
-        assert_layouts(lambda x, *a: level.encoder_block(x, dict(zip(names, a)), num_heads=3, norm_first=first),
-                       [x, *w.values()], f_backward=backward, names=["x", *names])
-    arrays = [x, draw((6, 5)), draw(5), draw((5, 6)), draw(6)]
+    assert_layouts(lambda x, *a: level.encoder_block(x, dict(zip(names, a)), num_heads=1),
+                   [x, *w.values()], f_backward=backward, names=["x", *names], tol=1e-9)
+    arrays = [draw((2, 3, 6)), draw((6, 5)), draw(5), draw((5, 6)), draw(6)]
     assert_layouts(level.feed_forward, arrays, f_backward=level.feed_forward_backward)
-    assert_layouts(level.swiglu, [x, arrays[1], draw((6, 5)), arrays[3]], f_backward=level.swiglu_backward)
+    assert_layouts(level.swiglu, [*arrays[:2], draw((6, 5)), arrays[3]], f_backward=level.swiglu_backward)
     assert_layouts(lambda x: level.patchify(x, 2), [draw((2, 3, 4, 6))])
     assert_layouts(lambda x: level.unpatchify(x, (3, 4, 6), 2), [draw((2, 6, 12))])
