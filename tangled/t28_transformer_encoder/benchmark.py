@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:842ea2d7286e1a8f
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:4af77afe60a3ef5a
 """Chapter 28: what the levels cost."""
 
 import numpy as np
@@ -31,8 +31,7 @@ def _layer(D, H, F, weights, T, causal):
     import torch
     layer = torch.nn.TransformerEncoderLayer(D, H, F, 0.0, "gelu", batch_first=True, norm_first=True)
     block = level2_vectorized.EncoderBlock(D, H, F)
-    names = {name: p for name, p in zip(checks.NAMES, _in_order(block))}
-    for name, p in names.items():
+    for name, p in zip(checks.NAMES, _in_order(block)):
         p.data[...] = weights[name]
     layer.load_state_dict({k: torch.from_numpy(a) for k, a in level2_vectorized.to_pytorch(block).items()})
     return layer, torch.ones(T, T, dtype=torch.bool).triu(1) if causal else None

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:2e8cc80d5ffc28a5
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:379ae0a848ad296b
 """Transformer encoder, level 2: whole arrays, and the modules."""
 
 import numpy as np
@@ -407,7 +407,7 @@ def from_pytorch(block, state):
     Parameters
     ----------
     block : EncoderBlock with a FeedForward, LayerNorms and as many key heads as heads
-    state : dict of ndarray, as `to_pytorch` gives it
+    state : dict of ndarray, as `to_pytorch` gives it: linear1.weight of shape (F, D) and the others
 
     Returns
     -------

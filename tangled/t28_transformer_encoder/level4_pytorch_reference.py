@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:43cff3afdd2af9a5
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:eed2e12ed1ebbb35
 """Transformer encoder by PyTorch. NumPy in, NumPy out; gradients by autograd."""
 
 import numpy as np
@@ -246,7 +246,6 @@ def golden_cases(rng):
         yield _op_case(rng, name, smoothed_cross_entropy, smoothed_cross_entropy_backward,
                        {"logits": draw((3, 4, 6)), "targets": targets, "smoothing": smoothing, "padding": padding},
                        ["logits"])
-    for name, activation, norm_first, padded in (("layer-pre", "gelu", True, False), ("layer-post", "gelu", False, True),
-                                                 ("layer-tanh", "gelu_tanh", True, True),
-                                                 ("layer-relu", "relu", False, False)):
-        yield _layer_case(rng, name, 6, 3, 5, activation, norm_first, padded)
+    for name, *options in (("layer-pre", "gelu", True, False), ("layer-post", "gelu", False, True),
+                           ("layer-tanh", "gelu_tanh", True, True), ("layer-relu", "relu", False, False)):
+        yield _layer_case(rng, name, 6, 3, 5, *options)

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:edbb8cb26fc13bc4
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:4dbba7ab0eca7207
 """Chapter 28: a block as a stream with stations, gradients by depth, a trained ViT. Results in, a figure out."""
 
 import matplotlib.pyplot as plt
@@ -38,7 +38,8 @@ def draw_mechanism():
         _arrow(ax, (x + 4.25, 1.5), (x + 4.25, 0.27))
         ax.add_patch(Circle((x + 4.25, 0), 0.24, facecolor="white", edgecolor="0.1", linewidth=1.2, zorder=3))
         ax.text(x + 4.25, -0.02, "+", ha="center", va="center", fontsize=11, zorder=4)
-        ax.text(x + 2.2, 2.65, ("moves between tokens", "each token alone")[k], ha="center", fontsize=7.5, style="italic")
+        says = ("moves between tokens", "each token alone")[k]
+        ax.text(x + 2.2, 2.65, says, ha="center", fontsize=7.5, style="italic")
         _gradients(ax, x, k)
     for x, text in ((0.25, "x\n(B, T, D)"), (13.75, "out\n(B, T, D)")):
         ax.text(x, 0.05, text, ha="center", va="center", fontsize=7.5)

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:acc5456785428c86
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:a0ee327e638a29d2
 """Chapter 28: one of each, none of each, other layouts, what is invalid."""
 
 import numpy as np
@@ -36,7 +36,7 @@ def test_refuses_weights(level, name):
     good = block_of()
     for bad in (ones((5, *good[name].shape[1:])), good[name].astype(np.float32), good[name][None]):
         others = {"w1": ("w1", "b1", "w2")}.get(name, (name,))
-        with pytest.raises(ValueError, match=" has shape | has dtype ") as caught:
+        with pytest.raises(ValueError, match=r" has shape | has dtype ") as caught:
             call(good | {name: bad})
         assert str(caught.value).split()[0] in others
     without = {k: a for k, a in good.items() if k != name}
@@ -61,7 +61,8 @@ def test_networks_refuse(level):
                            ("activation", level.feed_forward, x, w1, None, w2, None, "silu"),
                            ("w_gate", level.swiglu, x, w2, w1, w2), ("w_up", level.swiglu, x, w1, ones((4, 4)), w2),
                            ("w_down", level.swiglu, x, w1, w1, w1),
-                           ("patch", level.patchify, ones((2, 3, 4, 6)), 3), ("patch", level.patchify, ones((2, 3, 4, 6)), 0),
+                           ("patch", level.patchify, ones((2, 3, 4, 6)), 3),
+                           ("patch", level.patchify, ones((2, 3, 4, 6)), 0),
                            ("x", level.patchify, x, 1), ("x", level.unpatchify, x, (1, 2, 2), 1),
                            ("x", level.unpatchify, ones((2, 4, 3)), (3, 2, 3), 1)):
         expect_value_error(name, f, *args)
@@ -84,8 +85,9 @@ def test_experts_and_losses_refuse(level):
                         ("capacity_factor", 0.0), ("capacity_factor", np.inf), ("activation", "tanh")):
         expect_value_error(name, level.mixture_of_experts, **good | {name: value})
     logits, targets = ones((2, 3, 4)), np.array([[0, 1, 2], [3, 0, 0]])
-    for name, args in (("targets", (targets[:1], 0.1)), ("targets", (targets + 1, 0.1)), ("targets", (targets * 1.0, 0.1)),
-                       ("targets", (targets * 0, 0.1, 0)), ("smoothing", (targets, 1.0)), ("smoothing", (targets, -0.1)),
+    for name, args in (("targets", (targets[:1], 0.1)), ("targets", (targets + 1, 0.1)),
+                       ("targets", (targets * 1.0, 0.1)), ("targets", (targets * 0, 0.1, 0)),
+                       ("smoothing", (targets, 1.0)), ("smoothing", (targets, -0.1)),
                        ("padding", (targets, 0.1, 4)), ("padding", (targets, 0.1, -1))):
         expect_value_error(name, level.smoothed_cross_entropy, logits, *args)
 
@@ -94,7 +96,8 @@ def test_experts_and_losses_refuse(level):
 def test_modules_refuse(level):
     """Sizes, rates, lengths and states that do not fit; backward before forward."""
     for name, args, options in (("num_heads", (12, 5, 7), {}), ("d_ff", (12, 6, 0), {}),
-                                ("dropout", (12, 6, 7), {"dropout": 1.0}), ("activation", (12, 6, 7), {"activation": "x"}),
+                                ("dropout", (12, 6, 7), {"dropout": 1.0}),
+                                ("activation", (12, 6, 7), {"activation": "x"}),
                                 ("norm_first", (12, 6, 7), {"norm_first": 1}), ("bias", (12, 6, 7), {"bias": 0})):
         expect_value_error(name, level.EncoderBlock, *args, **options)
     encoder, x = level.TransformerEncoder(1, 12, 6, 7), ones((2, 3, 12), np.float32)

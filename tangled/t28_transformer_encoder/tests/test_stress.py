@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:a9ca92ae13124c8f
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:14e627ab9a4f3aaf
 """Chapter 28: growth of memory and of work, as exponents and counts, never seconds; chunks; the program."""
 
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.performance
 def step(level, B, T, D=32, F=64, H=4, **options):
     """A function that runs a block forward and backward in float32."""
     shapes = dict.fromkeys(checks.NAMES, (D,)) | {"b1": (F,), "w1": (D, F), "w2": (F, D)}
-    shapes |= {name: (D, D) for name in ("w_q", "w_k", "w_v", "w_o")}
+    shapes |= dict.fromkeys(("w_q", "w_k", "w_v", "w_o"), (D, D))
     w = {name: rng(0).standard_normal(shapes[name], np.float32) / np.float32(D ** 0.5) for name in checks.NAMES}
     x = rng(1).standard_normal((B, T, D), np.float32)
 
@@ -86,9 +86,11 @@ def test_deep_in_float32(level, norm_first):
 
 
 @pytest.mark.levels(2)
+@pytest.mark.value
 def test_the_start_is_as_the_chapter_says(level):
     """What arrives along the stream, and how gradients of the last block depend on the depth."""
     from tangled.t28_transformer_encoder.experiments import start
+    level.TransformerEncoder(1, 12, 3, 7)
     pre, post = ({n: start(first, n) for n in (3, 12)} for first in (True, False))
     assert np.allclose(pre[12]["share"], 1, atol=0.15) and post[12]["share"][0] < 0.3
     assert pre[3]["w1"][-1] > 1.2 * pre[12]["w1"][-1] and 0.6 < post[3]["w1"][-1] / post[12]["w1"][-1] < 1.6
