@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:08fc9326f2a04eaa
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:5d773418e50723ee
 """Chapter 28: gradients at the start, digits by patches, experts that share the work. Nothing is drawn here."""
 
 import time
@@ -13,10 +13,10 @@ from tangled.t13_pooling.training import Pictures
 from tangled.t28_transformer_encoder import level3_memory_efficient as lean
 from tangled.t28_transformer_encoder.level2_vectorized import MixtureOfExperts, TransformerEncoder
 
-SETTINGS = {"samples": 10_000, "epochs": 6, "batch": 64, "lr": 0.002, "weight_decay": 0.1, "patch": 7, "layers": 4,
+SETTINGS = {"samples": 6_000, "epochs": 8, "batch": 64, "lr": 0.002, "weight_decay": 0.1, "patch": 7, "layers": 4,
             "d_model": 64, "heads": 4, "d_ff": 128, "seed": 0}
 KINDS = ("vit", "set", "cnn")
-EXPERTS = {"kinds": 8, "experts": 8, "d_model": 16, "d_ff": 16, "tokens": 256, "steps": 1500, "lr": 3e-3}
+EXPERTS = {"kinds": 8, "experts": 8, "d_model": 16, "d_ff": 16, "tokens": 256, "steps": 1000, "lr": 3e-3}
 
 
 def _stack(norm_first, blocks, seed, width=32):
