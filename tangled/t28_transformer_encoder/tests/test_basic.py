@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:2e71c35b42025a80
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:85d07ab5ff40169b
 """Chapter 28: shapes, values and gradients."""
 
 import copy
@@ -304,6 +304,9 @@ def test_dropout_spares_the_stream(level):
     added = block(x) - x
     shares = [float(np.mean(np.abs(added - k) < 1e-3)) for k in (0, 2, 4)]
     assert np.allclose(shares, [0.25, 0.5, 0.25], atol=0.06), f"0, 2, 4 are added in shares of {shares}"
+    network = level.FeedForward(6, 4, dropout=0.5)
+    assert not np.allclose(network(x), network.eval()(x)), "a network drops nothing in training"
+    assert type(level.TransformerEncoder(1, 6, 3, 4).blocks[0]) is level.EncoderBlock
 
 
 @pytest.mark.levels(2, 3)
@@ -426,6 +429,8 @@ def test_block_of_experts(level):
         encoder.backward(np.zeros_like(out))
         grads.append([np.abs(b.ffn.router.grad).max() for b in encoder.blocks])
     assert max(grads[0]) == 0 and min(grads[1]) > 0
+    encoder(x, lengths=np.array([2, 3]))
+    assert not encoder.backward(np.ones_like(out))[0, 2].any(), "the balance loss reaches padding"
     assert level.EncoderBlock(6, 3, 4).balance == 0.0
     module, above = make(6, 4, rng(1)).astype(np.float64), (rng(22).standard_normal(x.shape), np.array(0.3))
     arrays = [p.data for p in module.arrays()]
