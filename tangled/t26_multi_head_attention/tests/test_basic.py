@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:c290cc510bf39e90
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:be3f755852b5c1e0
 """Chapter 26: shapes, values and gradients."""
 
 import copy
@@ -109,6 +109,14 @@ def test_repeat_kv(level):
                  tol=1e-12, what="dk")
     assert_close(level.repeat_kv_backward(dk, 3), np.stack([dk[:, :3].sum(1), dk[:, 3:].sum(1)], axis=1),
                  tol=1e-12, what="dk of groups of three")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+def test_a_group_of_float16(level):
+    """60000 + 60000 - 60000: the sum over a group is formed in float32."""
+    dk = np.array([6e4, 6e4, -6e4], np.float16).reshape(1, 3, 1, 1)
+    assert_close(level.repeat_kv_backward(dk, 3).astype(float).ravel(), np.float16([6e4]).astype(float), tol=0, what="dk")
 
 
 @pytest.mark.value
