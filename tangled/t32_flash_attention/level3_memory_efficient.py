@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:8f1d1cd9f237c404
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:fad50ae5d7e522c2
 """Flash attention, level 3: one head at a time, every tile in the same buffers; nothing of size Tq x Tk."""
 
 import math
@@ -58,7 +58,7 @@ def _room(q, k, blocks, dtype):
 
 
 def flash_attention(q, k, v, causal=False, scale=None, block_q=128, block_k=512, mask=None):
-    """As level 2; the cache holds q, k, v, out and two numbers for each query."""
+    """As level 2, out (..., Tq, Dv) read-only; the cache holds q, k, v, out and two numbers for each query."""
     q, k, v, mask, scale, dtype, blocks = check.arguments(q, k, v, causal, scale, block_q, block_k, mask)
     G, shape = math.prod(q.shape[:-2]), (*q.shape[:-1], v.shape[-1])
     given = *(x.reshape(G, *x.shape[-2:]) for x in (q, k, v)), mask, bool(causal), scale, blocks
@@ -68,7 +68,9 @@ def flash_attention(q, k, v, causal=False, scale=None, block_q=128, block_k=512,
     for g, head in enumerate(_heads(*given)):
         for rows in _tiles(len(head.q), blocks[0]):
             _forward_rows(head, rows, room, out[g, rows], top[g, rows], share[g, rows])
-    return out.astype(dtype).reshape(shape), (given, out, top, share, shape, dtype)
+    result = out.astype(dtype, copy=False).reshape(shape)
+    result.flags.writeable = False                              # it is the cache's too
+    return result, (given, out, top, share, shape, dtype)
 
 
 def _forward_rows(head, rows, room, out, top, share):

@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:75d109b1a81402e5
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:18690ea5ecbdaa6b
 """Chapter 32: shapes, values and gradients."""
 
 import math
@@ -198,7 +198,8 @@ def test_out_may_be_changed(level):
     q, k, v, dout = problem(12)
     out, cache = level.flash_attention(q, k, v)
     expected = level.flash_attention_backward(dout, cache)
-    out[...] = 0
+    if out.flags.writeable:
+        out[...] = 0
     for got, want, name in zip(level.flash_attention_backward(dout, cache), expected, "qkv"):
         assert_close(got, want, tol=1e-12, what="d" + name)
 
@@ -209,7 +210,7 @@ def test_dtypes(level):
     q, k, v, _ = problem(13, (2,))
     extremes = [(6e4 * np.sign(q), 300 * np.sign(k) + np.arange(7.0)[:, None], v), (q, k, 6e4 * np.tanh(v))]
     assert_dtypes(lambda q, k, v: level.flash_attention(q, k, v, causal=True, block_q=2, block_k=3), [q, k, v],
-                  f_backward=level.flash_attention_backward, scales=(1.0, 1e-3, 10.0), extremes=extremes)
+                  f_backward=level.flash_attention_backward, scales=(1.0, 1e-3), extremes=extremes)
 
 
 @pytest.mark.value
