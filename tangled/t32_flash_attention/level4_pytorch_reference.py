@@ -1,7 +1,6 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:49ed584a3d0f574f
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:12d5cfcb90897087
 """Flash attention by PyTorch. NumPy in, NumPy out; gradients by autograd."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:a1c7d6edfda55bd6
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:dfb0b612f055ecb2
 """Chapter 32: the graded exercises."""
 
 import numpy as np
@@ -11,9 +11,9 @@ from tangled.testing import assert_close, rng
 def parts_of(q, k, v, mask, cuts):
     """Outputs and log-sum-exps of parts of the keys, written out."""
     outs, lses = [], []
-    for k, v, m in zip(np.split(k, cuts, 1), np.split(v, cuts, 1), np.split(mask, cuts, 2)):
-        s = np.where(m, q @ k.swapaxes(1, 2), -np.inf)
-        outs.append(attention(q, k, v, m, scale=1.0)[0])
+    for keys, values, m in zip(np.split(k, cuts, 1), np.split(v, cuts, 1), np.split(mask, cuts, 2)):
+        s = np.where(m, q @ keys.swapaxes(1, 2), -np.inf)
+        outs.append(attention(q, keys, values, m, scale=1.0)[0])
         lses.append(np.logaddexp.reduce(s, axis=-1, initial=-np.inf))
     return np.stack(outs), np.stack(lses)
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:aeb429dda4ec4a62
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:b28247d627297e98
 """Chapter 32: growth of memory, as exponents and ratios; long sequences in float32."""
 
 import numpy as np
@@ -25,8 +25,8 @@ def step(level, T, heads=2, D=16, **options):
 @pytest.mark.parametrize("causal", [False, True])
 def test_memory_is_linear(level, causal):
     """Peak memory grows as T, with tiles of one size."""
-    exponent = growth_exponent(lambda T: step(level, T, 2, 64, causal=causal, block_q=32, block_k=64), [512, 1024, 2048],
-                               measure="memory")
+    exponent = growth_exponent(lambda T: step(level, T, 2, 64, causal=causal, block_q=32, block_k=64),
+                               [512, 1024, 2048], measure="memory")
     assert exponent < 1.1, f"memory grows as T^{exponent:.2f}"
 
 
@@ -67,6 +67,6 @@ def test_long_in_float32(level, options):
     out, cache = level.flash_attention(q, k, v, **options)
     expected, kept = attention(*(x.astype(float) for x in (q, k, v)), **options)
     assert_close(out.astype(float), expected, tol=1e-5, what="out")
-    for got, want, name in zip(level.flash_attention_backward(dout, cache), attention_backward(dout.astype(float), kept),
-                               "qkv"):
+    grads, wanted = level.flash_attention_backward(dout, cache), attention_backward(dout.astype(float), kept)
+    for got, want, name in zip(grads, wanted, "qkv"):
         assert_close(got.astype(float), want, tol=1e-5, what="d" + name)
