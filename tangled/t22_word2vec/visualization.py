@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:db8e686a64b4fb1d
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:1c2f814eccd3766f
 """Chapter 22: a step on two tables, the alias table, a map of words. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -20,17 +20,31 @@ def draw_map(table, numbers):
     words = [word for group in GROUPS.values() for word in group.split()]
     rows = table[[numbers[word] for word in words]].astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    points, figure = principal_axes(rows), plt.figure(figsize=(6.4, 4.4))
+    points, figure = principal_axes(rows), plt.figure(figsize=(6.4, 4.8))
     ax = figure.gca()
     for k, (group, marker) in enumerate(zip(GROUPS, "os^Dx")):
         x, y = points[8 * k:8 * k + 8].T
         fill = {"color": "black"} if marker == "x" else {"facecolor": str(0.25 * k), "edgecolor": "black"}
         ax.scatter(x, y, s=18, marker=marker, linewidth=0.7, label=group, **fill)
-    for word, (x, y) in zip(words, points):
-        ax.annotate(word, (x, y), (3, 2), textcoords="offset points", fontsize=7)
+    ax.margins(0.08)
+    taken = []
+    for word, point in zip(words, points):
+        _label(ax, word, point, taken)
     ax.legend(fontsize=7)
     ax.set(xlabel="first axis", ylabel="second axis")
     return figure
+
+
+def _label(ax, word, point, taken):
+    """A word beside its mark, at the first of four places that no earlier label has."""
+    x, y = ax.transData.transform(point) * 72 / ax.figure.dpi    # in points
+    width = 3.9 * len(word)
+    for dx, dy in ((4, 2), (-4 - width, 2), (4, -7), (-4 - width, -7), (4, 9)):
+        box = x + dx, y + dy, x + dx + width, y + dy + 7
+        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+            break
+    taken.append(box)
+    ax.annotate(word, point, (dx, dy), textcoords="offset points", fontsize=7)
 
 
 def draw_alias(weights=(5, 2, 1, 0.5, 1.5)):
