@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:9860f4ee1eb235d3
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:2aa1924e853a0b3f
 """Residual networks, level 2: whole arrays, and the modules."""
 
 import math
@@ -331,6 +331,7 @@ class ResNet(Module):
     def backward(self, dout):
         """dout (N, num_classes) to dx (N, in_channels, H, W)."""
         N, C, H, W = self.kept()
+        self.conv1.input_grad = self.input_grad                 # pictures seldom need a gradient
         d = np.repeat(self.fc.backward(dout) / (H * W), H * W, axis=1).reshape(N, C, H, W)
         for module in reversed(self.pictures()):
             d = module.backward(d)
