@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:2aa1924e853a0b3f
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:f175cf7b599318a4
 """Residual networks, level 2: whole arrays, and the modules."""
 
 import math
@@ -12,8 +12,8 @@ from tangled.t09_batch_norm import BatchNorm2d, batch_norm, batch_norm_backward
 from tangled.t12_im2col import Conv2d, conv2d, conv2d_backward
 
 
-def basic_block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut=None, gamma_s=None, beta_s=None, stride=1,
-                preactivation=False, eps=1e-5):
+def basic_block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut=None, gamma_s=None, beta_s=None,
+                stride=1, preactivation=False, eps=1e-5):
     """A residual block of two 3 x 3 convolutions, in training; He et al. (2016).
 
     Parameters
@@ -33,8 +33,8 @@ def basic_block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut=None, gamma_
     out : ndarray of shape (N, F, OH, OW), in the dtype of x
     cache : for `basic_block_backward`
     """
-    arrays, dtype = check.block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut, gamma_s, beta_s, stride,
-                                preactivation, eps)
+    arrays, dtype = check.block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut, gamma_s, beta_s,
+                                stride, preactivation, eps)
     block = _before if preactivation else _after
     out, cache = block(*arrays, stride, eps)
     return out.astype(dtype), (cache, out.shape, out.dtype, dtype, preactivation)
@@ -144,7 +144,7 @@ class NormReLU(BatchNorm2d):
 
 
 class ResidualBlock(Module):
-    """What basic and bottleneck blocks share: convolutions, each with its normalisation, and a shortcut.
+    """What the blocks share: convolutions, each with its normalisation, and a shortcut.
 
     Parameters
     ----------
