@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:f175cf7b599318a4
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:4247171775c805de
 """Residual networks, level 2: whole arrays, and the modules."""
 
 import math
@@ -240,7 +240,7 @@ class ResidualBlock(Module):
 
 
 def he_conv(conv, in_channels, filters, kernel, stride, rng):
-    """A Conv2d without bias, "same" at stride 1; weights normal, variance 2 / (F KH KW)."""
+    """A Conv2d without bias, "same" at stride 1; (F, C, KH, KW) normal, variance 2 / (F KH KW)."""
     layer = conv(in_channels, filters, kernel, stride, kernel // 2, bias=False, rng=rng)
     std = math.sqrt(2 / (filters * kernel * kernel))
     layer.weight = Parameter(rng.normal(0, std, layer.weight.data.shape).astype(np.float32))
