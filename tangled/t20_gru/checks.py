@@ -1,11 +1,11 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:33e573f5a74c21fe
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:c98ee8d87b6a3f9a
 """Chapter 20: arguments checked, for all levels and for yours."""
 
 import numpy as np
 
-from tangled.t18_rnn.checks import floats, gradient, whole, working
+from tangled.t18_rnn.checks import floats, generator, gradient, whole, working
 
-__all__ = ["floats", "gradient", "variant", "weights", "whole", "widened", "working"]
+__all__ = ["floats", "generator", "gradient", "variant", "weights", "whole", "widened", "working"]
 VARIANTS = ("pytorch", "cho")
 
 

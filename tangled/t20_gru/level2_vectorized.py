@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:0e54e15a671c8a83
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:afb3d7b293c8a8bf
 """Gated recurrent units, level 2: whole arrays in a loop over time, and the module."""
 
 import math
@@ -171,7 +171,7 @@ class GRU(Module):
         D, H = check.whole("input_size", input_size), check.whole("hidden_size", hidden_size)
         self.layers, self.H = check.whole("num_layers", num_layers), H
         self.variant, self.batch_first = check.variant(variant), batch_first
-        rng = np.random.default_rng(0) if rng is None else rng
+        rng = np.random.default_rng(0) if rng is None else check.generator(rng)
         draw = lambda *shape: Parameter(
             rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(math.sqrt(H)))
         for k in range(self.layers):
@@ -217,7 +217,7 @@ def to_pytorch(module):
     """A state for `torch.nn.GRU`: names to arrays, weights (3H, D) and (3H, H), biases (3H,)."""
     if module.variant != "pytorch":
         raise ValueError(f"variant = {module.variant!r}; expected 'pytorch', the one that torch.nn.GRU has")
-    return {name: np.ascontiguousarray(p.data.T) for name, p in module.named_parameters()}
+    return {name: p.data.T.copy() for name, p in module.named_parameters()}
 
 
 def from_pytorch(module, state):
