@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:592869849f46743a
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:1215d48a348c98c7
 """Chapter 20: cells trained in turns on one text, and how far their gradients reach."""
 
 import time
@@ -15,6 +15,8 @@ from tangled.t18_rnn.models import streams
 from tangled.t18_rnn.tokens import CharTokenizer
 from tangled.t20_gru.level2_vectorized import gru, gru_backward
 from tangled.t20_gru.models import CharModel, count, size_for
+
+RATES = {"rnn": 4e-3, "lstm": 8e-3, "gru": 8e-3, "cho": 8e-3}      # by a trial of 120 steps
 
 
 class Carried:
@@ -39,7 +41,7 @@ class Racer:
     def __init__(self, cell, hidden, V, settings):
         rng = np.random.default_rng(settings["seed"])
         self.model, self.loss = CharModel(V, settings["embedding"], hidden, rng, cell), CrossEntropyLoss()
-        optimizer = Adam(self.model.parameters(), settings["lr"])
+        optimizer = Adam(self.model.parameters(), settings["lr"] or RATES[cell])
         schedule = CosineDecay(optimizer, settings["steps"], warmup=settings["steps"] // 20)
         self.carried, self.clip = Carried(), settings["clip"]
         self.parts = {"model": self.model, "optimizer": optimizer, "schedule": schedule, "carried": self.carried}
@@ -65,11 +67,12 @@ def entries(cell_size, V, embedding=64):
     return {cell: (cell, cell_size) for cell in ("rnn", "lstm", "gru")} | equal
 
 
-def train_cells(text, racers=None, steps=1000, hidden=128, embedding=64, batch=32, window=64, lr=4e-3, clip=1.0,
+def train_cells(text, racers=None, steps=600, hidden=128, embedding=64, batch=32, window=64, lr=None, clip=1.0,
                 seed=0, every=50, path=None, stop=None, progress=False):
     """Train on nine tenths of a text in turns of `every` steps, judge by the last: {name: Racer}, and the tokens.
 
-    Goes on where the file `path` ends; `stop` ends the run at a step, as an interruption would.
+    Each cell has its learning rate of `RATES`, unless `lr` is one for all. Goes on where the file `path` ends;
+    `stop` ends the run at a step, as an interruption would.
     """
     tokens = CharTokenizer(text)
     ids, cut, V = tokens.encode(text), len(text) * 9 // 10, tokens.vocab_size

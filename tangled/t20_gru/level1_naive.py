@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:fc764b114d85301b
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:13c03672f46c5926
 """Gated recurrent units, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -23,7 +23,7 @@ def gru_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, variant="pytorch"):
     arrays = check.weights(x, ("B", "D"), h, w_ih, w_hh, b_ih, b_hh, variant)
     dtype, given = arrays[0].dtype, _given(b_ih, b_hh)
     x, h, w_ih, w_hh, b_ih, b_hh = (a.astype(float) for a in check.widened(arrays))
-    (B, D), H = x.shape, h.shape[1]
+    B, H = h.shape
     r, z, n, inner, out = (np.empty((B, H)) for _ in range(5))
     for k, j in np.ndindex(B, H):                               # row of the batch, unit
         a_r, a_z = (_from_x(x[k], w_ih, b_ih, c) + _dot(h[k], w_hh[:, c]) + b_hh[c]
@@ -58,7 +58,7 @@ def gru_step_backward(dh_new, cache):
     dh_new = check.gradient("dh_new", dh_new, h.shape, dtype)
     (B, D), H = x.shape, h.shape[1]
     from_x, from_h = np.zeros((B, 3 * H)), np.zeros((B, 3 * H))
-    dh, dv, right = np.zeros((B, H)), np.zeros((B, H)), np.zeros((B, H))
+    dh, dv = np.zeros((B, H)), np.zeros((B, H))
     for k, j in np.ndindex(B, H):
         g, old, new, share = float(dh_new[k, j]), h[k, j], n[k, j], z[k, j]
         dh[k, j] = g * share                                    # eq. 20.6

@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:13cfc42b57efa9d6
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:c55af7938a31fb90
 """Three recurrent cells on nine plays: python -m tangled.t20_gru.train_cells --help"""
 
 import argparse
@@ -13,7 +13,7 @@ import numpy as np
 from tangled.data import load_shakespeare
 from tangled.records import store_run
 from tangled.t18_rnn.experiments import generate
-from tangled.t20_gru.experiments import train_cells
+from tangled.t20_gru.experiments import RATES, train_cells
 
 BATCH, WINDOW = 32, 64
 
@@ -21,9 +21,9 @@ BATCH, WINDOW = 32, 64
 def parse(argv):
     """The options of the command."""
     parser = argparse.ArgumentParser(description="Train RNN, LSTM and GRU in turns; resumes by itself.")
-    for name, default in (("steps", 1000), ("hidden", 128), ("seed", 0), ("characters", 10 ** 9)):
+    for name, default in (("steps", 600), ("hidden", 128), ("seed", 0), ("characters", 10 ** 9)):
         parser.add_argument("--" + name, type=int, default=default, help=f"default {default}")
-    parser.add_argument("--lr", type=float, default=4e-3, help="learning rate of all, default 0.004")
+    parser.add_argument("--lr", type=float, help="learning rate of all; default: each cell's own")
     parser.add_argument("--fresh", action="store_true", help="start anew; an old checkpoint is removed")
     parser.add_argument("--record", action="store_true", help="write golden/records/t20.json")
     parser.add_argument("--folder", default="checkpoints", help="of the checkpoints")
@@ -32,7 +32,7 @@ def parse(argv):
     for name, low in (("steps", 1), ("hidden", 1), ("characters", 1), ("seed", 0)):
         if getattr(given, name) < low:
             raise ValueError(f"{name} = {getattr(given, name)}; expected at least {low}")
-    if not 0 < given.lr < float("inf"):
+    if given.lr is not None and not 0 < given.lr < float("inf"):
         raise ValueError(f"lr = {given.lr}; expected a positive number")
     return given
 
@@ -58,7 +58,7 @@ def perform(given):
     curves = {f"{name}/{key}": values for name, racer in field.items() for key, values in racer.curves.items()}
     draw_losses(curves, out=given.out)
     if given.record:
-        values = {"rows": rows, "best": best, "sample": sample, "settings": settings}
+        values = {"rows": rows, "best": best, "sample": sample, "settings": settings | {"lr": given.lr or RATES}}
         store_run(20, "train_cells", values=values, curves=curves, seconds=time.perf_counter() - start)
 
 

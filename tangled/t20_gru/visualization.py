@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:9c0b1f58a0ffd0bb
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:26a79f7ed6ec8b11
 """Chapter 20: the unit in both variants, gradients by lag, losses by step and second. Drawings return a figure."""
 
 from pathlib import Path
@@ -21,12 +21,12 @@ def draw_cell():
         _line(ax, (7.1, 2.72), (5.45, 2.72), dashed=True)
         _line(ax, (4.9, 2.72), (2.78, 2.72), dashed=True)
         _line(ax, (2.25, 2.72), (0, 2.72), dashed=True)
-        _node(ax, 2.5, 2.9, r"$\odot z$")
-        _node(ax, 5.2, 2.9, "+")
+        _node(ax, 2.5, 2.86, r"$\odot z$")
+        _node(ax, 5.2, 2.86, "+")
         ax.text(0, 3.2, "$h_{t-1}$", fontsize=9)
         ax.text(6.6, 3.2, "$h_t$", fontsize=9)
         ax.text(6.45, 2.32, r"$\bar{h}_t$", fontsize=9)
-        ax.text(0.1, 2.32, r"$z \odot \bar{h}_t + \ldots$", fontsize=9)
+        ax.text(0.7, 2.32, r"$z \odot \bar{h}_t + \ldots$", fontsize=9)
         first, second = ("W", "r") if after else ("r", "W")
         ax.plot([0.55, 0.55], [3, 0.9], color="black", linewidth=1)
         _line(ax, (0.55, 0.9), (1.05, 0.9))
@@ -43,13 +43,12 @@ def draw_cell():
         _line(ax, (5.2, 1.15), (5.2, 1.6))
         _node(ax, 5.2, 1.9, r"$\odot (1-z)$")
         _line(ax, (5.2, 2.2), (5.2, 2.63))
-        ax.text(5.35, 1.28, "$n$", fontsize=9)
-        _line(ax, (5.75, 2.55), (5.75, 1.15), dashed=True)
-        ax.text(5.9, 1.0, r"$\bar{n} = (1-z) \odot \bar{h}_t$", fontsize=8)
-        ax.set(xlim=(-0.2, 8.2), ylim=(-0.8, 3.6), title=title)
+        ax.text(4.85, 1.28, "$n$", fontsize=9)
+        _line(ax, (6.0, 2.6), (6.0, 1.0), dashed=True)
+        ax.text(6.1, 1.65, r"$\bar{n} = (1-z) \odot \bar{h}_t$", fontsize=8)
+        ax.set(xlim=(-0.2, 8.5), ylim=(-0.8, 3.6), title=title)
         ax.title.set_fontsize(9)
         ax.axis("off")
-    figure.tight_layout(pad=0.3)
     return figure
 
 
@@ -99,7 +98,6 @@ def draw_losses(curves, out=None):
     lowest = min(min(curves[name]) for name in curves if name.endswith("/held"))
     axes[0].set_ylim(lowest - 0.05, lowest + 0.9)
     axes[0].legend(fontsize=7)
-    figure.tight_layout()
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=150)
