@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:bae6b579429394c1
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:4e90c8629bf48fa0
 """LSTM, level 2: whole arrays in a loop over time, and the module."""
 
 import math
@@ -44,8 +44,9 @@ def _step(x, h, c, w_ih, w_hh, b_ih, b_hh):
 
 
 def _sigmoid(a):
-    """a (...): 1 / (1 + exp(-a)), without overflow; eq. 19.11."""
-    return 0.5 + 0.5 * np.tanh(0.5 * a)
+    """a (...): 1 / (1 + exp(-a)), without overflow."""
+    e = np.exp(-np.abs(a))                                      # at most 1
+    return np.where(a >= 0, 1, e) / (1 + e)
 
 
 def lstm_step_backward(dh, dc, cache):
@@ -123,7 +124,7 @@ def lstm_backward(dout, dh_T, dc_T, cache):
     (B, T, _), (_, H) = shapes[:2]
     dout = check.gradient("dout", dout, (B, T, H), work)
     dh, dc = (check.upstream(name, d, (B, H), work) for name, d in (("dh_T", dh_T), ("dc_T", dc_T)))
-    dx, totals = np.empty((shapes[0]), work), [np.zeros(s, work) for s in shapes[3:]]
+    dx, totals = np.empty(shapes[0], work), [np.zeros(s, work) for s in shapes[3:]]
     for t in reversed(range(T)):
         dh = dout[:, t] + dh                                            # (B, H)    eq. 19.4
         dx[:, t], dh, dc, *grads = _step_backward(dh, dc, caches[t])
@@ -235,7 +236,7 @@ def from_pytorch(module, state):
     own = dict(module.named_parameters())
     if set(own) != set(state):
         raise ValueError(f"state has the names {sorted(state)}; expected {sorted(own)}")
-    arrays = {name: check.floats(name, np.array(state[name]), own[name].data.T.shape) for name in own}
+    arrays = {name: check.floats(name, np.asarray(state[name]), own[name].data.T.shape) for name in own}
     for name, parameter in own.items():
         parameter.data = arrays[name].T.astype(parameter.data.dtype, order="C")
     return module

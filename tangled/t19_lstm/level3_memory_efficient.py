@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:7b1f46ad3d83a4c7
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:62d518e9061abb94
 """LSTM, level 3: one product for all inputs, one tanh for all gates, one product for each gradient."""
 
 import numpy as np
@@ -44,9 +44,9 @@ def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None):
     steps = np.ascontiguousarray(x.swapaxes(0, 1), work)        # (T, B, D)
     gates, tc = np.empty((T, B, 4 * H), work), np.empty((T, B, H), work)
     np.matmul(steps.reshape(T * B, D), w_ih * scale, out=gates.reshape(T * B, 4 * H))
-    for b in (b_ih, b_hh):
-        if b is not None:
-            gates += b * scale
+    biases = [b for b in (b_ih, b_hh) if b is not None]
+    if biases:
+        gates += sum(biases) * scale                            # the one pass over all of it
     W, recurrent, part = w_hh * scale, np.empty((B, 4 * H), work), np.empty((B, H), work)
     apart = gates.reshape(T, B, 4, H).transpose(0, 2, 1, 3)     # views (T, 4, B, H)
     for t in range(T):
@@ -54,8 +54,7 @@ def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None):
         gates_in_place(gates[t], scale, shift)
         cell_in_place(apart[t], cells[t], cells[t + 1], tc[t], states[t + 1], part)
     out = states[1:].swapaxes(0, 1).astype(x.dtype, order="C")  # a copy: the cache keeps states
-    given = (b_ih is not None) + (b_hh is not None)
-    cache = steps, states, cells, gates, tc, w_ih, w_hh, given, x.dtype
+    cache = steps, states, cells, gates, tc, w_ih, w_hh, len(biases), x.dtype
     return (out, (states[T].astype(x.dtype), cells[T].astype(x.dtype))), cache
 
 
