@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:4c25fe07051ad946
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:bd55a7df06114cdf
 """Chapter 19: arguments checked, for all levels and for yours."""
 
 import math
@@ -8,7 +8,7 @@ import numpy as np
 
 from tangled.t18_rnn.checks import floats, generator, gradient, whole, working
 
-__all__ = ["floats", "forget_bias", "generator", "gradient", "upstream", "weights", "whole", "widened", "working"]
+__all__ = ["floats", "forget_bias", "generator", "gradient", "upstreams", "weights", "whole", "widened", "working"]
 
 
 def weights(x, axes, h, c, w_ih, w_hh, b_ih, b_hh):
@@ -28,9 +28,10 @@ def widened(*arrays):
     return [None if a is None else a.astype(working(a.dtype), copy=False) for a in arrays]
 
 
-def upstream(name, grad, shape, dtype):
-    """An upstream gradient of that shape in that dtype, an array of our own; zeros for None."""
-    return np.zeros(shape, dtype) if grad is None else np.array(gradient(name, grad, shape, dtype))
+def upstreams(shape, dtype, **grads):
+    """Upstream gradients of that shape in that dtype, arrays of our own; zeros for None."""
+    return [np.zeros(shape, dtype) if grad is None else np.array(gradient(name, grad, shape, dtype))
+            for name, grad in grads.items()]
 
 
 def forget_bias(value):

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:8017274b1dce75a4
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:e40ef8cf3bad721f
 """Chapter 19: worked answers to the graded exercises."""
 
 import numpy as np
@@ -34,13 +34,13 @@ def _gates(a):
 
 
 def layer_norm_lstm_step(x, h, c, w_ih, w_hh, b, norms):
-    """One step of an LSTM with layer normalisation; Ba, Kiros and Hinton (2016), equations 20 to 22.
+    """One step of an LSTM with layer normalisation; Ba, Kiros and Hinton (2016), supplement.
 
     Parameters
     ----------
     x : ndarray of shape (B, D);  h, c : (B, H)
     w_ih, w_hh, b : ndarrays of shapes (D, 4H), (H, 4H), (4H,); gates i, f, g, o
-    norms : (gamma_x, beta_x, gamma_h, beta_h, gamma_c, beta_c) of shapes (4H,) four times, (H,) twice
+    norms : gamma_x, beta_x, gamma_h, beta_h of shape (4H,), gamma_c, beta_c of shape (H,)
 
     Returns
     -------

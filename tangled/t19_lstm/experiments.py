@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:5c0e93b635cbfdc0
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:710f53872dfa207e
 """Chapter 19: the adding problem, LSTM against RNN."""
 
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ def adding_batch(T, count, rng):
 
 
 class Adder(Module):
-    """One number (B,) of sequences (B, T, 2): a linear layer on the last output of an LSTM or RNN."""
+    """One number (B,) of sequences (B, T, 2): a linear layer on a cell's last output."""
 
     def __init__(self, cell, hidden, rng, forget_bias=1.0):
         self.cell = (LSTM(2, hidden, forget_bias=forget_bias, rng=rng) if cell == "lstm"
@@ -55,25 +55,25 @@ class Added:
     @property
     def solved(self):
         """The first step with an error below SOLVED, if there is one."""
-        below = [s for s, e in zip(self.curves["step"], self.curves["held"]) if e < SOLVED]
-        return below[0] if below else None
+        pairs = zip(self.curves["step"], self.curves["held"])
+        return next((step for step, error in pairs if error < SOLVED), None)
 
 
-def held_out_error(model, x, y, rows=100):
+def held_out_error(model, x, y, rows=250):
     """Mean squared error on x (N, T, 2), y (N,), some rows at a time."""
     pieces = [model(x[k:k + rows]) - y[k:k + rows] for k in range(0, len(x), rows)]
     return float(np.mean(np.concatenate(pieces).astype(float) ** 2))
 
 
-def train_adder(cell, T, seed=0, steps=2000, hidden=32, batch=32, lr=1e-2, clip=1.0, forget_bias=1.0, every=50,
-                path=None, stop=None, progress=False):
+def train_adder(cell, T, seed=0, steps=1500, hidden=32, batch=32, lr=1e-2, clip=1.0,
+                forget_bias=1.0, every=100, path=None, stop=None, progress=False):
     """Adam on new sequences in every step, until it is solved or `steps` are done: Added.
 
-    Goes on where the checkpoint `path` ends; `stop` ends the run at a step, as an interruption would.
+    Goes on where the checkpoint `path` ends; `stop` ends it at a step, as an interruption would.
     """
     model = Adder(cell, hidden, np.random.default_rng(seed), forget_bias)
     optimizer = Adam(model.parameters(), lr)
-    held, sums = adding_batch(T, 1000, np.random.default_rng([seed, T, 0]))
+    held, sums = adding_batch(T, 500, np.random.default_rng([seed, T, 0]))
     parts = {"model": model, "optimizer": optimizer}
     found, done = Added(model, {"step": [], "held": []}), 0
     if path is not None and Path(path).exists():
@@ -84,7 +84,7 @@ def train_adder(cell, T, seed=0, steps=2000, hidden=32, batch=32, lr=1e-2, clip=
     for step in range(done, steps if stop is None else min(stop, steps)):
         if found.solved is not None:
             break
-        x, y = adding_batch(T, batch, np.random.default_rng([seed, T, step + 1]))   # by step, so that it resumes
+        x, y = adding_batch(T, batch, np.random.default_rng([seed, T, step + 1]))   # resumes
         error = model(x) - y
         optimizer.zero_grad()
         model.backward(2 * error / np.float32(batch))

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:316d03ca2da30166
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:be8b141ab76390d3
 """LSTM, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -15,8 +15,9 @@ def sigmoid(a):
 
 
 def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
-    """x (B, D), h and c (B, H), w_ih (D, 4H), w_hh (H, 4H), biases (4H,): (h, c), and a cache."""
-    x, h, c, w_ih, w_hh, *biases = check.weights(x, ("B", "D"), h, c, w_ih, w_hh, b_ih, b_hh)
+    """x (B, D), h, c (B, H), w_ih (D, 4H), w_hh (H, 4H), biases (4H,): (h, c), and a cache."""
+    x, h, c, w_ih, w_hh, *biases = check.weights(
+        x, ("B", "D"), h, c, w_ih, w_hh, b_ih, b_hh)
     H, given = h.shape[1], [b for b in biases if b is not None]
     gates, h_new, c_new = np.empty((len(x), 4 * H)), np.empty(h.shape), np.empty(h.shape)
     for n, j in np.ndindex(*h.shape):
@@ -33,18 +34,19 @@ def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
 
 
 def lstm_step_backward(dh, dc, cache):
-    """dh, dc (B, H) or None: dx (B, D), dh, dc (B, H), dw_ih (D, 4H), dw_hh (H, 4H), biases (4H,)."""
+    """dh, dc (B, H) or None: dx (B, D), dh, dc (B, H), dw_ih (D, 4H), dw_hh (H, 4H), db (4H,)."""
     x, h, c, gates, c_new, w_ih, w_hh, biases = cache
-    dh, dc = (check.upstream(name, d, h.shape, np.float64) for name, d in (("dh", dh), ("dc", dc)))
+    dh, dc = check.upstreams(h.shape, np.float64, dh=dh, dc=dc)
     H = h.shape[1]
-    dx, dh_old, dc_old, dw_ih, dw_hh, db = (np.zeros(a.shape) for a in (x, h, c, w_ih, w_hh, w_hh[0]))
+    grads = [np.zeros(a.shape) for a in (x, h, c, w_ih, w_hh, w_hh[0])]
+    dx, dh_old, dc_old, dw_ih, dw_hh, db = grads
     for n, j in np.ndindex(*h.shape):
         i, f, g, o = (float(gates[n, k * H + j]) for k in range(4))
         tc = math.tanh(c_new[n, j])
         d = dc[n, j] + dh[n, j] * o * (1 - tc * tc)             # eq. 19.5
         dc_old[n, j] = d * f                                    # eq. 19.6
         slopes = (d * g * i * (1 - i), d * float(c[n, j]) * f * (1 - f),
-                  d * i * (1 - g * g), dh[n, j] * tc * o * (1 - o))                 # eq. 19.7
+                  d * i * (1 - g * g), dh[n, j] * tc * o * (1 - o))             # eq. 19.7
         for k, da in enumerate(slopes):
             column = k * H + j
             db[column] += da
@@ -54,7 +56,7 @@ def lstm_step_backward(dh, dc, cache):
             for m in range(H):
                 dh_old[n, m] += da * float(w_hh[m, column])
                 dw_hh[m, column] += float(h[n, m]) * da
-    return tuple(grad.astype(x.dtype) for grad in [dx, dh_old, dc_old, dw_ih, dw_hh] + [db] * biases)
+    return tuple(grad.astype(x.dtype) for grad in grads[:5] + [db] * biases)
 
 
 def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None):
@@ -76,7 +78,7 @@ def lstm_backward(dout, dh_T, dc_T, cache):
     caches, shapes, dtype = cache
     (B, T, _), H = shapes[0], shapes[1][1]
     dout = check.gradient("dout", dout, (B, T, H), np.float64)
-    dh, dc = (check.upstream(name, d, (B, H), np.float64) for name, d in (("dh_T", dh_T), ("dc_T", dc_T)))
+    dh, dc = check.upstreams((B, H), np.float64, dh_T=dh_T, dc_T=dc_T)
     dx, totals = np.zeros(shapes[0]), [np.zeros(s) for s in shapes[3:] if s is not None]
     for t in reversed(range(T)):
         dx[:, t], dh, dc, *grads = lstm_step_backward(dout[:, t] + dh, dc, caches[t])

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:4e90c8629bf48fa0
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:ba7c2c201e4ba653
 """LSTM, level 2: whole arrays in a loop over time, and the module."""
 
 import math
@@ -65,7 +65,7 @@ def lstm_step_backward(dh, dc, cache):
     """
     inner, dtype = cache
     h = inner[1]
-    dh, dc = (check.upstream(name, d, h.shape, h.dtype) for name, d in (("dh", dh), ("dc", dc)))
+    dh, dc = check.upstreams(h.shape, h.dtype, dh=dh, dc=dc)
     return tuple(grad.astype(dtype, copy=False) for grad in _step_backward(dh, dc, inner))
 
 
@@ -74,9 +74,9 @@ def _step_backward(dh, dc, cache):
     x, h, c, (i, f, g, o), tc, w_ih, w_hh, given = cache
     dc = dc + dh * o * (1 - tc * tc)                                # (B, H)    eq. 19.5
     da = np.concatenate([dc * g * i * (1 - i), dc * c * f * (1 - f),
-                         dc * i * (1 - g * g), dh * tc * o * (1 - o)], axis=1)      # eq. 19.7
+                         dc * i * (1 - g * g), dh * tc * o * (1 - o)], axis=1)  # eq. 19.7
     dc = dc * f                                                     # eq. 19.6
-    grads = [da @ w_ih.T, da @ w_hh.T, dc, x.T @ da, h.T @ da]                      # eq. 19.8
+    grads = [da @ w_ih.T, da @ w_hh.T, dc, x.T @ da, h.T @ da]                  # eq. 19.8
     return grads + [da.sum(axis=0) for _ in range(given)]
 
 
@@ -123,7 +123,7 @@ def lstm_backward(dout, dh_T, dc_T, cache):
     caches, shapes, work, dtype = cache
     (B, T, _), (_, H) = shapes[:2]
     dout = check.gradient("dout", dout, (B, T, H), work)
-    dh, dc = (check.upstream(name, d, (B, H), work) for name, d in (("dh_T", dh_T), ("dc_T", dc_T)))
+    dh, dc = check.upstreams((B, H), work, dh_T=dh_T, dc_T=dc_T)
     dx, totals = np.empty(shapes[0], work), [np.zeros(s, work) for s in shapes[3:]]
     for t in reversed(range(T)):
         dh = dout[:, t] + dh                                            # (B, H)    eq. 19.4
@@ -141,8 +141,8 @@ class LSTM(Module):
     input_size, hidden_size, num_layers : int
     bias : bool
     batch_first : bool; False takes and gives (T, B, ...)
-    forget_bias : float: what the two biases of the forget gate add up to at first; None leaves
-        the draw, as PyTorch does
+    forget_bias : float, what the two biases of the forget gate add up to at first;
+        None leaves the draw, as PyTorch does
     rng : numpy.random.Generator, for the weights, uniform within 1 / sqrt(hidden_size)
 
     Attributes
@@ -155,7 +155,8 @@ class LSTM(Module):
 
     def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=True,
                  forget_bias=1.0, rng=None):
-        D, H = check.whole("input_size", input_size), check.whole("hidden_size", hidden_size)
+        D = check.whole("input_size", input_size)
+        H = check.whole("hidden_size", hidden_size)
         self.layers, self.H = check.whole("num_layers", num_layers), H
         self.batch_first = batch_first
         forget_bias = check.forget_bias(forget_bias)
@@ -177,7 +178,7 @@ class LSTM(Module):
                 for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
     def forward(self, x, state=None):
-        """x (B, T, D), state (h, c) of (L, B, H) each or None: outputs (B, T, H), (h, c)."""
+        """x (B, T, D), state (h, c) of (L, B, H) each or None: out (B, T, H), (h, c)."""
         x = x if self.batch_first else x.swapaxes(0, 1)
         shape = self.layers, len(x), self.H
         given = (np.zeros(shape, x.dtype),) * 2 if state is None else state
@@ -191,17 +192,17 @@ class LSTM(Module):
         return x if self.batch_first else x.swapaxes(0, 1), (h_end, c_end)
 
     def backward(self, dout):
-        """dout, or (dout, (dh, dc)) with None for zeros: dx, or (dx, (dh, dc)) if a state was given."""
+        """dout (B, T, H), or (dout, (dh, dc)): dx, or (dx, (dh, dc)) if a state was given."""
         caches, with_state = self.kept()
         dx, ends = dout if isinstance(dout, tuple) else (dout, None)
-        dh_end, dc_end = (None, None) if ends is None else ends
+        ends = (None, None) if ends is None else ends           # None is zeros
         dx = dx if self.batch_first else dx.swapaxes(0, 1)
         dh, dc = np.empty((2, self.layers, len(dx), self.H), dx.dtype)
         for k in reversed(range(self.layers)):
-            dx, dh[k], dc[k], *grads = self.op_backward(
-                dx, None if dh_end is None else dh_end[k], None if dc_end is None else dc_end[k],
-                caches[k])
-            for parameter, grad in zip((p for p in self.of_layer(k) if p is not None), grads):
+            of_ends = (None if end is None else end[k] for end in ends)
+            dx, dh[k], dc[k], *grads = self.op_backward(dx, *of_ends, caches[k])
+            given = (p for p in self.of_layer(k) if p is not None)
+            for parameter, grad in zip(given, grads):
                 parameter.accumulate(grad)
         dx = dx if self.batch_first else dx.swapaxes(0, 1)
         return (dx, (dh, dc)) if with_state else dx
@@ -227,7 +228,8 @@ def from_pytorch(module, state):
     Parameters
     ----------
     module : LSTM
-    state : dict of name to array or CPU tensor, as torch's `state_dict()`
+    state : dict of name to array or CPU tensor, of shapes (4H, D), (4H, H) and (4H,), as torch's
+        `state_dict()`
 
     Returns
     -------
@@ -236,7 +238,8 @@ def from_pytorch(module, state):
     own = dict(module.named_parameters())
     if set(own) != set(state):
         raise ValueError(f"state has the names {sorted(state)}; expected {sorted(own)}")
-    arrays = {name: check.floats(name, np.asarray(state[name]), own[name].data.T.shape) for name in own}
+    arrays = {name: check.floats(name, np.asarray(state[name]), p.data.T.shape)
+              for name, p in own.items()}
     for name, parameter in own.items():
         parameter.data = arrays[name].T.astype(parameter.data.dtype, order="C")
     return module

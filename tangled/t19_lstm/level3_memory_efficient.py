@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:62d518e9061abb94
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:61b7513c42502604
 """LSTM, level 3: one product for all inputs, one tanh for all gates, one product for each gradient."""
 
 import numpy as np
@@ -25,7 +25,7 @@ def gates_in_place(a, scale, shift):
 
 
 def cell_in_place(gates, c, c_new, tc, h_new, part):
-    """gates (4, B, H), c (B, H): writes the cell, its tanh and the output; `part` is scratch."""
+    """gates (4, B, H), c (B, H): writes c_new, its tanh and h_new; `part` is scratch."""
     i, f, g, o = gates
     np.multiply(f, c, out=c_new)
     c_new += np.multiply(i, g, out=part)                        # eq. 19.2
@@ -39,34 +39,34 @@ def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None):
     h0, c0, w_ih, w_hh, b_ih, b_hh = check.widened(*arrays)
     (B, T, D), H, work = x.shape, h0.shape[1], h0.dtype
     scale, shift = affine(H, work)
-    states, cells = np.empty((2, T + 1, B, H), work)            # h_0, ..., h_T and c_0, ..., c_T
+    states, cells = np.empty((2, T + 1, B, H), work)            # h_0 ... h_T, c_0 ... c_T
     states[0], cells[0] = h0, c0
     steps = np.ascontiguousarray(x.swapaxes(0, 1), work)        # (T, B, D)
     gates, tc = np.empty((T, B, 4 * H), work), np.empty((T, B, H), work)
     np.matmul(steps.reshape(T * B, D), w_ih * scale, out=gates.reshape(T * B, 4 * H))
     biases = [b for b in (b_ih, b_hh) if b is not None]
     if biases:
-        gates += sum(biases) * scale                            # the one pass over all of it
+        gates += sum(biases) * scale                            # the one pass over all
     W, recurrent, part = w_hh * scale, np.empty((B, 4 * H), work), np.empty((B, H), work)
     apart = gates.reshape(T, B, 4, H).transpose(0, 2, 1, 3)     # views (T, 4, B, H)
     for t in range(T):
         gates[t] += np.matmul(states[t], W, out=recurrent)      # eq. 19.1
         gates_in_place(gates[t], scale, shift)
         cell_in_place(apart[t], cells[t], cells[t + 1], tc[t], states[t + 1], part)
-    out = states[1:].swapaxes(0, 1).astype(x.dtype, order="C")  # a copy: the cache keeps states
+    out = states[1:].swapaxes(0, 1).astype(x.dtype, order="C")  # a copy of ours
     cache = steps, states, cells, gates, tc, w_ih, w_hh, len(biases), x.dtype
     return (out, (states[T].astype(x.dtype), cells[T].astype(x.dtype))), cache
 
 
 def through_the_gates(y, apart, c, h_new, tc, dh, dc, da, da_apart, part):
-    """Writes da (B, 4H), adds to dc (B, H) what comes from dh, and takes dc through the forget gate."""
+    """Writes da (B, 4H); dc (B, H) gets its share of dh and goes through the forget gate."""
     i, f, g, o = apart
     np.multiply(y, y, out=da)
-    np.subtract(y, da, out=da)                                  # y - y^2, three of the four slopes
+    np.subtract(y, da, out=da)                                  # y - y^2, for three gates
     np.multiply(g, g, out=da_apart[2])
     np.subtract(1, da_apart[2], out=da_apart[2])                # 1 - g^2, the other
     np.multiply(h_new, tc, out=part)
-    np.subtract(o, part, out=part)                              # o (1 - tanh^2 c), since h = o tanh c
+    np.subtract(o, part, out=part)                              # o (1 - tanh^2 c)
     part *= dh
     dc += part                                                  # eq. 19.5
     da_apart[:3] *= dc
@@ -81,8 +81,9 @@ def lstm_backward(dout, dh_T, dc_T, cache):
     steps, states, cells, gates, tc, w_ih, w_hh, given, dtype = cache
     (T, B, D), H, work = steps.shape, states.shape[2], states.dtype
     dout = check.gradient("dout", dout, (B, T, H), work)
-    dh, dc = (check.upstream(name, d, (B, H), work) for name, d in (("dh_T", dh_T), ("dc_T", dc_T)))
-    da, part, W = np.empty((T, B, 4 * H), work), np.empty((B, H), work), np.ascontiguousarray(w_hh.T)
+    dh, dc = check.upstreams((B, H), work, dh_T=dh_T, dc_T=dc_T)
+    da, part = np.empty((T, B, 4 * H), work), np.empty((B, H), work)
+    W = np.ascontiguousarray(w_hh.T)
     apart, da_apart = (a.reshape(T, B, 4, H).transpose(0, 2, 1, 3) for a in (gates, da))
     for t in reversed(range(T)):
         dh += dout[:, t]                                        # eq. 19.4
@@ -91,7 +92,7 @@ def lstm_backward(dout, dh_T, dc_T, cache):
         np.matmul(da[t], W, out=dh)
     rows = da.reshape(T * B, 4 * H)
     dx = (rows @ w_ih.T).reshape(T, B, D).swapaxes(0, 1)
-    grads = [np.ascontiguousarray(dx), dh, dc, steps.reshape(T * B, D).T @ rows,    # eq. 19.8
+    grads = [np.ascontiguousarray(dx), dh, dc, steps.reshape(T * B, D).T @ rows,  # eq. 19.8
              states[:T].reshape(T * B, H).T @ rows]
     grads += [rows.sum(axis=0) for _ in range(given)]
     return tuple(grad.astype(dtype, copy=False) for grad in grads)
@@ -107,12 +108,13 @@ def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     for b in (b_ih, b_hh):
         if b is not None:
             gates += b
-    gates *= scale                                              # for one step the weights stay as they are
+    gates *= scale                                              # here, not in the weights
     gates_in_place(gates, scale, shift)
     c_new, tc, h_new, part = np.empty((4, *h.shape), h.dtype)
     cell_in_place(_apart(gates), c, c_new, tc, h_new, part)
     given = (b_ih is not None) + (b_hh is not None)
-    return (h_new.astype(x.dtype), c_new.astype(x.dtype)), (wide, h, c, gates, h_new, tc, w_ih, w_hh, given, x.dtype)
+    cache = wide, h, c, gates, h_new, tc, w_ih, w_hh, given, x.dtype
+    return (h_new.astype(x.dtype), c_new.astype(x.dtype)), cache
 
 
 def _apart(gates):
@@ -124,7 +126,7 @@ def _apart(gates):
 def lstm_step_backward(dh, dc, cache):
     """As level 2."""
     x, h, c, gates, h_new, tc, w_ih, w_hh, given, dtype = cache
-    dh, dc = (check.upstream(name, d, h.shape, h.dtype) for name, d in (("dh", dh), ("dc", dc)))
+    dh, dc = check.upstreams(h.shape, h.dtype, dh=dh, dc=dc)
     da, part = np.empty_like(gates), np.empty_like(dh)
     through_the_gates(gates, _apart(gates), c, h_new, tc, dh, dc, da, _apart(da), part)
     grads = [da @ w_ih.T, da @ w_hh.T, dc, x.T @ da, h.T @ da]

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:1f4fea513f9f4a6f
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:2c27a178b0f40bd6
 """LSTM by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -52,7 +52,7 @@ def _results(outs, leaves, dtype):
 def _gradients(names, douts, cache):
     """Gradients of the leaves, zeros for what is not used."""
     outs, leaves, dtype = cache
-    given = [torch.from_numpy(check.upstream(name, d, tuple(out.shape), out.detach().numpy().dtype))
+    given = [torch.from_numpy(check.upstreams(tuple(out.shape), out.detach().numpy().dtype, **{name: d})[0])
              for name, d, out in zip(names, douts, outs)]
     grads = torch.autograd.grad(outs, leaves, given, retain_graph=True, allow_unused=True)
     return tuple((torch.zeros_like(leaf) if grad is None else grad).numpy().astype(dtype)

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:198b98ad06057cc7
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:539d08c4f0058469
 """Chapter 19: a step of the LSTM, gradients along the cell, the adding problem. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,8 @@ def draw_cell():
     top, gate = 3.0, 1.25
     places = {"f": 2.0, "i": 3.6, "g": 4.8, "o": 6.6}
     ax.add_patch(Rectangle((1.4, 0), 5.8, 0.62, facecolor="0.9", edgecolor="black"))
-    ax.text(4.3, 0.31, r"$[x_t, h_{t-1}]\,[W_x; W_h] + b$:  (B, D + H) to (B, 4H)", ha="center", va="center", fontsize=8)
+    ax.text(4.3, 0.31, r"$[x_t, h_{t-1}]\,[W_x; W_h] + b$:  (B, D + H) to (B, 4H)", ha="center", va="center",
+            fontsize=8)
     for name, x in places.items():
         word = {"f": r"$f,\ \sigma$", "i": r"$i,\ \sigma$", "g": r"$g,\ \tanh$", "o": r"$o,\ \sigma$"}[name]
         ax.add_patch(Rectangle((x - 0.42, gate - 0.25), 0.84, 0.5, facecolor="white", edgecolor="black"))
@@ -26,7 +27,8 @@ def draw_cell():
     for a, b in (((0.3, top), (1.8, top)), ((2.2, top), (4.0, top)), ((4.4, top), (8.6, top)),
                  ((2.0, gate + 0.25), (2.0, top - 0.2)), ((3.6, gate + 0.25), (4.08, 2.02)),
                  ((4.8, gate + 0.25), (4.32, 2.02)), ((4.2, 2.4), (4.2, top - 0.2)), ((6.6, gate + 0.25), (6.6, 1.85)),
-                 ((6.6, top), (6.6, 2.25)), ((6.8, 2.05), (8.6, 2.05)), ((0.3, 0.42), (1.4, 0.42)), ((1.7, -0.75), (1.7, 0))):
+                 ((6.6, top), (6.6, 2.25)), ((6.8, 2.05), (8.6, 2.05)), ((0.3, 0.42), (1.4, 0.42)),
+                 ((1.7, -0.75), (1.7, 0))):
         _arrow(ax, a, b)
     ax.text(6.68, 2.55, r"$\tanh$", fontsize=8)
     for a, b in (((8.6, top - 0.17), (4.45, top - 0.17)), ((3.95, top - 0.17), (2.25, top - 0.17)),
@@ -34,8 +36,9 @@ def draw_cell():
                  ((1.4, 0.2), (0.3, 0.2)), ((1.95, 0), (1.95, -0.75))):
         _arrow(ax, a, b, dashed=True)
     for x, y, text in ((0.3, top + 0.14, r"$c_{t-1}$"), (8.6, top + 0.14, r"$c_t$ (B, H)"), (8.6, 2.2, r"$h_t$ (B, H)"),
-                       (8.6, top - 0.47, r"$\bar{s}_t$"), (8.6, 1.55, r"$\bar{h}_t$"), (0.3, top - 0.47, r"$\bar{s}_{t-1}$"),
-                       (1.0, top - 0.47, r"$= \bar{c}_t \odot f_t$"), (0.3, 0.55, r"$h_{t-1}$"), (1.7, -1.0, r"$x_t$ (B, D),  $\bar{x}_t$"),
+                       (8.6, top - 0.47, r"$\bar{s}_t$"), (8.6, 1.55, r"$\bar{h}_t$"),
+                       (0.3, top - 0.47, r"$\bar{s}_{t-1}$"), (1.0, top - 0.47, r"$= \bar{c}_t \odot f_t$"), (0.3, 0.55, r"$h_{t-1}$"),
+                       (1.7, -1.0, r"$x_t$ (B, D),  $\bar{x}_t$"),
                        (0.2, -0.12, r"$\bar{a}_t W_h^\top$"), (5.4, top - 0.47, r"$\bar{c}_t$")):
         ax.text(x, y, text, ha="center", fontsize=8)
     ax.set(xlim=(-0.4, 9.4), ylim=(-1.1, 3.4), aspect="equal")
@@ -69,7 +72,7 @@ def draw_curves(curves, lengths, steps):
             name, length, seed = key.rsplit(", ", 2)
             if length == f"T {T}":
                 shade, dashes = styles[name]
-                at = np.minimum(50 * np.arange(1, len(errors) + 1), steps)
+                at = np.minimum(100 * np.arange(1, len(errors) + 1), steps)
                 ax.semilogy(at, errors, color=shade, dashes=dashes, linewidth=0.9,
                             label=name if seed == "seed 0" else None)
         for level in (BASELINE, SOLVED):

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:c22f118413d76858
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:de63296c59f5e7c6
 """Chapter 19: the graded exercises."""
 
 import numpy as np
@@ -39,7 +39,8 @@ def case():
 def test_layer_norm_lstm_step(exercises):
     """The equations, written out with means and deviations; the cell that goes on is not normalised."""
     (x, h, c, w_ih, w_hh, b), norms = case()
-    over = lambda v, gamma, beta: (v - v.mean(1, keepdims=True)) / np.sqrt(v.var(1, keepdims=True) + 1e-5) * gamma + beta
+    def over(v, gamma, beta):
+        return (v - v.mean(1, keepdims=True)) / np.sqrt(v.var(1, keepdims=True) + 1e-5) * gamma + beta
     i, f, g, o = np.split(over(x @ w_ih, *norms[:2]) + over(h @ w_hh, *norms[2:4]) + b, 4, axis=1)
     sigmoid = lambda v: 1 / (1 + np.exp(-v))
     want_c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
