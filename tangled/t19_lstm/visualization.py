@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:539d08c4f0058469
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:596da7ccd1d36fce
 """Chapter 19: a step of the LSTM, gradients along the cell, the adding problem. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -37,7 +37,8 @@ def draw_cell():
         _arrow(ax, a, b, dashed=True)
     for x, y, text in ((0.3, top + 0.14, r"$c_{t-1}$"), (8.6, top + 0.14, r"$c_t$ (B, H)"), (8.6, 2.2, r"$h_t$ (B, H)"),
                        (8.6, top - 0.47, r"$\bar{s}_t$"), (8.6, 1.55, r"$\bar{h}_t$"),
-                       (0.3, top - 0.47, r"$\bar{s}_{t-1}$"), (1.0, top - 0.47, r"$= \bar{c}_t \odot f_t$"), (0.3, 0.55, r"$h_{t-1}$"),
+                       (0.3, top - 0.47, r"$\bar{s}_{t-1}$"), (1.0, top - 0.47, r"$= \bar{c}_t \odot f_t$"),
+                       (0.3, 0.55, r"$h_{t-1}$"),
                        (1.7, -1.0, r"$x_t$ (B, D),  $\bar{x}_t$"),
                        (0.2, -0.12, r"$\bar{a}_t W_h^\top$"), (5.4, top - 0.47, r"$\bar{c}_t$")):
         ax.text(x, y, text, ha="center", fontsize=8)
@@ -58,7 +59,7 @@ def draw_carousel(biases=(0.0, 1.0, 3.0, 5.0), T=40):
     for bias, dashes in zip(biases, ((1, 1), (3, 1.5), (6, 2), (1, 0))):
         ax.semilogy(cell_norms(bias, T), color="black", dashes=dashes, linewidth=1.2, label=f"{bias:g}")
         ax.semilogy((1 / (1 + np.exp(-bias))) ** np.arange(T + 1), color="0.6", linewidth=0.7)
-    ax.set(xlabel="lag k", ylabel="relative norm", ylim=(1e-8, 3))
+    ax.set(xlabel="lag k", ylabel="relative norm", ylim=(1e-8, 30))
     ax.legend(title="bias", fontsize=7, title_fontsize=7, loc="lower left")
     return figure
 
