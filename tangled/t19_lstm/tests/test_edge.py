@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:2d696ca32d5c544e
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:7fdf803b623d0ed8
 """Chapter 19: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -127,6 +127,7 @@ def test_modules_refuse(level):
     module = level.LSTM(3, 4)
     state = level.to_pytorch(module)
     expect_value_error("state", level.from_pytorch, module, {k: v for k, v in state.items() if k != "bias_hh_l0"})
+    expect_value_error("state", level.from_pytorch, module, state | {"weight_hr_l0": ones((4, 4))})
     expect_value_error("weight_hh_l0", level.from_pytorch, module, state | {"weight_hh_l0": ones((4, 16))})
     for name, value in level.to_pytorch(module).items():
         assert_close(value, state[name], tol=0, what="weights after a refusal")
