@@ -1,4 +1,4 @@
-# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:489236fc1d54a3e1
+# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:1f7523f506a39159
 """Chapter 21: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -83,8 +83,9 @@ def test_nothing_real(level, B, T):
     mean, of_mean = level.masked_mean(x, mask)
     last, of_last = level.last_outputs(x, lengths)
     assert loss == 0
+    ones_of = ones((B, 3))
     for array in (mean, last, level.masked_cross_entropy_backward(1.0, of_loss),
-                  level.masked_mean_backward(ones((B, 3)), of_mean), level.last_outputs_backward(ones((B, 3)), of_last)):
+                  level.masked_mean_backward(ones_of, of_mean), level.last_outputs_backward(ones_of, of_last)):
         assert_close(array, np.zeros(array.shape), tol=0, what="nothing")
     data, sizes, order = level.pack(x, lengths)
     assert data.shape == (0, 3) and len(sizes) == 0 and order.tolist() == list(range(B))
