@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:0af0a8fdb7264c47
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:919973ee3f456b98
 """Sequence to sequence by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -130,3 +130,93 @@ def _search(step, state, bos, eos, beam, max_len, alpha):
         ended = [(s.item() / ((5 + max_len) / 6) ** alpha, row[1:]) for s, row in zip(log_p, tokens)]
     score, best = max(ended, key=lambda pair: pair[0], default=(-np.inf, torch.zeros(0, dtype=torch.int64)))
     return best.numpy(), score
+
+
+def scheduled_inputs(step, state, tokens, rate, rng):
+    """As level 2, tokens (B, T + 1): a row at a time."""
+    tokens, rate, rng = check.ids("tokens", tokens), check.real("rate", rate), check.generator(rng)
+    inputs = torch.from_numpy(tokens[:, :-1].astype(np.int64))
+    for t in range(1, inputs.shape[1]):
+        log_p, state = step(state, inputs[:, t - 1].numpy())
+        own = torch.from_numpy(rng.random(len(inputs))) < rate
+        inputs[:, t] = torch.where(own, torch.from_numpy(np.array(log_p)).argmax(1), inputs[:, t])
+    return inputs.numpy().astype(tokens.dtype)
+
+
+def exact_match(hypotheses, references):
+    """As level 2, of lists of str."""
+    hypotheses, references = check.texts(hypotheses, references)
+    return float(np.mean(np.array(hypotheses) == np.array(references))) if references else 0.0
+
+
+def chrf(hypotheses, references):
+    """As level 2, of lists of str, by sacrebleu, which need not be installed for anything else."""
+    from sacrebleu.metrics import CHRF
+    return CHRF().corpus_score(*([side] if k else side for k, side in enumerate(check.texts(hypotheses, references)))).score
+
+
+def chrf_pairs(count=200):
+    """Two lists of `count` str: French phrases with letters dropped, added and exchanged; and as they were."""
+    draw, french = np.random.default_rng(23), [f for _, f in load_phrases()]
+    references = [french[k] for k in draw.permutation(len(french))[:count]]
+    hypotheses = [_spoiled(text, draw) for text in references]
+    hypotheses[::10] = references[1::10]                        # every tenth is another phrase
+    return hypotheses, references
+
+
+def _spoiled(text, draw):
+    """The text with up to seven small changes."""
+    letters = list(text)
+    for _ in range(draw.integers(0, 8)):
+        kind, k = draw.integers(0, 3), int(draw.integers(0, len(letters) + 1))
+        letters[k:k + 1 + (kind == 2)] = ([], ["aeé s"[k % 5], *letters[k:k + 1]], letters[k:k + 2][::-1])[kind]
+    return "".join(letters)
+
+
+# Of chrf_pairs(), by sacrebleu 2.6.0, CHRF().sentence_score, in percent; and of all as one corpus.
+BY_SACREBLEU = """
+5.3418803 71.3131587 89.8855684 100 32.2152037 30.9807427 32.3166413 59.7768913 64.6249724 26.8849206 6.0450318
+25.5943605 58.0776715 76.8591348 63.8690476 100 31.8365482 61.4388988 54.3333333 85.079767 6.1902441 28.1809374
+88.3570113 66.709754 100 30.0279372 58.6586379 56.9626037 71.5026153 100 7.5867052 61.4880952 69.5362764
+37.0706768 29.9374763 40.4517252 53.8527908 26.1500141 28.0908619 100 3.3333333 33.268451 27.6150628 30.9322352
+100 100 87.9760226 30.4948191 47.6350039 13.2575758 12.817873 69.7639505 38.6111111 100 100 49.4292282
+22.8240741 11.9047619 27.9093046 100 21.4085106 54.2580568 76.5363301 47.0015744 100 18.7539598 76.9636845
+28.0555556 100 33.9958159 10.2993075 69.1305253 67.1705541 49.3223906 28.979062 76.723873 59.4371287 77.6648335
+35.8236181 100 2.0833333 26.6542959 36.8357905 57.8282828 100 30 79.6871791 38.2352941 83.0748232 47.9166667
+11.7018588 58.5616108 13 15.6841289 63.8121758 18.2095443 56.5624897 84.3318004 52.3293808 100 14.9488087
+86.7540926 77.4716088 88.5760571 28.68099 28.0555556 19.3452381 46.1910826 55.7738095 26.5103995 6.133276
+46.0617979 81.857283 50.8209314 100 72.5734639 63.6899874 47.4020943 32.6094276 34.7420635 13.2793276 81.0306326
+32.106458 47.4020943 55.9348672 73.1871936 62.4621451 100 46.3033067 91.4729527 5.2083333 32.9960317 20.8333333
+54.4500028 76.7204813 100 43.2113451 46.4285714 100 47.1780774 5.1282051 74.4745749 18.2095443 43.7591388
+20.2253234 84.3865313 100 29.3391633 100 47.4481659 1.344086 58.9179047 16.4109122 80.0524391 64.2860382
+41.0253252 46.3203463 50.585388 52.1240034 30.2114564 9.1463415 39.6238152 26 100 35.0647366 49.2635614 100
+55.4689755 83.4020868 30.0608043 13.479181 100 22.6388889 62.6777609 25.5291005 30.6216931 100 66.7340597
+69.8338461 27.0833333 0 17.2413793 57.3407818 54.4628982 53.3800289 82.2912605 27.4746126 56.7594142 34.7138124
+20 8.4249084 74.2013421 27.7777778 17.7651905 81.7639937 72.452676 100 100 17.8571429 49.1721983
+"""
+CORPUS_BY_SACREBLEU = 59.40410976006031
+
+
+def golden_cases(rng):
+    """Inputs from `rng`; outputs and gradients in float64. All sizes differ."""
+    B, T, E, H, V = 3, 6, 2, 4, 7
+    shapes = {"table": (V, E), "w_ih": (E, 3 * H), "w_hh": (H, 3 * H), "b_ih": (3 * H,), "b_hh": (3 * H,),
+              "w_out": (H, V), "b_out": (V,)}
+    lengths = np.array([4, 6, 2])
+    mask = lengths_to_mask(lengths, T)
+    tokens = rng.integers(3, V, (B, T + 1))
+    tokens[:, 0], tokens[:, 1:][~mask] = 1, 0
+    tokens[np.arange(B), lengths] = 2
+    logits = 2 * rng.standard_normal((B, T, V))
+    loss, cache = masked_cross_entropy(logits, tokens[:, 1:], mask)
+    yield Case("masked", {"logits": logits, "targets": tokens[:, 1:].copy(), "mask": mask}, {"loss": np.asarray(loss)},
+               {"loss": np.asarray(1.5)}, {"logits": masked_cross_entropy_backward(1.5, cache)})
+    arrays = {"h0": rng.standard_normal((B, H))} | {k: 0.8 * rng.standard_normal(s) for k, s in shapes.items()}
+    for name, inputs in (("teacher", None), ("own", rng.integers(1, V, (B, T)))):
+        given = arrays | {"tokens": tokens, "lengths": lengths} | ({} if inputs is None else {"inputs": inputs})
+        loss, cache = teacher_forced_loss(**given)
+        grads = dict(zip(arrays, teacher_forced_loss_backward(0.7, cache)))
+        yield Case(name, given, {"loss": np.asarray(loss)}, {"loss": np.asarray(0.7)}, grads)
+    hypotheses, references = chrf_pairs()
+    yield Case("chrf", {"hypotheses": np.array(hypotheses), "references": np.array(references)},
+               {"sentence": np.array(BY_SACREBLEU.split(), float), "corpus": np.asarray(CORPUS_BY_SACREBLEU)})
