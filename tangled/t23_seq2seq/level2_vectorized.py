@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:d194cdb80f486a58
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:70e53f01c330e470
 """Sequence to sequence, level 2: whole arrays, one sentence at a time in the search, and the modules."""
 
 from collections import Counter
@@ -270,7 +270,6 @@ class Encoder(Module):
         """dlast (B, H); integers have no gradient."""
         dout = last_outputs_backward(dlast, self.kept())
         self.table.backward(self.gru.backward((dout, None)))
-        return None, None
 
 
 class Decoder(Module):
@@ -299,11 +298,11 @@ class Decoder(Module):
         return loss
 
     def backward(self, dloss=1.0):
-        """dloss a number: (dh0 (B, H), None, None)."""
+        """dloss a number: dh0 (B, H)."""
         dh0, *grads = self.op_backward(dloss, self.kept())
         for parameter, grad in zip(self.of_op(), grads, strict=True):
             parameter.accumulate(grad)
-        return dh0, None, None
+        return dh0
 
     def step(self, h, tokens):
         """h (n, H), tokens (n,): log-probabilities (n, V) of the next token, and the state behind it."""
@@ -337,8 +336,7 @@ class Seq2Seq(Module):
 
     def backward(self, dloss=1.0):
         """dloss a number; integers have no gradient."""
-        self.encoder.backward(self.decoder.backward(dloss)[0])
-        return (None,) * 4
+        self.encoder.backward(self.decoder.backward(dloss))
 
     def start(self, source, source_lengths):
         """source (B, S), its lengths (B,): the state (B, H) with which decoding begins."""
