@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:e54075b956074ddc
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:8e0b16bcce70e9b6
 """Chapter 23: what the levels cost."""
 
 import numpy as np
@@ -58,8 +58,8 @@ def _searches():
         import torch
 
         from tangled.t23_seq2seq import level4_pytorch_reference as reference
-        table, *gru, w_out, b_out = (torch.from_numpy(np.ascontiguousarray(p.data.T if p.data.ndim == 2 and k else p.data))
-                                     for k, p in enumerate(decoder.of_op()))
+        table, *weights = (torch.from_numpy(p.data) for p in decoder.of_op())
+        *gru, w_out, b_out = ((w.T if w.ndim == 2 else w).contiguous() for w in weights)
 
         def step(h, tokens):
             with torch.no_grad():

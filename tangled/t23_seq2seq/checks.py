@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:7fc4c8f3ca375935
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:2a6bc43b6799a6b9
 """Chapter 23: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -8,7 +8,7 @@ import numpy as np
 from tangled.t18_rnn.checks import floats, generator, gradient, ids, shown, table, whole, working
 
 __all__ = ["floats", "generator", "gradient", "ids", "lengths", "log_probs", "masked", "penalty", "real", "scalar",
-           "searching", "texts", "teacher", "whole", "working"]
+           "searching", "teacher", "texts", "whole", "working"]
 
 
 def lengths(name, values, shape, T, least=0):

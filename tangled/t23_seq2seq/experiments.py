@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:d40f8ff0426a7b3b
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:c03584ceb9f8e9fb
 """Chapter 23: the model trained, and what is measured on it."""
 
 import time
@@ -132,5 +132,6 @@ def scores(found, pairs):
     groups = [np.flatnonzero(bins == k) for k in range(len(EDGES) + 1)]
     by_length = [chrf([said["greedy"][k] for k in group], [french[k] for k in group]) for group in groups]
     rows = range(0, len(pairs), max(1, len(pairs) // 24))
+    samples = [{"english": english[k], "french": french[k], "said": best[k]} for k in rows]
     return {"test": test, "by_length": by_length, "counts": [len(group) for group in groups],
-            "distinct": len(set(best)), "samples": [{"english": english[k], "french": french[k], "said": best[k]} for k in rows]}
+            "distinct": len(set(best)), "samples": samples}

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:70e53f01c330e470
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:79d896bcd5537663
 """Sequence to sequence, level 2: whole arrays, one sentence at a time in the search, and the modules."""
 
 from collections import Counter
@@ -161,7 +161,7 @@ def greedy_decode(step, state, bos, eos, max_len):
 
 
 def length_norm(n, length_penalty):
-    """What the log-probability of n tokens is divided by: ((5 + n) / 6) ** length_penalty; Wu et al. (2016), eq. 14."""
+    """What the log-probability of n tokens, shape (...), is divided by; Wu et al. (2016), eq. 14."""
     return ((5 + n) / 6) ** length_penalty
 
 
@@ -212,7 +212,7 @@ def _search(step, state, bos, eos, beam, max_len, alpha):
 
 
 def exact_match(hypotheses, references):
-    """The share of texts (lists of str) that are their reference, from 0 to 1; 0 for none."""
+    """The share of texts, lists (N,) of str, that are their reference, from 0 to 1; 0 for none."""
     hypotheses, references = check.texts(hypotheses, references)
     return sum(h == r for h, r in zip(hypotheses, references)) / max(len(references), 1)
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:4213471479d3d99f
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:b774da0d9a8fbb41
 """Sequence to sequence by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -27,7 +27,7 @@ def _gradients(douts, cache):
 
 def _mean_loss(logits, targets, mask):
     """The mean over true places; torch's own is NaN for none."""
-    rows, targets = logits[torch.from_numpy(mask)], torch.from_numpy(targets[mask].astype(np.int64))
+    rows, targets = logits[torch.from_numpy(mask.copy())], torch.from_numpy(targets[mask].astype(np.int64))
     return F.cross_entropy(rows, targets, reduction="sum") / max(len(targets), 1)
 
 
@@ -151,7 +151,8 @@ def exact_match(hypotheses, references):
 def chrf(hypotheses, references):
     """As level 2, of lists of str, by sacrebleu, which need not be installed for anything else."""
     from sacrebleu.metrics import CHRF
-    return CHRF().corpus_score(*([side] if k else side for k, side in enumerate(check.texts(hypotheses, references)))).score
+    hypotheses, references = check.texts(hypotheses, references)
+    return CHRF().corpus_score(hypotheses, [references]).score
 
 
 def chrf_pairs(count=200):

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:b6f80f42941df931
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:664206f86e2d2336
 """Chapter 23: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -22,7 +22,8 @@ def valid(**changes):
 @pytest.mark.parametrize("argument, value", [
     ("h0", ones(4)), ("h0", ones((2, 4), int)), ("tokens", ones((2, 6))),
     ("tokens", ones((1, 6), int)), ("tokens", ones((2, 0), int)), ("tokens", np.full((2, 6), 6)),
-    ("tokens", np.full((2, 6), -1)), ("tokens", ones(6, int)), ("lengths", np.array([6, 2])), ("lengths", np.array([5])),
+    ("tokens", np.full((2, 6), -1)), ("tokens", ones(6, int)),
+    ("lengths", np.array([6, 2])), ("lengths", np.array([5])),
     ("lengths", np.array([5.0, 2.0])), ("lengths", np.array([-1, 2])),
     ("table", ones((6, 3), np.float32)), ("table", ones(6)), ("w_ih", ones((3, 4))), ("w_hh", ones((12, 4))),
     ("b_ih", ones(4)), ("b_hh", ones((1, 12))), ("b_hh", None), ("w_out", ones((6, 4))), ("w_out", ones((4, 5))),
@@ -48,7 +49,8 @@ def good(state, tokens):
     ("masked_cross_entropy", (ones((2, 3)), np.array([0, 3]), np.array([True, True])),
      "targets has values from 0 to 3; expected 0 to 2"),
     ("masked_cross_entropy", (ones((2, 3)), np.array([0, 1]), ones(2)), "mask is float64 (2,); expected bool (2,)"),
-    ("masked_cross_entropy", (ones((2, 3)), np.array([0]), ones(2, bool)), "targets is int64 (1,); expected integers (2,)"),
+    ("masked_cross_entropy", (ones((2, 3)), np.array([0]), ones(2, bool)),
+     "targets is int64 (1,); expected integers (2,)"),
     ("masked_cross_entropy", (ones((2, 0)), np.array([0, 0]), ones(2, bool)),
      "logits is float64 (2, 0); expected floats (..., V)"),
     ("last_outputs", (ones((2, 3, 4)), np.array([3, 0])), "lengths has values from 0 to 3; expected 1 to 3"),
@@ -56,8 +58,10 @@ def good(state, tokens):
     ("lengths_to_mask", (np.array([1, 4]), 3), "lengths has values from 1 to 4; expected 0 to 3"),
     ("beam_search", (good, ones((1, 1)), 0, 1, 0, 5), "beam = 0; expected an integer, at least 1"),
     ("beam_search", (good, ones((1, 1)), 0, 1, 2, 0), "max_len = 0; expected an integer, at least 1"),
-    ("beam_search", (good, ones((1, 1)), 0, 1, 2, 5, -0.5), "length_penalty = -0.5; expected a finite number, at least 0"),
-    ("beam_search", (good, ones((1, 1)), 0, 1, 2, 5, np.nan), "length_penalty = nan; expected a finite number, at least 0"),
+    ("beam_search", (good, ones((1, 1)), 0, 1, 2, 5, -0.5),
+     "length_penalty = -0.5; expected a finite number, at least 0"),
+    ("beam_search", (good, ones((1, 1)), 0, 1, 2, 5, np.nan),
+     "length_penalty = nan; expected a finite number, at least 0"),
     ("beam_search", (good, ones((1, 1)), 0, 3, 2, 5),
      "log_probs is float64 (1, 3); expected floats (1, V) with V above 3"),
     ("beam_search", (lambda s, t: (ones((len(t), 3)), s), ones((1, 1)), 0, 1),

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:0cb08caa70373a5b
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:b095474c4ad66acc
 """Chapter 23: the split, the symbols, the scores, training and the program."""
 
 import numpy as np
@@ -30,7 +30,7 @@ def test_nothing_leaks():
     """No phrase of a part occurs in another, in either language, whatever its case and punctuation."""
     pairs = load_phrases()
     parts = split(pairs)
-    assert sorted(sum(parts, [])) == sorted(pairs) and len(pairs) == 3913
+    assert sorted([*parts.train, *parts.validation, *parts.test]) == sorted(pairs) and len(pairs) == 3913
     assert [len(part) for part in parts] == [3281, 203, 429]    # the same on every machine
     for side in (0, 1):
         seen = [{folded(pair[side]) for pair in part} for part in parts]
@@ -130,13 +130,13 @@ def test_training_resumes(tmp_path):
 
 @pytest.mark.value
 def test_it_learns_by_heart():
-    """Twelve phrases, overfitted, come back to the letter, greedily and by beams; other inputs do not."""
-    pairs = split(load_phrases()).train[::280]
-    settings = {"epochs": 200, "hidden": 32, "embedding": 12, "batch": 6, "unknown": 0.0, "lr": 1e-2}
-    found = train(pairs, pairs[:2], settings)
+    """Seven phrases, overfitted, come back to the letter, greedily and by beams; other inputs do not."""
+    pairs = split(load_phrases()).train[::500]
+    settings = {"epochs": 20, "hidden": 32, "embedding": 12, "batch": 7, "unknown": 0.0, "lr": 2e-2}
+    found = train(20 * pairs, pairs[:2], settings)
     got = scores(found, pairs)
-    assert min(score["exact"] for score in got["test"].values()) > 0.9 and found.curves["loss"][-1] < 0.2
-    assert got["distinct"] >= 10 and sum(got["counts"]) == 12 and len(got["samples"]) == 12
+    assert min(score["exact"] for score in got["test"].values()) > 0.8 and found.curves["loss"][-1] < 0.2
+    assert got["distinct"] >= 6 and sum(got["counts"]) == len(pairs) == len(got["samples"]) == 7
     alone = [found.translate([english])[0] for english, _ in pairs]
     assert alone == found.translate([english for english, _ in pairs])          # whatever it is padded with
 
