@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:e2d08389b3445731
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:9860f4ee1eb235d3
 """Residual networks, level 2: whole arrays, and the modules."""
 
 import math
@@ -224,7 +224,8 @@ class ResidualBlock(Module):
             d = conv.backward(d)
         if direct is None:
             return d
-        return d + (direct if self.shortcut is None else self.shortcut.backward(direct))    # eq. 14.2
+        # both ways reach x, eq. 14.2
+        return d + (direct if self.shortcut is None else self.shortcut.backward(direct))
 
     def _before_backward(self, dout):
         """With preactivation, eq. 14.4."""
@@ -239,7 +240,7 @@ class ResidualBlock(Module):
 
 
 def he_conv(conv, in_channels, filters, kernel, stride, rng):
-    """A Conv2d without bias, "same" at stride 1; weights (F, C, KH, KW) normal, variance 2 / (F KH KW)."""
+    """A Conv2d without bias, "same" at stride 1; weights normal, variance 2 / (F KH KW)."""
     layer = conv(in_channels, filters, kernel, stride, kernel // 2, bias=False, rng=rng)
     std = math.sqrt(2 / (filters * kernel * kernel))
     layer.weight = Parameter(rng.normal(0, std, layer.weight.data.shape).astype(np.float32))
@@ -342,7 +343,8 @@ class PlainNet(ResNet):
     block = PlainBlock
 
     def __init__(self, blocks, widths, num_classes=10, in_channels=3, stem="small", rng=None):
-        super().__init__(blocks, widths, num_classes, in_channels, self.block, stem, zero_init=False, rng=rng)
+        super().__init__(blocks, widths, num_classes, in_channels, self.block, stem, zero_init=False,
+                         rng=rng)
 
 
 class StemPool(Module):

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:54f21f392dd69f97
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:99dca09df54b125f
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
 
 import numpy as np
@@ -30,7 +30,7 @@ def _rectified(out, residual=None):
 
 
 def _masked(dout, out):
-    """A new array: dout (N, C, H, W) where out, the output of a ReLU, is not 0; bit by bit, 0 elsewhere."""
+    """A new array: dout (N, C, H, W) where out, the output of a ReLU, is not 0; elsewhere 0."""
     keep = np.not_equal(out, 0).view(np.int8)
     np.negative(keep, out=keep)                                 # 1 becomes -1, all bits set
     bits = np.dtype(f"i{dout.itemsize}")
@@ -122,7 +122,8 @@ class Conv2d(rows.Conv2d):
         """x (N, in_channels, H, W) to (N, out_channels, OH, OW)."""
         w, options = self.weight.data, dict(self.options)
         stride, kind = options["stride"], (w.shape[2:], options["padding"])
-        simple = self.bias is None and options["dilation"] == options["groups"] == 1 and x.dtype != np.float16
+        simple = (self.bias is None and options["dilation"] == options["groups"] == 1
+                  and x.dtype != np.float16)
         if simple and kind == ((1, 1), 0):
             op, *backward = small.project, small.project_weight_gradient, small.project_input_gradient
         elif simple and kind == ((3, 3), 1) and (stride != 1 or x.shape[2] * x.shape[3] <= SMALL):
