@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:1ebcb63152d3dd4c
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:db8effb25bc49232
 """Chapter 22: worked answers to the graded exercises."""
 
 import heapq
@@ -11,17 +11,17 @@ def shifted_pmi(counts, K, D):
 
     Parameters
     ----------
-    counts : ndarray of shape (V, C), how often each word has each context; no empty row or column
+    counts : ndarray of shape (V, C), how often each word has each context; none empty
     K : int, number of negatives
     D : int, at most min(V, C)
 
     Returns
     -------
     matrix : ndarray of shape (V, C), float64
-    w, u : ndarrays of shapes (V, D) and (C, D): w @ u.T is the best of rank D, |w| and |u| balanced
+    w, u : ndarrays of shapes (V, D) and (C, D): w @ u.T is the best of rank D, balanced
     """
     counts = np.asarray(counts, np.float64)
-    expected = counts.sum(1, keepdims=True) * counts.sum(0) / counts.sum()           # (V, C)
+    expected = counts.sum(1, keepdims=True) * counts.sum(0) / counts.sum()   # (V, C)
     matrix = np.log(np.maximum(counts, 1e-300) / expected) - np.log(K)
     matrix = np.maximum(matrix, 0)
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
@@ -38,11 +38,11 @@ def huffman(counts):
 
     Returns
     -------
-    paths : list of V ndarrays of int64: the inner nodes, 0 to V - 2, from the root to each word
+    paths : list of V ndarrays of int64: inner nodes, 0 to V - 2, from the root to the word
     signs : list of V ndarrays of float64 of the same lengths: +1 for left, -1 for right
     """
     V = len(counts)
-    heap = [(float(n), k) for k, n in enumerate(counts)]        # leaves 0 to V - 1, then inner nodes
+    heap = [(float(n), k) for k, n in enumerate(counts)]        # leaves, then inner nodes
     heapq.heapify(heap)
     above = {}
     for node in range(V, 2 * V - 1):

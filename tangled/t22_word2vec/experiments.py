@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:70cd0c46995891b6
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:034359b9b45608a4
 """Chapter 22: word vectors trained, asked, and compared with gensim's."""
 
 import importlib.util
@@ -29,20 +29,23 @@ class Tables:
         self.w_in, self.w_out = entries["w_in"], entries["w_out"]
 
 
-def train(ids, sentence, counts, model="skip-gram", epochs=12, D=64, batch=512, window=5, threshold=1e-3,
-          K=5, lr=None, seed=0, path=None, stop=None, progress=False):
+def train(ids, sentence, counts, model="skip-gram", epochs=12, D=64, batch=512, window=5,
+          threshold=1e-3, K=5, lr=None, seed=0, path=None, stop=None, progress=False):
     """Word vectors of a text ids (n,), its sentences (n,), words' counts (V,): Tables.
 
-    lr is 0.025 for skip-gram, 0.15 for CBOW, whose steps are shared by the words of a bag. Goes on where
-    the file `path` ends; `stop` ends the run after an epoch, as an interruption would.
+    lr is 0.025 for skip-gram, 0.15 for CBOW, whose steps are shared by the words of a bag.
+    Goes on where the file `path` ends; `stop` ends the run after an epoch.
     """
     lr = {"skip-gram": 0.025, "cbow": 0.15}[model] if lr is None else lr
-    noise, keep = level.AliasTable(level.noise_weights(counts)), level.keep_probability(counts, threshold)
-    tables, done = Tables(*level.init_tables(len(counts), D, np.random.default_rng([seed, 0]))), 0
+    noise, keep = (level.AliasTable(level.noise_weights(counts)),
+                   level.keep_probability(counts, threshold))
+    tables, done = Tables(*level.init_tables(len(counts), D,
+                                             np.random.default_rng([seed, 0]))), 0
     if path is not None and Path(path).exists():
         checkpoint = load_checkpoint(path)
         checkpoint.restore({"tables": tables})
-        done, tables.curves, tables.pairs = (checkpoint.record[name] for name in ("done", "curves", "pairs"))
+        done, tables.curves, tables.pairs = (
+            checkpoint.record[name] for name in ("done", "curves", "pairs"))
     for epoch in range(done, epochs if stop is None else min(stop, epochs)):
         rng = np.random.default_rng([seed, epoch + 1])
         kept = level.subsample(ids, keep, rng)
@@ -68,7 +71,8 @@ def train(ids, sentence, counts, model="skip-gram", epochs=12, D=64, batch=512, 
         tables.curves["loss"].append(float(np.mean(losses)))
         tables.pairs += len(order)
         if path is not None:
-            save_checkpoint(path, {"tables": tables}, done=epoch + 1, curves=tables.curves, pairs=tables.pairs)
+            save_checkpoint(path, {"tables": tables}, done=epoch + 1, curves=tables.curves,
+                            pairs=tables.pairs)
     return tables
 
 
@@ -84,17 +88,19 @@ FAMILIES = {
 
 
 def analogies(table, numbers):
-    """{family: [right, asked, median rank of the right word]} of table (V, D), numbers {word: id}."""
+    """{family: [right, asked, median rank]} of table (V, D), numbers {word: id}."""
     rows, found = unit_rows(np.asarray(table, np.float64)), {}
     for family, text in FAMILIES.items():
         words, ranks = text.split(), []
-        pairs = [(a, b) for a, b in zip(words[::2], words[1::2]) if a in numbers and b in numbers]
+        pairs = [(a, b) for a, b in zip(words[::2], words[1::2])
+                 if a in numbers and b in numbers]
         for (a, b), (c, d) in permutations(pairs, 2):
             a, b, c, d = (numbers[word] for word in (a, b, c, d))
             cosines = rows @ (rows[b] - rows[a] + rows[c])
             cosines[[a, b, c]] = -np.inf
             ranks.append(int((cosines > cosines[d]).sum()) + 1)
-        found[family] = [sum(rank == 1 for rank in ranks), len(ranks), float(np.median(ranks or [0]))]
+        found[family] = [sum(rank == 1 for rank in ranks), len(ranks),
+                         float(np.median(ranks or [0]))]
     return found
 
 

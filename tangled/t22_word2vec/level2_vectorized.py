@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:7ab51c9c2df21183
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:f26f6fc0a3cbd2a8
 """Word vectors: skip-gram and CBOW with negative sampling, in plain NumPy."""
 
 import numpy as np
@@ -8,21 +8,23 @@ from tangled.t05_mlp_forward import softmax_cross_entropy
 
 
 def negative_sampling(h, target, negatives, w_out):
-    """The loss of telling a word that occurred from words that were drawn; Mikolov et al. (2013).
+    """The loss of telling a word that occurred from words that were drawn.
+
+    Source: Mikolov et al. (2013), eq. 22.2.
 
     Parameters
     ----------
     h : ndarray of shape (B, D), floating: what predicts
     target : ndarray of shape (B,), integers below V: the words that occurred
-    negatives : ndarray of shape (B, K), integers below V: drawn; those that equal the target
-        of their row do not count
+    negatives : ndarray of shape (B, K), integers below V: drawn; those that equal the
+        target of their row do not count
     w_out : ndarray of shape (V, D), of the dtype of h
 
     Returns
     -------
     loss : float, the mean over the B rows (0 for none), eq. 22.2
     dh : ndarray of shape (B, D)
-    d_out : (ids (n,), rows (n, D)), the gradient of w_out: its rows that were used, ids rising
+    d_out : (ids (n,), rows (n, D)), the gradient of w_out, ids rising
 
     Raises
     ------
@@ -30,13 +32,14 @@ def negative_sampling(h, target, negatives, w_out):
     """
     h, target, negatives, w_out = check.sampled(h, target, negatives, w_out)
     dtype, (B, D) = h.dtype, h.shape
-    h, ids = h.astype(check.working(dtype)), np.concatenate([target[:, None], negatives], axis=1)
+    h, ids = (h.astype(check.working(dtype)),
+              np.concatenate([target[:, None], negatives], axis=1))     # (B, 1 + K)
     rows = w_out[ids].astype(h.dtype)                           # (B, 1 + K, D)
     z = np.einsum("bd,bkd->bk", h, rows)                        # (B, 1 + K)
     z[:, 0] *= -1
     counted = np.ones(z.shape, bool)
     counted[:, 1:] = negatives != target[:, None]
-    loss = np.where(counted, np.logaddexp(0, z), 0).sum(dtype=np.float64) / max(B, 1)   # eq. 22.2
+    loss = np.where(counted, np.logaddexp(0, z), 0).sum(dtype=np.float64) / max(B, 1)
     g = np.where(counted, np.exp(-np.logaddexp(0, -z)), 0) / max(B, 1)
     g[:, 0] *= -1                                                   # eq. 22.3
     dh = np.einsum("bk,bkd->bd", g, rows)                       # eq. 22.4
@@ -61,7 +64,8 @@ def skip_gram_step(centre, context, negatives, w_in, w_out):
     """
     w_in, w_out = check.tables(w_in, w_out)
     centre = check.ids("centre", centre, ("B",), len(w_in))
-    h, context, negatives, _ = check.sampled(w_in[centre], context, negatives, w_out, "context")
+    h, context, negatives, _ = check.sampled(
+        w_in[centre], context, negatives, w_out, "context")
     loss, dh, d_out = negative_sampling(h, context, negatives, w_out)
     return loss, sum_rows(centre, dh), d_out
 
@@ -159,7 +163,7 @@ class AliasTable:
                 poor.append(rich.pop())
 
     def draw(self, size, rng):
-        """Integers of shape `size` (an int or a tuple), int64, with the weights' probabilities."""
+        """Integers of shape `size` (int or tuple), int64, with the weights' probabilities."""
         columns = rng.integers(0, len(self.alias), size)
         keep = rng.random(size) < self.probability[columns]
         return np.where(keep, columns, self.alias[columns])
@@ -174,14 +178,15 @@ def noise_weights(counts, power=0.75):
 
 def keep_probability(counts, threshold):
     """The probability (V,) with which an occurrence of each word stays; counts (V,)."""
-    counts, threshold = check.counts("counts", counts), check.positive("threshold", threshold)
+    counts, threshold = (check.counts("counts", counts),
+                         check.positive("threshold", threshold))
     frequency = counts / counts.sum()
     with np.errstate(divide="ignore"):
         return np.minimum(1, np.sqrt(threshold / frequency))    # eq. 22.9
 
 
 def subsample(ids, keep, rng):
-    """Which occurrences stay: bool (n,), for ids (n,) and the words' probabilities keep (V,)."""
+    """Which occurrences stay: bool (n,), for ids (n,) and words' probabilities keep (V,)."""
     keep = check.floats("keep", keep, ("V",))
     return rng.random(len(ids)) < keep[check.ids("ids", ids, ("n",), len(keep))]
 
@@ -208,7 +213,8 @@ def skip_gram_pairs(ids, sentence, window, rng):
     for distance in range(1, window + 1):
         left, right = ids[:-distance], ids[distance:]
         near = sentence[:-distance] == sentence[distance:]
-        for a, b, far in ((left, right, reach[:-distance]), (right, left, reach[distance:])):
+        for a, b, far in ((left, right, reach[:-distance]),
+                          (right, left, reach[distance:])):
             chosen = near & (far >= distance)
             centre.append(a[chosen])
             context.append(b[chosen])
@@ -216,12 +222,14 @@ def skip_gram_pairs(ids, sentence, window, rng):
 
 
 def info_nce(queries, keys, temperature=1.0):
-    """Cross-entropy of finding each query's own key among all keys; van den Oord et al. (2018).
+    """Cross-entropy of finding each query's own key among all keys.
+
+    Source: van den Oord et al. (2018), eq. 22.11.
 
     Parameters
     ----------
     queries : ndarray of shape (N, D), floating
-    keys : ndarray of shape (M, D), M >= N; key i belongs to query i, the others are negatives
+    keys : ndarray of shape (M, D), M >= N; key i belongs to query i
     temperature : float above 0
 
     Returns
@@ -230,8 +238,9 @@ def info_nce(queries, keys, temperature=1.0):
     cache : for `info_nce_backward`
     """
     queries, keys = check.pairs(queries, keys)
-    work, temperature = check.working(queries.dtype), check.positive("temperature", temperature)
-    q, k = queries.astype(work), keys.astype(work)              # copies: the cache is its own
+    work, temperature = (check.working(queries.dtype),
+                         check.positive("temperature", temperature))
+    q, k = queries.astype(work), keys.astype(work)              # copies, for the cache
     logits = (q @ k.T) / work.type(temperature)                 # (N, M)
     loss, (p, _) = softmax_cross_entropy(logits, np.arange(len(q)))
     return queries.dtype.type(loss), (q, k, p, temperature, queries.dtype)

@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:3965857fae9064e5
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:c0d6fd81225de9fa
 """Word vectors, level 3: equal ids brought together by a radix sort and summed run by run."""
 
 import numpy as np
@@ -20,7 +20,7 @@ __all__ = ["AliasTable", "cbow_step", "info_nce", "info_nce_backward", "init_tab
            "negative_sampling", "noise_weights", "skip_gram_pairs", "skip_gram_step", "subsample", "sum_rows",
            "update_rows"]
 
-FEW = 24                                                        # runs that are summed one by one
+FEW = 24                                                # runs that are summed one by one
 
 
 def _runs(ids):
@@ -28,7 +28,8 @@ def _runs(ids):
     short = ids.size and ids.max() < 65536
     order = (ids.astype(np.uint16) if short else ids).argsort(kind="stable")
     ordered = ids[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[:len(ids)])
+    starts = np.flatnonzero(
+        np.concatenate([[True], ordered[1:] != ordered[:-1]])[:len(ids)])
     return order, starts, ordered[starts]
 
 
@@ -80,7 +81,8 @@ def _sampled(h, target, negatives, w_out):
     d_rows = h.take(order // width, axis=0)                     # in sorted order
     d_rows *= g.reshape(-1)[order, None]
     sums = _sum_runs(d_rows, starts)
-    return float(loss), dh.astype(dtype, copy=False), (found, sums.astype(dtype, copy=False))
+    return (float(loss), dh.astype(dtype, copy=False),
+            (found, sums.astype(dtype, copy=False)))
 
 
 def skip_gram_step(centre, context, negatives, w_in, w_out):
@@ -108,14 +110,16 @@ def cbow_step(context, mask, centre, negatives, w_in, w_out):
     order, starts, ids = _runs(context[mask])
     dh /= words
     d_in = _sum_runs(dh.take(np.nonzero(mask)[0][order], axis=0), starts)
-    return loss, (ids, d_in.astype(w_in.dtype)), (found, sums.astype(w_in.dtype, copy=False))
+    return (loss, (ids, d_in.astype(w_in.dtype)),
+            (found, sums.astype(w_in.dtype, copy=False)))
 
 
 class AliasTable(plain.AliasTable):
-    """As level 2; one random number a draw: its whole part is the column, the rest decides."""
+    """As level 2; one number a draw: its whole part is the column, the rest decides."""
 
     def draw(self, size, rng):
         """As level 2."""
         place = rng.random(size) * len(self.alias)
         columns = np.asarray(place).astype(np.int64)
-        return np.where(place - columns < self.probability[columns], columns, self.alias[columns])
+        return np.where(place - columns < self.probability[columns],
+                        columns, self.alias[columns])
