@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:57799b785f4961a2
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:a98be2ee4ca0e04d
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -325,6 +325,9 @@ def test_defaults(level):
         assert net.pool is None and net.bn_last is None
     block = level.ResNet((1,), (2,)).layer1[0]
     assert isinstance(block, level.BasicBlock) and np.abs(block.bn2.weight.data).max() == 0
+    for kind, args in ((level.ResNet, ((1,), (2,))), (level.BasicBlock, (2, 3)), (level.Bottleneck, (2, 3))):
+        drawn = kind(*args, rng=np.random.default_rng(0)).conv1.weight.data
+        assert_close(kind(*args).conv1.weight.data, drawn, tol=0, what=f"{kind.__name__}, the seed 0 by default")
 
 
 @pytest.mark.levels(2, 3)
