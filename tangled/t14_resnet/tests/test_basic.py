@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:76d71ae08bed4438
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:2458c78bde36b965
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -208,6 +208,55 @@ def test_block_modules(level, name, stride, preactivation):
     """Central differences for x and every parameter."""
     block = getattr(level, name)(3, 2, stride, preactivation=preactivation, zero_init=False, rng=rng(12))
     check_module_gradients(block, [rng(13).standard_normal((2, 3, 4, 5))])
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_pictures_that_need_no_gradient(level, stem):
+    """Without input_grad all parameters get what they got with it; at level 3 dx is None."""
+    net = level.ResNet((1, 1), (3, 4), 5, 2, stem=stem, zero_init=False, rng=rng(12)).astype(np.float64)
+    x, found = rng(13).standard_normal((3, 2, 9, 7)), []
+    for wanted in (True, False, True):
+        net.input_grad = wanted
+        net.zero_grad()
+        dx = net.backward(np.cos(net(x)))
+        assert dx is None if level.__name__.endswith("efficient") and not wanted else dx.shape == x.shape
+        found.append([p.grad.copy() for p in net.parameters()])
+    for key, *grads in zip(dict(net.named_parameters()), *found):
+        for grad in grads[1:]:
+            assert_close(grad, grads[0], tol=0, what=key)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("kernel, stride, bias", [(1, 2, False), (3, 1, False), (3, 2, False), (3, 1, True),
+                                                  (5, 2, True)])
+def test_convolutions_without_dx(level, kernel, stride, bias):
+    """Each way to convolve can leave dx out, and checks dout all the same."""
+    module = level.Conv2d(2, 3, kernel, stride, kernel // 2, bias=bias, rng=rng(14)).astype(np.float64)
+    x = rng(15).standard_normal((2, 2, 6, 5))
+    dout = np.cos(module(x))
+    module.backward(dout)
+    wanted = [p.grad.copy() for p in module.parameters()]
+    module.input_grad = False
+    module.zero_grad()
+    module(x)
+    assert module.backward(dout) is None
+    for parameter, grad in zip(module.parameters(), wanted):
+        assert_close(parameter.grad, grad, tol=0, what="gradient")
+    with pytest.raises(ValueError, match="dout"):
+        module.backward(dout[:1])
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_blocks_in_evaluation(level, preactivation):
+    """Central differences where the running statistics normalise, which are not those of the batch."""
+    block = level.BasicBlock(2, 3, 2, preactivation=preactivation, zero_init=False, rng=rng(12))
+    block.astype(np.float64)(1 + rng(13).standard_normal((4, 2, 4, 5)))
+    check_module_gradients(block.eval(), [rng(14).standard_normal((2, 2, 4, 5))])
 
 
 @pytest.mark.levels(2, 3)
