@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:a6a15ce7a9464977
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:07eaa426a1423db4
 """Chapter 30: what the levels cost."""
 
 import numpy as np
@@ -71,6 +71,6 @@ def _filters(shape):
 def ladders():
     """The model, a step of its training, and the sampler."""
     yield Ladder(TINY, _tiny(), operations="about 4,000", note="float32")
-    yield Ladder(STEP, _steps(), operations="6 x 2048 x 804,864 and attention", note="float32, one thread")
+    yield Ladder(STEP, _steps(), operations="6 x 2048 x 794,624 and attention", note="float32, one thread")
     yield Ladder(SMALL, _filters((2, 64)), note="float32")
     yield Ladder(NUCLEUS, _filters((4, 50257)), note="float32")

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:dd93d5760111b0f5
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:96b1c63f151f5075
 """Mini-GPT, level 3: weights in two flat vectors, buffers that stay, parts of a batch side by side."""
 
 import math
@@ -232,8 +232,7 @@ class Worker:
             self.feed_forward_backward(layer, kept, grads)
             self.attend_backward(layer, kept, grads)
         g.wte += embedding_backward(self.dx, (self.ids.reshape(-1), g.wte.shape, g.wte.dtype))
-        g.wpe[self.T:] = 0
-        np.sum(self.dx.reshape(self.B, self.T, -1), axis=0, out=g.wpe[:self.T])
+        np.sum(self.dx.reshape(self.B, self.T, -1), axis=0, out=g.wpe[:self.T])     # the rest stays 0
         return g
 
     def losses(self, w, ids, targets, share):

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:fdf859d6bab7ca6f
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:13342669fdb1f77f
 """Chapter 30: how the mini-GPT is trained, by our code and by PyTorch, in one loop."""
 
 import time
@@ -87,8 +87,10 @@ def draw_batches(ids, settings, rng):
 
 
 def sample(model, tokens, count, seed=1, **options):
-    """`count` symbols behind a line break, as text."""
-    found = generate(model, tokens.encode("\n"), count, rng=np.random.default_rng(seed), **options)
+    """`count` symbols behind a line break, or behind the first symbol where there is none, as text."""
+    known = getattr(tokens, "symbols", "\n")
+    start = tokens.encode("\n" if "\n" in known else known[0])
+    found = generate(model, start, count, rng=np.random.default_rng(seed), **options)
     return tokens.decode(found[1:])
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:f5d2c2db1d638c33
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:de62f01980877e79
 """Chapter 30: the mechanism, the curves, what a sampler keeps. Drawings take results and return a figure."""
 
 import matplotlib.pyplot as plt
@@ -58,7 +58,7 @@ def draw_mechanism():
         ax.text(x + 1.32, 2, "+", ha="center", va="center", fontsize=7)
     ax.add_patch(Rectangle((4.05, 1.6), 4.95, 2.35, fill=False, edgecolor="0.4", linewidth=0.8, linestyle=":"))
     ax.text(8.95, 4.02, "L times", ha="right", fontsize=8)
-    ax.text(4.2, 1.72, "(B, T, D)", fontsize=7)
+    ax.text(8.66, 2.13, "(B, T, D)", fontsize=6.5)
     _box(ax, 10.1, 2, 0.9, 0.8, "norm\nh")
     _box(ax, 11.8, 2, 1.3, 0.8, "$h E^{\\top}$\n(B, T, V)", hatch="///")
     _arrow(ax, (9.35, 2), (9.65, 2))
@@ -70,11 +70,13 @@ def draw_mechanism():
     _arrow(ax, (11.15, 1.8), (10.55, 1.8), back=True)
     _arrow(ax, (9.6, 1.75), (3.75, 1.75), back=True)
     ax.text(6.5, 1.38, r"$\bar x$: straight through, and what each sublayer adds", ha="center", fontsize=7)
-    _arrow(ax, (11.8, 1.55), (2.0, 0.45), back=True, curve=-0.12)
-    ax.text(7.2, 0.12, r"first gradient of E, as columns: $\bar z^{\top} h$", ha="center", fontsize=7)
-    _arrow(ax, (3.35, 2.25), (2.4, 3.3), back=True, curve=0.3)
-    ax.text(2.0, 3.6, r"second, as rows: $\bar x$ added to row id", ha="center", fontsize=7)
-    ax.set(xlim=(-0.4, 14.4), ylim=(-0.15, 4.4))
+    ax.plot([11.8, 11.8, 2.0], [2.45, 4.45, 4.45], color="0.35", linewidth=0.9, linestyle="--")
+    _arrow(ax, (2.0, 4.45), (2.0, 3.33), back=True)
+    ax.text(7.0, 4.56, r"first gradient of E, as columns: $\bar z^{\top} h$", ha="center", fontsize=7)
+    _arrow(ax, (3.3, 1.75), (2.3, 2.46), back=True, curve=-0.25)
+    ax.text(2.4, 1.98, "second,\nas rows", ha="right", va="center", fontsize=7)
+    _arrow(ax, (3.25, 1.7), (2.68, 1.0), back=True)
+    ax.set(xlim=(-0.4, 14.4), ylim=(0.55, 4.85))
     ax.axis("off")
     return figure
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:147c2de2154b1742
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:dfc65b7eb53281c8
 """Chapter 30: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -108,13 +108,17 @@ def test_extremes(level):
 
 def test_memory_layouts(level):
     """What counts is the array, not how it lies in memory."""
-    given, ids = weights(L=1), rng(1).integers(0, 7, (2, 3))
-    names = list(given)
-    assert_layouts(lambda *a: level.gpt(ids, dict(zip(names, a)), 3), list(given.values()),
-                   f_backward=lambda d, cache: tuple(level.gpt_backward(d, cache).values()), names=names)
-    expected, _ = level.gpt(ids, given, 3)
+    given, ids = weights(D=2, L=1), rng(1).integers(0, 7, (2, 3))
+    names = ["wte.weight", "blocks.0.attention.k_proj.weight"]
+
+    def backward(dlogits, cache):
+        grads = level.gpt_backward(dlogits, cache)
+        return tuple(grads[name] for name in names)
+    assert_layouts(lambda *a: level.gpt(ids, given | dict(zip(names, a)), 1), [given[name] for name in names],
+                   f_backward=backward, names=names)
+    expected, _ = level.gpt(ids, given, 1)
     for view in (np.asfortranarray(ids), ids[::-1].copy()[::-1], ids.astype(np.int8)):
-        assert_close(level.gpt(view, given, 3)[0], expected, tol=1e-12, what="logits")
+        assert_close(level.gpt(view, given, 1)[0], expected, tol=1e-12, what="logits")
     logits = rng(2).standard_normal((2, 5))
     assert_layouts(lambda z: level.filter_logits(z, 0.8, 4, 0.9), [logits])
     assert_layouts(lambda z: level.repetition_penalty(z, np.array([[1, 2], [0, 4]]), 1.3), [logits])

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:f5309c2965e5f2b4
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:2872c1b4458a07b1
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 import numpy as np
@@ -57,6 +57,43 @@ def test_generated_as_drawn(level):
 
 @pytest.mark.levels(2)
 @pytest.mark.value
+def test_what_the_model_is_shown(level):
+    """All of the text while it fits, then the last `context` tokens of it, no fewer and no more."""
+    shown = []
+
+    class Spy:
+        context = 5
+
+        def __call__(self, ids):
+            shown.append(ids.copy())
+            return rng(int(ids.sum())).standard_normal((*ids.shape, 7))
+
+    text = level.generate(Spy(), np.array([[3, 1], [0, 6]]), 9, rng=rng(4))
+    for t, window in enumerate(shown, 2):
+        assert_close(window, text[:, max(0, t - 5):t], tol=0, what=f"window before token {t}")
+    assert len(shown) == 9
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_is_applied_once(level, temperature):
+    """20,000 rows, one token each, by chi-square."""
+    p = np.array([0.4, 0.3, 0.2, 0.1])
+
+    class Fixed:
+        context = 3
+
+        def __call__(self, ids):
+            return np.broadcast_to(np.log(p), (*ids.shape, 4))
+
+    drawn = level.generate(Fixed(), np.zeros((20_000, 1), int), 1, temperature, rng=rng(5))[:, 1]
+    q = p ** (1 / temperature) / (p ** (1 / temperature)).sum()
+    assert (((np.bincount(drawn, minlength=4) - 20_000 * q) ** 2) / (20_000 * q)).sum() < 16.3
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
 def test_evaluated_without_dropout(level):
     """The same loss as of the model in evaluation, whatever its mode; which it is in again afterwards."""
     model, ids = small(4, level.GPT, dropout=0.5), rng(5).integers(0, 7, 40)
@@ -68,11 +105,12 @@ def test_evaluated_without_dropout(level):
     assert_close(greedy, level.generate(model.eval(), ids[:3], 6, 0), tol=0, what="greedy text")
 
 
+@pytest.mark.levels(2)
 @pytest.mark.value
 @pytest.mark.parametrize("n, stride", [(17, 5), (17, 1), (17, 3), (16, 5), (6, 2), (5, 5), (2, 1)])
-def test_every_token_once(n, stride):
+def test_every_token_once(level, n, stride):
     """The mean over all tokens but the first, each from the window that the definition gives it."""
-    model, ids = small(6), rng(7).integers(0, 7, n)
+    model, ids = small(6, level.GPT), rng(7).integers(0, 7, n)
     T, losses = min(5, n - 1), {}
     starts = [*range(0, n - 1 - T, stride), n - 1 - T]
     for start in starts:
@@ -82,7 +120,7 @@ def test_every_token_once(n, stride):
             losses.setdefault(start + t + 1, -log_p[t, ids[start + t + 1]])
     assert sorted(losses) == list(range(1, n))
     want = np.mean(list(losses.values()))
-    assert_close(np.array(evaluate(model, ids, stride, batch=2)), np.array(want), tol=1e-5, what="loss")
+    assert_close(np.array(level.evaluate(model, ids, stride, batch=2)), np.array(want), tol=1e-5, what="loss")
 
 
 @pytest.mark.gradient
@@ -168,7 +206,7 @@ def test_minutes_become_steps():
     found = train(TEXT, SMALL | {"warmup": 10}, minutes=0.005)
     assert found.steps > 10 and found.curves["step"][-1] == found.steps
     longer = train(TEXT, SMALL, steps=120, every=60)
-    assert longer.curves["loss"][-1] < 2.2 < longer.curves["loss"][0] + 0.6
+    assert longer.curves["loss"][-1] < longer.curves["loss"][0] - 0.2
 
 
 @pytest.mark.value
