@@ -21,7 +21,7 @@ takes-render   := TOPIC ENGINE PAPER ARGS
 takes-test     := TOPIC IMPL LEVEL EXERCISES ARGS
 takes-start    := TOPIC EXERCISES FORCE
 takes-hint     := TOPIC N
-takes-train    := TOPIC ONLY ARGS
+takes-train    := TOPIC ONLY IMPL ARGS
 takes-notebook := TOPIC
 takes-tangle   := ARGS
 takes-stitch   := ARGS
@@ -67,8 +67,8 @@ progress: .venv/ready-test ## how far you are
 watch: .venv/ready-test ## test again whatever a save touches; Ctrl-C ends it
 	@$(RUN) watch
 
-train: .venv/ready-test ## a chapter's end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5" or --record)
-	@$(RUN) train $(topic) $(only) -- $(ARGS)
+train: .venv/ready-test ## a chapter's end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5" or --record; IMPL=workspace: on your own chapters)
+	@$(RUN) train $(topic) $(only) $(impl) -- $(ARGS)
 
 notebook: .venv/ready-book ## a chapter as a notebook, to run elsewhere (TOPIC=27)
 	@$(RUN) notebook $(topic)

@@ -34,6 +34,7 @@ def selection(args) -> list | None:
 def main(argv: list[str]) -> int:
     args = options(argv, "tangle")
     only = selection(args)
+    say_unlisted(args.root)
     if only is None and fresh.unchanged(args.root):
         if not args.check:
             print("tangled/ is up to date")
@@ -46,6 +47,16 @@ def main(argv: list[str]) -> int:
     finally:
         if collecting:
             gc.enable()
+
+
+def say_unlisted(root: Path) -> None:
+    """Name the chapters that are there and that `_quarto.yml` does not list: nothing is made of them."""
+    listing = root / "_quarto.yml"
+    named = listing.read_bytes() if listing.is_file() else b""
+    for path in sorted(root.glob("chapters/*.qmd")):
+        if (name := path.relative_to(root).as_posix()).encode() not in named:
+            print(f"{name}: is not listed in _quarto.yml, so nothing is made of it; expected it under `chapters:`",
+                  file=sys.stderr)
 
 
 def tangle(root: Path, only=None) -> int:

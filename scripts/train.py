@@ -2,14 +2,18 @@
 
 The front matter names them: `train: [train_line, train_table]`, modules of the package with a `main(argv)`.
 Each is a command of its own as well: `python -m tangled.t02_autograd.train_line --epochs 5`. With
-`ARGS=--record` it stores its outcome in golden/records/, from which the chapter quotes it.
+`ARGS=--record` it stores its outcome in golden/records/, from which the chapter quotes it. With `IMPL=workspace` it
+runs on the reader's own chapters where they pass all their tests, and on level 2 elsewhere.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.errors import Problem
@@ -27,40 +31,72 @@ def offered(book: Book) -> str:
     return ", ".join(having) or "none so far"
 
 
-def split(argv: list[str], book: Book) -> tuple[int, str | None, list[str]]:
-    """`--topic 2 [--only NAME] [--] ARGS` -> (topic, name, ARGS)."""
-    argv, name, topic = list(argv), None, None
-    while argv and argv[0] in ("--topic", "--only"):
+@dataclass
+class Given:
+    """What the command asks for: a topic's number as text, a program or None, whose code, and the program's options."""
+
+    topic: str = ""
+    only: str | None = None
+    impl: str = "levels"
+    rest: list[str] = field(default_factory=list)
+
+
+def split(argv: list[str]) -> Given:
+    """`--topic 2 [--only NAME] [--impl workspace] [--] ARGS`, taken apart."""
+    argv, given = list(argv), Given()
+    while argv and argv[0] in ("--topic", "--only", "--impl"):
         flag, value, *argv = [*argv, None] if len(argv) == 1 else argv
-        topic, name = (value, name) if flag == "--topic" else (topic, value)
-    if not (topic or "").strip().isdigit():
-        what = f"TOPIC={topic!r} is no number" if topic else "TOPIC= is missing"
+        setattr(given, flag[2:], value)
+    given.rest = argv[1:] if argv[:1] == ["--"] else argv
+    return given
+
+
+def wanted(given: Given, book: Book) -> tuple[Chapter, list[str]]:
+    """The chapter and those of its programs that the command asks for, or a Problem in one line."""
+    if not (given.topic or "").strip().isdigit():
+        what = f"TOPIC={given.topic!r} is no number" if given.topic else "TOPIC= is missing"
         raise Problem("", 0, f"{what}; topics with a program: {offered(book)}")
-    return int(topic), name, argv[1:] if argv[:1] == ["--"] else argv
+    if given.impl not in ("levels", "workspace"):
+        raise Problem("", 0, f"IMPL={given.impl!r}; expected workspace, or it left out")
+    if given.impl == "workspace" and "--record" in given.rest:
+        raise Problem("", 0, "a record is of the book's own code; expected IMPL=workspace without --record")
+    chapter = find_topic(book, int(given.topic))
+    names = programs(chapter)
+    if not names:
+        raise Problem("", 0, f"topic {chapter.topic} has no end-to-end program; topics that do: {offered(book)}")
+    if given.only is not None and given.only not in names:
+        raise Problem("", 0, f"topic {chapter.topic} has no program {given.only!r}; expected one of {', '.join(names)}")
+    return chapter, [given.only] if given.only else names
 
 
 def main(argv: list[str], root: Path = Path(".")) -> int:
     book = read_book(root, only=[])
-    topic, name, rest = split(argv, book)
-    chapter = find_topic(book, topic)
-    names = programs(chapter)
-    if not names:
-        raise Problem("", 0, f"topic {topic} has no end-to-end program; topics that do: {offered(book)}")
-    if name is not None and name not in names:
-        raise Problem("", 0, f"topic {topic} has no program {name!r}; expected one of {', '.join(names)}")
-    for stem in [name] if name else names:
-        path = root / "tangled" / chapter.package / f"{stem}.py"
-        if not path.is_file():
+    given = split(argv)
+    chapter, names = wanted(given, book)
+    for stem in names:
+        if not (root / "tangled" / chapter.package / f"{stem}.py").is_file():
             raise Problem(f"tangled/{chapter.package}/{stem}.py", 0,
                           "is not there; expected it to be tangled: run make tangle")
-        before = stamp(root, topic)
-        status = run(root, f"tangled.{chapter.package}.{stem}", rest)
+    files = assembled(book, chapter, names, root) if given.impl == "workspace" else None
+    for stem in names:
+        before = stamp(root, chapter.topic)
+        status = run(root, f"tangled.{chapter.package}.{stem}", given.rest, files)
         if status:
             return status
-        if "--record" in rest and stamp(root, topic) == before:
+        if "--record" in given.rest and stamp(root, chapter.topic) == before:
             raise Problem(f"tangled/{chapter.package}/{stem}.py", 0,
                           "has stored nothing; expected it to call tangled.records.store_run for --record")
     return 0
+
+
+def assembled(book: Book, chapter: Chapter, names: list[str], root: Path) -> dict[str, str]:
+    """Package -> the reader's file, or "" for level 2; what each topic is trained with is printed."""
+    from scripts.assembling.accepted import choose
+    choices = choose(book, chapter.package, names, root)
+    print("topics below, and whose code they run on:")
+    for choice in choices:
+        print(choice.line(), flush=True)
+    return {choice.chapter.package: str(choice.file.resolve()) if choice.file else "" for choice in choices}
 
 
 def stamp(root: Path, topic: int) -> int:
@@ -69,12 +105,18 @@ def stamp(root: Path, topic: int) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def run(root: Path, module: str, rest: list[str]) -> int:
-    """Run one program in the foreground, with one line that says which."""
-    print(f"python -m {module}" + "".join(f" {word}" for word in rest), flush=True)
+def run(root: Path, module: str, rest: list[str], files: dict[str, str] | None = None) -> int:
+    """Run one program in the foreground, with one line that says which; `files` puts it together anew."""
     environment = dict(os.environ)
     environment.setdefault("MPLBACKEND", "Agg")         # programs save their figures, they open no window
-    child = subprocess.Popen([sys.executable, "-m", module, *rest], cwd=root, env=environment)
+    command = ["-m", module, *rest]
+    if files is not None:
+        rest = rest if "--folder" in rest else [*rest, "--folder", folder_of(files)]
+        command = ["-m", "scripts.assembling.run", module, json.dumps(files), *rest]
+        for library in ("OPENBLAS", "OMP", "MKL"):      # a program that starts itself anew would lose the files
+            environment.setdefault(f"{library}_NUM_THREADS", "1")
+    print(f"python -m {module}" + "".join(f" {word}" for word in rest), flush=True)
+    child = subprocess.Popen([sys.executable, *command], cwd=root, env=environment)
     try:
         return child.wait()
     except KeyboardInterrupt:                           # it got the signal too, and may be saving its state
@@ -87,3 +129,10 @@ def run(root: Path, module: str, rest: list[str]) -> int:
         if child.poll() is None:
             child.kill()
             child.wait()
+
+
+def folder_of(files: dict[str, str]) -> str:
+    """Where the checkpoints of a run on these files live: one that another version began is not gone on with."""
+    texts = "".join(package + (Path(file).read_text(encoding="utf-8") if file else "")
+                    for package, file in sorted(files.items()))
+    return f"checkpoints/workspace-{hashlib.sha256(texts.encode()).hexdigest()[:8]}"

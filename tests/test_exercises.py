@@ -230,7 +230,7 @@ def test_gate_stubs(gates):
     (["hint", "LEVEL=2", "TOPIC=1"], "make hint knows no LEVEL=; it takes N= TOPIC="),
     (["progress", "ONLY=x"], "make progress knows no ONLY=; it takes no variables"),
     (["test", "TOPICS=9"], "make test knows no TOPICS=; it takes ARGS= EXERCISES= IMPL= LEVEL= TOPIC="),
-    (["train", "IMPL=a", "ARGS=--epochs 5 --a=b"], "make train knows no IMPL=; it takes ARGS= ONLY= TOPIC="),
+    (["train", "N=a", "ARGS=--epochs 5 --a=b"], "make train knows no N=; it takes ARGS= IMPL= ONLY= TOPIC="),
     (["render", "IMPL=workspace"], "make render knows no IMPL="),
 ])
 def test_make_refuses_what_does_nothing(words, said):
@@ -239,7 +239,7 @@ def test_make_refuses_what_does_nothing(words, said):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["train", "TOPIC=2", "ARGS=--epochs 5 --a=b"], 'train --topic "2"  -- --epochs 5 --a=b'),
+    (["train", "TOPIC=2", "ARGS=--epochs 5 --a=b"], 'train --topic "2"   -- --epochs 5 --a=b'),
     (["start", "TOPIC=9", "EXERCISES=1"], 'start --topic "9" --exercises'),
     (["test", "TOPIC=9", "IMPL=my file.py"], 'test --topic "9" --impl "my file.py"'),
     (["progress", "PYTHON=python3"], "progress"),

@@ -37,6 +37,15 @@ def test_twice_changes_nothing(book):
     assert tangle(book, "--check") == (0, "")
 
 
+def test_a_chapter_that_is_not_listed_is_named(book):
+    (book / "chapters/91-forgotten.qmd").write_text("# Forgotten\n", encoding="utf-8")
+    for _ in range(2):                                     # with something to do, and with nothing
+        status, said = tangle(book)
+        assert status == 0 and "chapters/91-forgotten.qmd: is not listed in _quarto.yml" in said
+    status, said = tangle(book, "--topic", "91")
+    assert status == 1 and "chapters/91-forgotten.qmd: is not listed in _quarto.yml" in said
+
+
 def test_deterministic(book, tmp_path):
     other = make_book(tmp_path / "other")
     tangle(other)

@@ -359,5 +359,7 @@ def find_topic(book: Book, topic: int) -> Chapter:
     for chapter in book.chapters:
         if chapter.topic == topic:
             return chapter
+    for path in sorted(book.root.glob(f"chapters/{topic:02d}-*.qmd")):
+        raise Problem(f"chapters/{path.name}", 0, "is not listed in _quarto.yml; expected it under `chapters:`")
     have = ", ".join(str(c.topic) for c in book.chapters if c.topic is not None)
     raise Problem("", 0, f"no topic {topic}; expected one of {have or 'none yet'}")

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9b4c916be6e172ec
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:0a3e9d8e585a2ff0
 """Chapter 13: worked answers to the graded exercises."""
 
 import numpy as np
@@ -30,7 +30,8 @@ def lp_pool2d_backward(dout, cache):
     x, out, p, of_sum = cache
     safe = np.where(out > 0, out, 1)
     back = np.where(out > 0, dout * safe ** (1 - p), 0).astype(x.dtype)
-    return (np.sign(x) * np.abs(x) ** (p - 1) * avg_pool2d_backward(back, of_sum)).astype(x.dtype, copy=False)
+    dx = np.sign(x) * np.abs(x) ** (p - 1) * avg_pool2d_backward(back, of_sum)
+    return dx.astype(x.dtype, copy=False)
 
 
 def running_max(x, k):

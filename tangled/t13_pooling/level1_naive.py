@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:f1b83c3f33373dbf
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:60695c4c786a7aca
 """Pooling, level 1: loops. Shapes and errors as in level 2."""
 
 import itertools
@@ -11,7 +11,8 @@ import tangled.t13_pooling.checks as check
 
 def pool_output_size(size, kernel, stride, padding=0, dilation=1, ceil_mode=False):
     """How many windows there are, one axis; all arguments and the result ints."""
-    size, kernel, stride, padding, dilation, ceil_mode = check.axis(size, kernel, stride, padding, dilation, ceil_mode)
+    size, kernel, stride, padding, dilation, ceil_mode = check.axis(
+        size, kernel, stride, padding, dilation, ceil_mode)
     extent, end = dilation * (kernel - 1) + 1, size + padding
     count, start = 0, -padding
     while start + extent <= end:                                # eq. 13.2
@@ -45,7 +46,8 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     """x (N, C, H, W) to out (N, C, OH, OW), and a cache."""
     x, at = check.pooling(x, kernel_size, stride, padding, dilation)
     at = _outputs(at, ceil_mode)
-    out, index = np.zeros((*x.shape[:2], *at.outputs), x.dtype), np.zeros((*x.shape[:2], *at.outputs), np.int64)
+    out, index = (np.zeros((*x.shape[:2], *at.outputs), x.dtype),
+                  np.zeros((*x.shape[:2], *at.outputs), np.int64))
     for (n, c, o, q), places in _windows(x.shape, at):
         best = places[0]
         for place in places[1:]:

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:6a7224d121430933
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:4b893bfbd765e489
 """Pooling, level 2: whole arrays, a loop over the offsets of the kernel."""
 
 import math
@@ -21,9 +21,10 @@ def pool_output_size(size, kernel, stride, padding=0, dilation=1, ceil_mode=Fals
     -------
     int, at least 1; a ValueError if there is none
     """
-    size, kernel, stride, padding, dilation, ceil_mode = check.axis(size, kernel, stride, padding, dilation, ceil_mode)
+    size, kernel, stride, padding, dilation, ceil_mode = check.axis(
+        size, kernel, stride, padding, dilation, ceil_mode)
     room = size + 2 * padding - dilation * (kernel - 1) - 1
-    outputs = (-(-room // stride) if ceil_mode else room // stride) + 1         # eq. 13.3, eq. 13.2
+    outputs = (-(-room // stride) if ceil_mode else room // stride) + 1     # eq. 13.3, eq. 13.2
     if ceil_mode and (outputs - 1) * stride >= size + padding:      # eq. 13.4
         outputs -= 1
     return check.fits(outputs, size, kernel, padding, dilation)
@@ -38,9 +39,9 @@ def _geometry(x, kernel_size, stride, padding, dilation, ceil_mode):
 
 
 def _padded(shape, at, value, dtype):
-    """An array of one value, as large as all windows need, and the part of it (N, C, H, W) that is the picture."""
+    """One value, as far as all windows reach, and the part of it (N, C, H, W) that is the picture."""
     (H, W), (top, left) = at.size, at.padding
-    reach = [max((o - 1) * s + d * (k - 1) + 1, p + n)          # behind the last entry of the last window
+    reach = [max((o - 1) * s + d * (k - 1) + 1, p + n)          # where the last window ends
              for n, k, s, p, d, o in zip(*at)]
     array = np.full((*shape[:2], *reach), value, dtype)
     return array, array[:, :, top:top + H, left:left + W]
@@ -132,7 +133,8 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     cache : for `avg_pool2d_backward`
     """
     x, at = _geometry(x, kernel_size, stride, padding, 1, ceil_mode)
-    divisor = _divisor(at, check.flag("count_include_pad", count_include_pad), check.divisor(divisor_override))
+    divisor = _divisor(at, check.flag("count_include_pad", count_include_pad),
+                       check.divisor(divisor_override))
     padded, picture = _padded(x.shape, at, 0.0, check.working(x.dtype))
     picture[...] = x
     out = sum(_views(padded, at)) / divisor.astype(padded.dtype)            # eq. 13.10

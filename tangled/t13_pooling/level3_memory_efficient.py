@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:305c9bc9f2d86510
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:dd621894bf20d1d7
 """Pooling, level 3: one axis after the other, no padded copy. Shapes and errors as in level 2."""
 
 import numpy as np
@@ -49,11 +49,12 @@ def _largest(x, axis, at, nan):
     offsets = list(_offsets(axis, at))
     if not padding and len(offsets) > 1 and offsets[1][1][-1] == slice(0, outputs):
         (_, _, one), (_, _, two) = offsets[:2]                  # both are inside everywhere
-        winner, best = _better(x[two], x[one], nan).view(np.uint8).astype(kind, copy=False), np.maximum(x[one], x[two])
+        winner, best = (_better(x[two], x[one], nan).view(np.uint8).astype(kind, copy=False),
+                        np.maximum(x[one], x[two]))
         offsets = offsets[2:]
     else:
         best, winner = np.full(shape, -np.inf, x.dtype), _first(shape, axis, at).astype(kind, order="C")
-    better = np.zeros(shape, bool)                              # whole, for the bytes of a slice come in short rows
+    better = np.zeros(shape, bool)                              # whole: rows of a slice are short
     for k, out, inside in offsets:
         better[...] = False
         better[out] = _better(x[inside], best[out], nan)
@@ -84,7 +85,7 @@ def _spread(g, axis, at, winner=None):
     dx = (np.empty if full else np.zeros)(_shape(g.shape, axis, size), g.dtype)
     bits, written = np.dtype(f"u{g.itemsize}"), set()
     for k, out, inside in _offsets(axis, at):
-        fresh = k * dilation % stride not in written            # no entry of this offset was written before
+        fresh = k * dilation % stride not in written            # no entry of it was written before
         written.add(k * dilation % stride)
         if winner is None:
             part = g[out]

@@ -1,5 +1,5 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:857d9460d2a84762
-"""Chapter 14: 3 x 3 convolutions with padding 1 where pictures are small, by columns with channels innermost."""
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:016d9ac45d426de7
+"""Chapter 14: 3 x 3 convolutions of small pictures, by columns with channels innermost."""
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided

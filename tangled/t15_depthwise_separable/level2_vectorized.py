@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:42eb218a6d421bd5
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:0243bb2df5f795ab
 """The factored convolution, level 2: shifted views; modules on it, and what they cost."""
 
 import math
@@ -30,7 +30,7 @@ def depthwise_conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
     x, w, b, at = check.depthwise(x, w, b, stride, padding, dilation)
     work, multiplier = check.working(x.dtype), len(w) // x.shape[1]
     padded = np.pad(x.astype(work, copy=False), ((0, 0), (0, 0), *at.sides))
-    wide = padded.repeat(multiplier, axis=1)                        # (N, C M, Hp, Wp): c, c, ..., c + 1, c + 1, ...
+    wide = padded.repeat(multiplier, axis=1)                        # (N, C M, Hp, Wp): 0, 0, ..., 1, 1, ...
     kernels = w[:, 0, :, :, None, None].astype(work)            # (C M, KH, KW, 1, 1)
     out = np.zeros((len(x), len(w), *at.outputs), work)
     for i, j, rows, columns in _shifts(at):
@@ -66,7 +66,8 @@ def depthwise_conv2d_backward(dout, cache):
     dout = check.gradient(dout, (N, len(kernels), *at.outputs), wide.dtype)
     dwide, dw = np.zeros_like(wide), np.empty((len(kernels), 1, *at.kernel), wide.dtype)
     for i, j, rows, columns in _shifts(at):
-        dw[:, 0, i, j] = np.einsum("nfhw,nfhw->f", dout, wide[:, :, rows, columns])     # eq. 15.5
+        dw[:, 0, i, j] = np.einsum(                             # eq. 15.5
+            "nfhw,nfhw->f", dout, wide[:, :, rows, columns])
         dwide[:, :, rows, columns] += kernels[:, i, j] * dout   # eq. 15.6
     copies = len(kernels) // C
     dpadded = dwide.reshape(N, C, copies, *wide.shape[2:]).sum(axis=2)
@@ -336,8 +337,10 @@ class InvertedResidual(Module):
 
     depthwise, pointwise = DepthwiseConv2d, PointwiseConv2d
 
-    def __init__(self, in_channels, out_channels, stride=1, expansion=6, kernel_size=3, squeeze=0, rng=None):
-        in_channels, expansion = check.whole("in_channels", in_channels, 1), check.whole("expansion", expansion, 1)
+    def __init__(self, in_channels, out_channels, stride=1, expansion=6, kernel_size=3, squeeze=0,
+                 rng=None):
+        in_channels, expansion = (check.whole("in_channels", in_channels, 1),
+                                  check.whole("expansion", expansion, 1))
         stride, squeeze = check.whole("stride", stride, 1), check.whole("squeeze", squeeze, 0)
         if check.whole("kernel_size", kernel_size, 1) % 2 == 0:
             raise ValueError(f"kernel_size = {kernel_size}; expected an odd number")
@@ -347,10 +350,11 @@ class InvertedResidual(Module):
         layers = []
         if expansion > 1:
             layers += [self.pointwise(in_channels, wide, bias=False, rng=rng), BatchNorm2d(wide), ReLU6()]
-        layers += [self.depthwise(wide, kernel_size, stride=stride, padding=kernel_size // 2, bias=False, rng=rng),
-                   BatchNorm2d(wide), ReLU6()]
+        layers += [self.depthwise(wide, kernel_size, stride=stride, padding=kernel_size // 2, bias=False,
+                                  rng=rng), BatchNorm2d(wide), ReLU6()]
         layers += [SqueezeExcite(wide, squeeze, rng)] if squeeze else []
-        layers += [self.pointwise(wide, out_channels, bias=False, rng=rng), BatchNorm2d(out_channels)]      # eq. 15.9
+        layers += [self.pointwise(wide, out_channels, bias=False, rng=rng),         # eq. 15.9
+                   BatchNorm2d(out_channels)]
         self.body = Sequential(*layers)
 
     def forward(self, x):
@@ -366,7 +370,8 @@ class InvertedResidual(Module):
 
 RULES = {  # multiply-adds of a module, from its input's shape and its output's
     Linear: lambda module, x, out: math.prod(out) * len(module.weight.data),
-    Conv2d: lambda module, x, out: math.prod(out) * math.prod(module.weight.data.shape[1:]),           # eq. 15.16
+    Conv2d: lambda module, x, out: (                                # eq. 15.16
+        math.prod(out) * math.prod(module.weight.data.shape[1:])),
     ConvTranspose2d: lambda module, x, out: math.prod(x) * math.prod(module.weight.data.shape[1:]),
     SqueezeExcite: lambda module, x, out: 2 * x[0] * module.fc1.weight.data.size,
     BatchNorm1d: lambda module, x, out: 0}                      # folded into its neighbour
@@ -473,7 +478,8 @@ class CausalCharModel(Module):
         depth, kernel_size = check.whole("depth", depth, 1), check.whole("kernel_size", kernel_size, 1)
         self.table = Lookup(symbols, width, rng)
         dilations = [2 ** layer for layer in range(depth)]
-        self.layers = [self.convolution(width, width, kernel_size, dilation, rng=rng) for dilation in dilations]
+        self.layers = [self.convolution(width, width, kernel_size, dilation, rng=rng)
+                       for dilation in dilations]
         self.cuts = [ReLU() for _ in self.layers]
         self.head = Linear(width, symbols, rng)
         self.field = 1 + (kernel_size - 1) * sum(dilations)             # eq. 15.15

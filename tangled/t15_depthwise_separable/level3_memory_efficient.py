@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:df53157ec7a2b066
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:37b5ef190b91fb13
 """The factored convolution, level 3: chapter 12's row buffer, and one row for the whole batch."""
 
 import numpy as np
@@ -26,7 +26,7 @@ __all__ = ["RULES", "CausalCharModel", "CausalConv1d", "DepthwiseConv2d", "Inver
 def depthwise_conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
     """As level 2, by the row buffer of chapter 12."""
     x, w, b, _ = check.depthwise(x, w, b, stride, padding, dilation)
-    return rows.conv2d(x, w, b, stride, padding, dilation, groups=x.shape[1])           # eq. 15.2
+    return rows.conv2d(x, w, b, stride, padding, dilation, groups=x.shape[1])   # eq. 15.2
 
 
 depthwise_conv2d_backward = rows.conv2d_backward
@@ -66,7 +66,7 @@ def causal_conv1d(x, w, b=None, dilation=1):
     row = np.zeros((C, N, before + T), work)                    # zeros, series, zeros, series, ...
     row[:, :, before:] = x.swapaxes(0, 1)
     flat, weights = row.reshape(C, N * (before + T)), w.astype(work)
-    room = np.empty((F, N * (before + T)), work)                # output t of series n at n (before + T) + t
+    room = np.empty((F, N * (before + T)), work)                # (n, t) at n (before + T) + t
     length = max(0, flat.shape[1] - before)
     total = room[:, :length]
     np.matmul(weights[:, :, 0], flat[:, :length], out=total)

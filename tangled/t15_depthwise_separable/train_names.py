@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:27a16d8f914098f6
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:92c642e76da03f35
 """Train a tree of causal convolutions on first names: python -m tangled.t15_depthwise_separable.train_names --help"""
 
 import argparse
@@ -40,7 +40,7 @@ def split(names):
 
 
 def bigram_loss(training, other):
-    """Nats per character of a smoothed table of pairs (27, 27), counted in one list of names, on another."""
+    """Nats per character of a smoothed table of pairs (27, 27), counted on one list, on another."""
     counts = np.ones((SYMBOLS, SYMBOLS))
     ids, targets = encode(training)
     np.add.at(counts, (ids[targets >= 0], targets[targets >= 0]), 1)
