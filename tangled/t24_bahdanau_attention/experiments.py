@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:4d8a168e4c84fe23
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:caebd8235ac15f12
 """Chapter 24: the model trained on chapter 23's phrases, and what it looks at."""
 
 import time
@@ -96,4 +96,5 @@ def looking(found, pairs):
         places += [p.shape[1]] * len(p)
         where += (p @ np.arange(p.shape[1]) / p.shape[1]).tolist()
         when += (np.arange(len(p)) / len(p)).tolist()
-    return {"letters": float(np.mean(spread)), "of": float(np.mean(places)), "order": float(np.corrcoef(where, when)[0, 1])}
+    order = float(np.corrcoef(where, when)[0, 1])
+    return {"letters": float(np.mean(spread)), "of": float(np.mean(places)), "order": order}

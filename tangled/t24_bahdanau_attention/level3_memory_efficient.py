@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:a0d660367a8bc737
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:2912b1b05f691780
 """Attention over a source, level 3: products of exponentials, nothing kept for a pair, one product for all steps."""
 
 import itertools
@@ -232,7 +232,7 @@ def attention_decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b
 def attention_decoder_backward(dout, dcontexts, cache):
     """As level 2, dout (B, T, H), dcontexts (B, T, C)."""
     steps, states, seen, p, asked, gates, k2, annotations, W, W_c, W_x, w_key, v, dtype = cache
-    (T, B, E), (A, H), C, work = steps.shape, (len(v), states.shape[2]), seen.shape[2], states.dtype
+    (T, B), (A, H), C, work = steps.shape[:2], (len(v), states.shape[2]), seen.shape[2], states.dtype
     dout = check.gradient("dout", dout, (B, T, H), work)
     dcontexts = check.gradient("dcontexts", dcontexts, (B, T, C), work)
     da, dsent = np.empty((T, B, 3 * H), work), np.empty((T, B, A + 3 * H), work)    # r, z, n; q, r, z, u

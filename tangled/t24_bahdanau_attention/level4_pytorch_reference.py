@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:03925dc430b9dd7b
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:16b9fabc80bc2b98
 """Attention over a source by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -160,8 +160,8 @@ class Translator(nn.Module):
         with torch.no_grad():
             for theirs, parameter in self.beside(ours):
                 value = torch.from_numpy(parameter.data.astype(np.float64))
-                theirs.copy_(value if theirs.shape == value.shape and parameter.data.ndim < 2 or
-                             theirs in (self.read.weight, self.written.weight) else value.T.reshape(theirs.shape))
+                table = theirs is self.read.weight or theirs is self.written.weight
+                theirs.copy_(value if table else (value.mT if value.ndim == 2 else value).reshape(theirs.shape))
 
     def beside(self, ours):
         """[(a parameter here, the same of ours)]."""
@@ -196,7 +196,8 @@ def golden_cases(rng):
     B, T, S, D, K, A, C, E, H = 2, 3, 5, 4, 6, 7, 8, 9, 4
     draw = lambda *shape: 0.8 * rng.standard_normal(shape)
     mask = np.arange(S) < np.array([S, 3])[:, None]
-    own = {"additive": {"w_query": draw(D, A), "v": draw(A), "w_key": draw(K, A)}, "general": {"w": draw(D, K)}, "dot": {}}
+    own = {"additive": {"w_query": draw(D, A), "v": draw(A), "w_key": draw(K, A)}, "general": {"w": draw(D, K)},
+           "dot": {}}
     ops = {"additive": (additive_score, additive_score_backward), "dot": (dot_score, dot_score_backward),
            "general": (general_score, general_score_backward)}
     for name, (op, op_backward) in ops.items():

@@ -1,5 +1,5 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:03504365a83f520d
-"""English to French with attention, letter by letter: python -m tangled.t24_bahdanau_attention.train_attention --help"""
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:0aabea859b11a933
+"""English to French with attention: python -m tangled.t24_bahdanau_attention.train_attention --help"""
 
 import argparse
 import hashlib

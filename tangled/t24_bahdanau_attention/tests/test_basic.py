@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:c492da75ccaa03fa
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:c2d77b468ab9e3e0
 """Chapter 24: shapes, values and gradients of scores, attention and decoder."""
 
 import numpy as np
@@ -289,8 +289,9 @@ def test_called_twice(level, name):
 @pytest.mark.value
 def test_dtypes(level):
     """float16 is computed in float32; every dtype is right for large and for small queries."""
-    assert_dtypes(level.additive_score, arrays("additive"), f_backward=level.additive_score_backward, scales=(1.0, 1e-2))
-    assert_dtypes(level.general_score, arrays("general"), f_backward=level.general_score_backward, scales=(1.0, 1e-2))
+    for name in ("additive", "general"):
+        op, op_backward = scored(level, name)
+        assert_dtypes(op, arrays(name), f_backward=op_backward, scales=(1.0, 1e-2))
 
 
 @pytest.mark.levels(2, 3)

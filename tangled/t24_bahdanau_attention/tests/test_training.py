@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:e8ce7336d9a31669
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:68bc35eb19b7bbdc
 """Chapter 24: training, what is looked at, the program."""
 
 import numpy as np
@@ -44,7 +44,7 @@ def test_what_is_shown(monkeypatch):
     """The nearest translations first, each once, with weights of their letters and EOS."""
     pairs = load_phrases()[:20]
     found = train(pairs, pairs[:2], SMALL | {"epochs": 1})
-    answers = {english: french for english, french in pairs}
+    answers = dict(pairs)
     monkeypatch.setattr(found, "translate", lambda texts: [answers[t][:-1] for t in texts])
     samples, weights = best_aligned(found, [*pairs, pairs[0]], 4)
     assert len({s["said"] for s in samples}) == len(samples) == 4 and all(9 <= len(s["said"]) <= 24 for s in samples)
