@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:daf310f7fc6c0a75
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:31234604c749995d
 """Chapter 24: a step of the decoder, alignments, the gain. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -47,8 +47,8 @@ def draw_mechanism(weights=(0.15, 0.7, 0.0, 0.15)):
         _arrow(ax, (x - 0.15, 2.34), (x - 0.15, 2.72))
         ax.add_patch(Rectangle((x - 0.4, 2.75), 0.5, 1.0 * p, facecolor="0.55", edgecolor="0"))
         _both(ax, (x + 0.36, 0.28), (6.05, 2.9 - 0.12 * s), (0.03, 0.09))
-    ax.text(4.62, 1.2, "keys (S, A), once", fontsize=7, va="center")
-    ax.text(3.5, 2.2, "scores (S,)", fontsize=7, va="center")
+    ax.text(-2.5, 1.2, "keys (S, A), once", fontsize=7, va="center")
+    ax.text(3.15, 2.55, "scores (S,)", fontsize=7, va="center")
     ax.text(-0.55, 3.62, "weights (S,): softmax over real places", fontsize=7)
     ax.text(2.1, -0.62, "annotations (S, C)", fontsize=7, ha="center")
     _box(ax, -2.2, 2.16, "$h_{t-1}$\n(H,)", 1.0, 0.7)
