@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:2458c78bde36b965
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:a98be2ee4ca0e04d
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -314,6 +314,20 @@ def test_parameters_of_resnet18_and_50(level):
     for blocks, block, count in (((2, 2, 2, 2), "BasicBlock", 11_689_512), ((3, 4, 6, 3), "Bottleneck", 25_557_032)):
         net = level.ResNet(blocks, (64, 128, 256, 512), 1000, 3, getattr(level, block), "imagenet")
         assert sum(p.data.size for p in net.parameters()) == count
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.shape
+def test_defaults(level):
+    """Ten classes, three colours, the small stem; basic blocks, activated last, that begin as the identity."""
+    for net in (level.ResNet((1, 1), (2, 3)), level.PlainNet((1, 1), (2, 3))):
+        assert net.fc.weight.data.shape == (3, 10) and net.conv1.weight.data.shape == (2, 3, 3, 3)
+        assert net.pool is None and net.bn_last is None
+    block = level.ResNet((1,), (2,)).layer1[0]
+    assert isinstance(block, level.BasicBlock) and np.abs(block.bn2.weight.data).max() == 0
+    for kind, args in ((level.ResNet, ((1,), (2,))), (level.BasicBlock, (2, 3)), (level.Bottleneck, (2, 3))):
+        drawn = kind(*args, rng=np.random.default_rng(0)).conv1.weight.data
+        assert_close(kind(*args).conv1.weight.data, drawn, tol=0, what=f"{kind.__name__}, the seed 0 by default")
 
 
 @pytest.mark.levels(2, 3)

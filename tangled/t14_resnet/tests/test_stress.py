@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:fcffb115ae540d56
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:4bbe98010c954a3b
 """Chapter 14: depth, memory and time, as counts and ratios."""
 
 import numpy as np
@@ -97,6 +97,7 @@ def test_level3_convolutions_of_small_pictures(level, side, stride, kernel):
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("options", [{"bias": True}, {"dilation": 2}, {"groups": 2}, {"padding": (0, 2)},
+                                     {"padding": 0}, {"kernel_size": 1}, {"kernel_size": 1, "padding": 0},
                                      {"kernel_size": (3, 1), "padding": (1, 0)}, {"stride": (1, 2)}])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_level3_convolutions_with_other_knobs(level, options, dtype):
