@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:6de579db04a0416e
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:b51ad47e1730adce
 """Writing records: golden/records/t09.json, atomically, merged with what is there."""
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import io
 import json
 import os
 import platform
-import textwrap
 import zipfile
 from pathlib import Path
 
@@ -149,8 +148,19 @@ def as_text(value, indent: int = 0) -> str:
         return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
     if nested:
         return "[\n" + ",\n".join(pad + as_text(each, indent + 1) for each in value) + "\n" + " " * indent + "]"
-    return "[" + textwrap.fill(short[1:-1], WIDTH, subsequent_indent=pad, break_long_words=False,
-                               break_on_hyphens=False) + "]"
+    return f"[{filled([json.dumps(each, ensure_ascii=False) for each in value], pad)}]"
+
+
+def filled(entries: list, pad: str) -> str:
+    """Entries with commas between them, in lines of at most WIDTH; none is cut, be it a sentence with blanks in it."""
+    lines, line = [], ""
+    for entry in [*(f"{entry}," for entry in entries[:-1]), entries[-1]]:
+        if line and len(line) + 1 + len(entry) > WIDTH:
+            lines.append(line)
+            line = pad + entry
+        else:
+            line = f"{line} {entry}" if line else entry
+    return "\n".join([*lines, line])
 
 
 def made_by(code: dict, threads: str = "") -> dict:

@@ -208,3 +208,12 @@ def test_shape_of_code(a, b, same):
 
 def test_ratio_text():
     assert [records.ratio_text(x) for x in (0.0849, 0.5, 1.27, 9.96, 376.2)] == ["0.085", "0.50", "1.3", "10", "376"]
+
+
+def test_text_of_records_is_read_back(tmp_path):
+    """Lists too long for a line are broken between their entries, never within a sentence."""
+    for value in ([f"a sentence, {k} of them, with blanks and a \"quotation\"" for k in range(9)],
+                  ["one that is longer than any line " * 9], list(range(90)), {"x": [["a b, c"] * 40, []]}):
+        text = recording.as_text(value)
+        assert json.loads(text) == value
+        assert value != list(range(90)) or max(map(len, text.split("\n"))) <= recording.WIDTH + 2

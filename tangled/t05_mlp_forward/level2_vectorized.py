@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:9b170b19822a24d1
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:7219dcfff746bcf5
 """The forward pass of an MLP, level 2: expressions over whole arrays."""
 
 import math
@@ -106,6 +106,7 @@ def mse(pred, target):
     ----------
     pred : ndarray of any shape, floating
     target : numbers of the same shape; nothing is broadcast
+        (in float16 a difference beyond 65,504 is infinite, and so is its square)
 
     Returns
     -------

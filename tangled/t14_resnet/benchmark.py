@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:d4622f0a274214c5
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:43a287b8fb06f6e6
 """Chapter 14: what the levels cost."""
 
 import numpy as np
@@ -92,6 +92,8 @@ def ladders():
         nets = {"level 2": level2_vectorized.ResNet((2, 2, 2, 2), widths, 9),
                 "level 3, by rows": RowNet((2, 2, 2, 2), widths, 9, block=RowBlock),
                 "level 3": level3_memory_efficient.ResNet((2, 2, 2, 2), widths, 9)}
+        for net in nets.values():
+            net.input_grad = False                              # neither does PyTorch's x ask for one
         calls = {key: _step(net, x, y) for key, net in nets.items()}
         if torch_available():
             calls |= {"level 4": _torch_step(x, y, widths, "contiguous_format"),

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:9860f4ee1eb235d3
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:4247171775c805de
 """Residual networks, level 2: whole arrays, and the modules."""
 
 import math
@@ -12,8 +12,8 @@ from tangled.t09_batch_norm import BatchNorm2d, batch_norm, batch_norm_backward
 from tangled.t12_im2col import Conv2d, conv2d, conv2d_backward
 
 
-def basic_block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut=None, gamma_s=None, beta_s=None, stride=1,
-                preactivation=False, eps=1e-5):
+def basic_block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut=None, gamma_s=None, beta_s=None,
+                stride=1, preactivation=False, eps=1e-5):
     """A residual block of two 3 x 3 convolutions, in training; He et al. (2016).
 
     Parameters
@@ -33,8 +33,8 @@ def basic_block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut=None, gamma_
     out : ndarray of shape (N, F, OH, OW), in the dtype of x
     cache : for `basic_block_backward`
     """
-    arrays, dtype = check.block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut, gamma_s, beta_s, stride,
-                                preactivation, eps)
+    arrays, dtype = check.block(x, w1, gamma1, beta1, w2, gamma2, beta2, w_shortcut, gamma_s, beta_s,
+                                stride, preactivation, eps)
     block = _before if preactivation else _after
     out, cache = block(*arrays, stride, eps)
     return out.astype(dtype), (cache, out.shape, out.dtype, dtype, preactivation)
@@ -144,7 +144,7 @@ class NormReLU(BatchNorm2d):
 
 
 class ResidualBlock(Module):
-    """What basic and bottleneck blocks share: convolutions, each with its normalisation, and a shortcut.
+    """What the blocks share: convolutions, each with its normalisation, and a shortcut.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ class ResidualBlock(Module):
 
 
 def he_conv(conv, in_channels, filters, kernel, stride, rng):
-    """A Conv2d without bias, "same" at stride 1; weights normal, variance 2 / (F KH KW)."""
+    """A Conv2d without bias, "same" at stride 1; (F, C, KH, KW) normal, variance 2 / (F KH KW)."""
     layer = conv(in_channels, filters, kernel, stride, kernel // 2, bias=False, rng=rng)
     std = math.sqrt(2 / (filters * kernel * kernel))
     layer.weight = Parameter(rng.normal(0, std, layer.weight.data.shape).astype(np.float32))
@@ -331,6 +331,7 @@ class ResNet(Module):
     def backward(self, dout):
         """dout (N, num_classes) to dx (N, in_channels, H, W)."""
         N, C, H, W = self.kept()
+        self.conv1.input_grad = self.input_grad                 # pictures seldom need a gradient
         d = np.repeat(self.fc.backward(dout) / (H * W), H * W, axis=1).reshape(N, C, H, W)
         for module in reversed(self.pictures()):
             d = module.backward(d)

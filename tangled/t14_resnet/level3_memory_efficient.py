@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:99dca09df54b125f
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:85804c911cbf642a
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
 
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 import tangled.t14_resnet.checks as check
 from tangled.t09_batch_norm import level2_vectorized as norms
 from tangled.t09_batch_norm.level3_memory_efficient import batch_norm, batch_norm_backward
-from tangled.t11_conv2d_naive.checks import arrays
+from tangled.t11_conv2d_naive.checks import arrays, pair
 from tangled.t12_im2col import level3_memory_efficient as rows
 from tangled.t12_im2col.level3_memory_efficient import conv2d, conv2d_backward
 from tangled.t14_resnet import level2_vectorized as plain
@@ -120,29 +120,37 @@ class Conv2d(rows.Conv2d):
 
     def forward(self, x):
         """x (N, in_channels, H, W) to (N, out_channels, OH, OW)."""
-        w, options = self.weight.data, dict(self.options)
-        stride, kind = options["stride"], (w.shape[2:], options["padding"])
-        simple = (self.bias is None and options["dilation"] == options["groups"] == 1
-                  and x.dtype != np.float16)
+        w, options = self.weight.data, self.options
+        (stride, across), kind = pair("stride", options["stride"]), (w.shape[2:], options["padding"])
+        simple = (self.bias is None and stride == across and x.dtype != np.float16
+                  and options["dilation"] == options["groups"] == 1)
         if simple and kind == ((1, 1), 0):
             op, *backward = small.project, small.project_weight_gradient, small.project_input_gradient
         elif simple and kind == ((3, 3), 1) and (stride != 1 or x.shape[2] * x.shape[3] <= SMALL):
             op, *backward = small.conv, small.weight_gradient, small.input_gradient
         else:
             return super().forward(x)
-        x, w, _, (stride, _), _, _ = arrays(x, w, None, stride, 1, 1)
+        x, w, *_ = arrays(x, w, None, stride, 1, 1)
         out = op(x, w, stride)
         self.cache = x, w, stride, (out.shape, *backward)
         return out
 
     def backward(self, dout):
-        """dout (N, out_channels, OH, OW) to dx (N, in_channels, H, W)."""
-        if len(self.kept()) != 4:
-            return super().backward(dout)
-        x, w, stride, (shape, weight_gradient, input_gradient) = self.kept()
+        """dout (N, out_channels, OH, OW) to dx (N, in_channels, H, W); None unless `input_grad`."""
+        kept = self.kept()
+        if len(kept) != 4:
+            return super().backward(dout) if self.input_grad else self._without_dx(dout, *kept)
+        x, w, stride, (shape, weight_gradient, input_gradient) = kept
         dout = check.gradient(dout, shape, x.dtype)
         self.weight.accumulate(weight_gradient(dout, x, stride))
-        return input_gradient(dout, w, x.shape, stride)
+        return input_gradient(dout, w, x.shape, stride) if self.input_grad else None
+
+    def _without_dx(self, dout, x, w, has_bias, at, groups):
+        """The gradients of the parameters alone, by rows."""
+        dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
+        grads = rows._shared(x, dout, dout, w, at, groups, has_bias)
+        for parameter, grad in zip((self.weight, self.bias), grads):
+            parameter.accumulate(grad)
 
 
 class BatchNorm2d(norms.BatchNorm2d):

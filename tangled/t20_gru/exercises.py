@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:84c2ed1b3c2d31c9
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:a9e5333f6f10802a
 """Chapter 20: worked answers to the graded exercises."""
 
 import numpy as np
@@ -39,7 +39,7 @@ def scan(a, b, h0):
         b[:, 0] += a[:, 0] * h0
     k = 1
     while k < a.shape[1]:
-        b[:, k:] += a[:, k:] * b[:, :-k]                        # the right side is made before it is added
+        b[:, k:] += a[:, k:] * b[:, :-k]                        # the right side comes first
         a[:, k:] = a[:, k:] * a[:, :-k]
         k *= 2
     return b

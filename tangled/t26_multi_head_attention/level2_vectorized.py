@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:b7195d179c868bdc
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:e5ac0ead554827c2
 """Multi-head attention, level 2: whole arrays, and the module."""
 
 import math
@@ -214,7 +214,7 @@ class MultiHeadAttention(Module):
     num_kv_heads : int, a divisor of H; None for H
     bias : bool, for all four projections; zeros at first
     causal : bool
-    dropout : float, from 0 to less than 1: of the attention weights, in training
+    dropout : float, from 0 to less than 1: of the attention weights, in training (masked tokens finite)
     rng : numpy.random.Generator, for weights and dropout; by default one with the seed 0
 
     Attributes

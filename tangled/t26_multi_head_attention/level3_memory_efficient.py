@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:71ec8e5e190b91cf
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:c7377b8beb621347
 """Multi-head attention, level 3: one product for all projections, keys never repeated, windows in blocks."""
 
 import numpy as np
@@ -140,21 +140,21 @@ def window_attention(q, k, v, window, sinks=0):
         near = [np.concatenate([a[:, :, :extra], a[:, :, band]], axis=2) if extra else a[:, :, band] for a in (k, v)]
         out[:, :, rows], cache = attention(q[:, :, rows], *near, _seen(rows, band, extra, window, sinks))
         caches.append((rows, band, extra, cache))
-    return out, (caches, k.shape)
+    return out, (caches, k.shape, out.dtype)
 
 
 def window_attention_backward(dout, cache):
     """As level 2, dout (B, H, T, e): each block adds to the keys that it saw."""
-    caches, shape = cache
+    caches, shape, dtype = cache
     e = np.asarray(dout).shape[-1:] or (0,)
     dout = check.floats("dout", dout, ("B", "H", "T", "e"))
     if dout.shape[:3] != shape[:3]:
         raise ValueError(f"dout has shape {dout.shape}; expected {(*shape[:3], *e)}")
-    work = check.working(dout.dtype)
-    dq, dk, dv = np.empty(shape, dout.dtype), np.zeros(shape, work), np.zeros(dout.shape, work)
+    work = check.working(dtype)
+    dq, dk, dv = np.empty(shape, dtype), np.zeros(shape, work), np.zeros(dout.shape, work)
     for rows, band, extra, kept in caches:
         dq[:, :, rows], *grads = attention_backward(dout[:, :, rows], kept)
         for total, grad in zip((dk, dv), grads):
             total[:, :, :extra] += grad[:, :, :extra]
             total[:, :, band] += grad[:, :, extra:]
-    return dq, dk.astype(dout.dtype, copy=False), dv.astype(dout.dtype, copy=False)
+    return dq, dk.astype(dtype, copy=False), dv.astype(dtype, copy=False)

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:76d71ae08bed4438
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:a98be2ee4ca0e04d
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -211,6 +211,55 @@ def test_block_modules(level, name, stride, preactivation):
 
 
 @pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_pictures_that_need_no_gradient(level, stem):
+    """Without input_grad all parameters get what they got with it; at level 3 dx is None."""
+    net = level.ResNet((1, 1), (3, 4), 5, 2, stem=stem, zero_init=False, rng=rng(12)).astype(np.float64)
+    x, found = rng(13).standard_normal((3, 2, 9, 7)), []
+    for wanted in (True, False, True):
+        net.input_grad = wanted
+        net.zero_grad()
+        dx = net.backward(np.cos(net(x)))
+        assert dx is None if level.__name__.endswith("efficient") and not wanted else dx.shape == x.shape
+        found.append([p.grad.copy() for p in net.parameters()])
+    for key, *grads in zip(dict(net.named_parameters()), *found):
+        for grad in grads[1:]:
+            assert_close(grad, grads[0], tol=0, what=key)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("kernel, stride, bias", [(1, 2, False), (3, 1, False), (3, 2, False), (3, 1, True),
+                                                  (5, 2, True)])
+def test_convolutions_without_dx(level, kernel, stride, bias):
+    """Each way to convolve can leave dx out, and checks dout all the same."""
+    module = level.Conv2d(2, 3, kernel, stride, kernel // 2, bias=bias, rng=rng(14)).astype(np.float64)
+    x = rng(15).standard_normal((2, 2, 6, 5))
+    dout = np.cos(module(x))
+    module.backward(dout)
+    wanted = [p.grad.copy() for p in module.parameters()]
+    module.input_grad = False
+    module.zero_grad()
+    module(x)
+    assert module.backward(dout) is None
+    for parameter, grad in zip(module.parameters(), wanted):
+        assert_close(parameter.grad, grad, tol=0, what="gradient")
+    with pytest.raises(ValueError, match="dout"):
+        module.backward(dout[:1])
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_blocks_in_evaluation(level, preactivation):
+    """Central differences where the running statistics normalise, which are not those of the batch."""
+    block = level.BasicBlock(2, 3, 2, preactivation=preactivation, zero_init=False, rng=rng(12))
+    block.astype(np.float64)(1 + rng(13).standard_normal((4, 2, 4, 5)))
+    check_module_gradients(block.eval(), [rng(14).standard_normal((2, 2, 4, 5))])
+
+
+@pytest.mark.levels(2, 3)
 @pytest.mark.value
 @pytest.mark.parametrize("preactivation", [False, True])
 def test_module_equals_the_op(level, preactivation):
@@ -265,6 +314,20 @@ def test_parameters_of_resnet18_and_50(level):
     for blocks, block, count in (((2, 2, 2, 2), "BasicBlock", 11_689_512), ((3, 4, 6, 3), "Bottleneck", 25_557_032)):
         net = level.ResNet(blocks, (64, 128, 256, 512), 1000, 3, getattr(level, block), "imagenet")
         assert sum(p.data.size for p in net.parameters()) == count
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.shape
+def test_defaults(level):
+    """Ten classes, three colours, the small stem; basic blocks, activated last, that begin as the identity."""
+    for net in (level.ResNet((1, 1), (2, 3)), level.PlainNet((1, 1), (2, 3))):
+        assert net.fc.weight.data.shape == (3, 10) and net.conv1.weight.data.shape == (2, 3, 3, 3)
+        assert net.pool is None and net.bn_last is None
+    block = level.ResNet((1,), (2,)).layer1[0]
+    assert isinstance(block, level.BasicBlock) and np.abs(block.bn2.weight.data).max() == 0
+    for kind, args in ((level.ResNet, ((1,), (2,))), (level.BasicBlock, (2, 3)), (level.Bottleneck, (2, 3))):
+        drawn = kind(*args, rng=np.random.default_rng(0)).conv1.weight.data
+        assert_close(kind(*args).conv1.weight.data, drawn, tol=0, what=f"{kind.__name__}, the seed 0 by default")
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:0563f3767d4d501e
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:4bbe98010c954a3b
 """Chapter 14: depth, memory and time, as counts and ratios."""
 
 import numpy as np
@@ -93,3 +93,22 @@ def test_level3_convolutions_of_small_pictures(level, side, stride, kernel):
     dx, dw = conv2d_backward(dout, cache)
     assert_close(module.backward(dout), dx, tol=1e-10, what="dx")
     assert_close(module.weight.grad, dw, tol=1e-10, what="dw")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("options", [{"bias": True}, {"dilation": 2}, {"groups": 2}, {"padding": (0, 2)},
+                                     {"padding": 0}, {"kernel_size": 1}, {"kernel_size": 1, "padding": 0},
+                                     {"kernel_size": (3, 1), "padding": (1, 0)}, {"stride": (1, 2)}])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_level3_convolutions_with_other_knobs(level, options, dtype):
+    """What the ways for small pictures do not know goes to chapter 12's; all give what its level 2 gives."""
+    from tangled.t12_im2col import Conv2d
+    given = {"kernel_size": 3, "padding": 1, "bias": False, **options}
+    pair = [kind(4, 6, rng=rng(5), **given).astype(dtype) for kind in (level.Conv2d, Conv2d)]
+    x = rng(6).standard_normal((2, 4, 5, 7)).astype(dtype)
+    out, expected = (module(x) for module in pair)
+    tol = 1e-10 if dtype == np.float64 else 1e-2
+    assert_close(out, expected, tol=tol, what="out", dtype=dtype)
+    dout = rng(7).standard_normal(out.shape).astype(dtype)
+    for got, want, name in zip(*[(m.backward(dout), m.weight.grad) for m in pair], ("dx", "dw")):
+        assert_close(got, want, tol=tol, what=name, dtype=dtype)

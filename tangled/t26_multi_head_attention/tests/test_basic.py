@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:b023613f529bab4c
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:5e42f734676f5dc2
 """Chapter 26: shapes, values and gradients."""
 
 import copy
@@ -109,6 +109,15 @@ def test_repeat_kv(level):
                  tol=1e-12, what="dk")
     assert_close(level.repeat_kv_backward(dk, 3), np.stack([dk[:, :3].sum(1), dk[:, 3:].sum(1)], axis=1),
                  tol=1e-12, what="dk of groups of three")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+def test_a_group_of_float16(level):
+    """60000 + 60000 - 60000: the sum over a group is formed in float32."""
+    dk = np.array([6e4, 6e4, -6e4], np.float16)[:, None, None] * np.ones((1, 1, 2, 4), np.float16)
+    total = level.repeat_kv_backward(dk, 3).astype(float)
+    assert_close(total, dk[:, :1].astype(float), tol=0, what="dk")
 
 
 @pytest.mark.value
@@ -480,6 +489,18 @@ def test_window_equals_the_mask(level, T, window, sinks):
     from tangled.t25_self_attention import attention_backward
     for got, want, name in zip(level.window_attention_backward(dout, cache), attention_backward(dout, kept), "qkv"):
         assert_close(got, want, tol=1e-10, what="d" + name)
+
+
+@pytest.mark.shape
+def test_dtype_of_the_inputs(level):
+    """A dout of float64 does not change the dtype of what belongs to float32."""
+    q, x = np.ones((2, 3, 5, 4), np.float32), np.ones((2, 3, 12), np.float32)
+    out, cache = level.window_attention(q, q, q[..., :2], 2, 1)
+    grads = level.window_attention_backward(out.astype(float), cache)
+    given = problem(47, dtype=np.float32)
+    cache = level.multi_head_attention(**given, num_heads=6, num_kv_heads=3)[1]
+    grads += tuple(level.multi_head_attention_backward(x.astype(float), cache))
+    assert {a.dtype for a in grads} == {np.dtype(np.float32)}
 
 
 @pytest.mark.value
