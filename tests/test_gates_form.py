@@ -56,6 +56,20 @@ def test_a_heading_in_code_does_not_count(tmp_path):
     assert "#sec-27-questions" in offenders(tmp_path, form.form, text)[0]
 
 
+@pytest.mark.parametrize("text, line, said", [
+    ("::: {.callout-tip}\nA.\n:::\n\n:::\n", 5, "closes nothing"),
+    ("::: {.content-visible when-format=\"html\"}\nA.\n\n::: {.callout-tip}\nB.\n:::\n", 1, "is never closed"),
+    ("```markdown\n:::\n```\n\n:::: {.a}\n::: {.b}\nA.\n:::\n::::\n", None, "")])
+def test_every_div_has_its_end(tmp_path, text, line, said):
+    before = skeleton()
+    found = offenders(tmp_path, form.form, before + text)
+    if line is None:
+        assert found == []
+    else:
+        assert len(found) == 1 and said in found[0]
+        assert found[0].startswith(f"{CHAPTER}:{before.count(chr(10)) + line}: ")
+
+
 def test_references(tmp_path):
     text = skeleton() + "See @sec-27-try and @sec-28-later; `@sec-99-code`, a@sec-x.\n"
     found = offenders(tmp_path, form.references, text)

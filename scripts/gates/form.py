@@ -13,6 +13,7 @@ SKELETON = ("problem", "mathematics", "try", "code", "tests", "pitfalls", "quest
 ID = re.compile(r"^#{1,6}\s.*\{[^}]*#(sec-[\w-]+)[^}]*\}\s*$")
 REFERENCE = re.compile(r"(?<![\w`\\])@(sec-[\w-]*\w)")
 PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)")
+DIV = re.compile(r"^\s{0,3}:{3,}\s*(\S.*)?$")
 
 
 def headings(chapter) -> dict[str, int]:
@@ -22,8 +23,24 @@ def headings(chapter) -> dict[str, int]:
 
 
 def form(book) -> list[str]:
-    """The skeleton's headings, in its order; a picture of the mechanism before the mathematics."""
-    return [line for chapter in topics(book) for line in judge_form(chapter)]
+    """The skeleton's headings, in its order; a picture before the mathematics; every `:::` has its partner."""
+    return ([line for chapter in topics(book) for line in judge_form(chapter)]
+            + [line for chapter in book.chapters for line in unbalanced(chapter)])
+
+
+def unbalanced(chapter):
+    """Each `:::` that closes nothing, and each `::: {…}` that is never closed: what follows it would vanish."""
+    open_at = []
+    for number, line in enumerate(chapter.lines, 1):
+        if (match := DIV.match(line)) and not chapter.hidden(number):
+            if match[1]:
+                open_at.append(number)
+            elif open_at:
+                open_at.pop()
+            else:
+                yield f"{chapter.path}:{number}: ::: closes nothing; expected an opening ::: {{…}} before it"
+    for number in open_at:
+        yield f"{chapter.path}:{number}: ::: is never closed; expected a ::: on a line of its own"
 
 
 def judge_form(chapter):

@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:08eaeae6e51b6d32
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:f92db720aa0db3fb
 """Chapter 25: shapes, values and gradients."""
 
 import math
@@ -367,6 +367,15 @@ def test_overflow_behind_the_mask(level, spoilt):
     out, dq, _, _ = run(level, *arrays, causal=True)
     assert_close(out[:, :, :5], expected[0], tol=1e-4, what="out")
     assert_close(dq[:, :, :5], expected[1], tol=1e-4, what="dq")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+def test_values_near_the_largest(level):
+    """An average of numbers near the largest of float32 is one, though their sum is not."""
+    q, k, v = np.zeros((2, 5, 4), np.float32), np.zeros((2, 7, 4), np.float32), np.full((2, 7, 6), 3e38, np.float32)
+    out, _ = level.attention(q, k, v, causal=True)
+    assert_close(out / np.float32(3e38), np.ones(out.shape, np.float32), tol=1e-5, what="out over 3e38")
 
 
 @pytest.mark.levels(1, 2, 3)

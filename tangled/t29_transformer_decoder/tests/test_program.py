@@ -1,0 +1,79 @@
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:a92f40dd56dd8ccd
+"""Chapter 29: what is trained on what, the program, its checkpoints."""
+
+import numpy as np
+import pytest
+
+from tangled.t23_seq2seq.phrases import BOS, PAD, batch_of, load_phrases, split
+from tangled.t28_transformer_encoder import smoothed_cross_entropy
+from tangled.t29_transformer_decoder import experiments, train_translation
+from tangled.testing import assert_close
+
+SMALL = {"epochs": 3, "d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 8, "batch": 16}
+PAIRS = split(load_phrases()).train[:40]
+
+
+class Reader:
+    """Stands in for a model: remembers what it read, and gives chosen logits."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __call__(self, source, lengths, inputs):
+        self.inputs, self.logits = inputs, np.random.default_rng(0).standard_normal((*inputs.shape, self.size))
+        return self.logits
+
+
+@pytest.mark.value
+def test_the_teacher_is_one_step_behind():
+    """What is read begins with BOS and never holds the symbol to be predicted at the same place."""
+    found, _ = experiments.build(PAIRS, experiments.SETTINGS | SMALL)
+    batch, model = batch_of(PAIRS[:5], found.english, found.french), Reader(len(found.french))
+    loss, dlogits = experiments.loss_of(model, batch, 0.1)
+    assert (model.inputs[:, 0] == BOS).all()
+    assert_close(model.inputs[:, 1:], batch.tokens[:, 1:-1], tol=0, what="inputs behind BOS")
+    want, _ = smoothed_cross_entropy(model.logits, batch.tokens[:, 1:], 0.1, PAD)
+    assert_close(loss, float(want), tol=1e-12, what="loss")
+    assert not dlogits[batch.tokens[:, 1:] == PAD].any(), "padding has a gradient"
+    assert (dlogits[batch.tokens[:, 1:] != PAD][:, PAD] > 0).all(), "padding is asked for"
+
+
+@pytest.mark.value
+def test_what_is_said_is_the_model_s(monkeypatch):
+    """Training leaves the model in evaluation: the same translation twice, and a loss without noise."""
+    found = experiments.train(PAIRS, PAIRS[:4], SMALL)
+    assert not found.model.training
+    texts = [e for e, _ in PAIRS[:4]]
+    assert found.translate(texts) == found.translate(texts)
+    assert found.curves["loss"][-1] < found.curves["loss"][0]
+    assert all(len(curve) == 3 for curve in found.curves.values())
+
+
+@pytest.mark.value
+def test_resumes_bit_for_bit(tmp_path):
+    """Stopped after an epoch and gone on with: the same weights and curves as in one go."""
+    whole = experiments.train(PAIRS, PAIRS[:4], SMALL)
+    experiments.train(PAIRS, PAIRS[:4], SMALL, tmp_path / "a.npz", stop=1)
+    parts = experiments.train(PAIRS, PAIRS[:4], SMALL, tmp_path / "a.npz")
+    assert parts.curves == whole.curves
+    for a, b in zip(whole.model.parameters(), parts.model.parameters()):
+        assert_close(a.data, b.data, tol=0, what="weights")
+
+
+@pytest.mark.value
+def test_program(tmp_path, capsys, monkeypatch):
+    """It trains, scores, draws; goes on from its checkpoint; sets it aside; refuses nonsense."""
+    parts = split(load_phrases())
+    monkeypatch.setattr(train_translation, "split", lambda _: parts._replace(validation=parts.validation[:3],
+                                                                              test=parts.test[:6]))
+    monkeypatch.setattr("tangled.t23_seq2seq.experiments.MOST", 6)
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in (SMALL | {"epochs": 1}).items()]
+    given += ["--first=20", f"--folder={tmp_path}", f"--out={tmp_path / 'x.png'}"]
+    assert train_translation.main(given) == 0
+    assert (tmp_path / "x.png").exists() and len(list(tmp_path.glob("translation-*.npz"))) == 1
+    assert "chrF" in capsys.readouterr().out
+    assert train_translation.main([*given, "--fresh"]) == 0
+    assert len(list(tmp_path.glob("translation-*.npz"))) == 2 and "set aside" in capsys.readouterr().out
+    for bad in ("--epochs=0", "--smoothing=1", "--dropout=-1"):
+        assert train_translation.main([*given, bad]) == 1
+        assert "expected" in capsys.readouterr().err

@@ -1,0 +1,48 @@
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:063d14e3b810e76a
+"""Mini-GPT."""
+
+from tangled.t30_mini_gpt.level2_vectorized import (
+    Frozen,
+    GPT,
+    Groups,
+    LoRA,
+    Merged,
+    add_lora,
+    decay_groups,
+    dpo_loss,
+    dpo_loss_backward,
+    encode_piece,
+    evaluate,
+    filter_logits,
+    generate,
+    gpt,
+    gpt_backward,
+    low_rank_linear,
+    low_rank_linear_backward,
+    repetition_penalty,
+    sequence_log_probs,
+    sequence_log_probs_backward,
+)
+
+__all__ = [
+    "Frozen",
+    "GPT",
+    "Groups",
+    "LoRA",
+    "Merged",
+    "add_lora",
+    "decay_groups",
+    "dpo_loss",
+    "dpo_loss_backward",
+    "encode_piece",
+    "evaluate",
+    "filter_logits",
+    "generate",
+    "gpt",
+    "gpt_backward",
+    "low_rank_linear",
+    "low_rank_linear_backward",
+    "repetition_penalty",
+    "sequence_log_probs",
+    "sequence_log_probs_backward",
+]

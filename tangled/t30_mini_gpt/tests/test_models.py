@@ -1,0 +1,297 @@
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:2872c1b4458a07b1
+"""Chapter 30: generation, evaluation, training, tuning, and the program."""
+
+import numpy as np
+import pytest
+
+from tangled.t03_optimizers import AdamW, clip_by_global_norm, cosine_decay
+from tangled.t05_mlp_forward import softmax_cross_entropy
+from tangled.t06_backpropagation import CrossEntropyLoss
+from tangled.t30_mini_gpt import GPT, Groups, LoRA, add_lora, decay_groups, evaluate, generate
+from tangled.t30_mini_gpt.level3_memory_efficient import FlatGPT
+from tangled.t30_mini_gpt.train_gpt import main
+from tangled.t30_mini_gpt.training import BETAS, FINAL, SETTINGS, Numpy, draw_batches, prepare, train
+from tangled.testing import assert_close, rng
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 30
+SMALL = SETTINGS | {"width": 8, "heads": 2, "layers": 2, "context": 6, "batch": 5, "warmup": 3, "lr": 0.02,
+                    "threads": 1}
+
+
+def small(seed=0, make=GPT, **options):
+    """A GPT with lively weights: 7 tokens, a context of 5."""
+    model = make(7, 5, 6, 3, 2, rng=rng(seed), **options)
+    for parameter in model.parameters():
+        parameter.data += rng(seed + 1).standard_normal(parameter.data.shape).astype(np.float32) / 2
+    return model
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_temperature_zero_is_the_argmax(level):
+    """Greedy text, token by token, beyond the context, of which the last five tokens are read."""
+    model, text = small(0, level.GPT), [1, 4]
+    for _ in range(9):
+        text.append(int(model(np.array([text[-5:]]))[0, -1].argmax()))
+    assert len(set(text)) > 2
+    assert level.generate(model, np.array([1, 4]), 9, temperature=0).tolist() == text
+    both = level.generate(model, np.array([[1, 4], [3, 3]]), 9, temperature=0)
+    assert both.shape == (2, 11) and both[0].tolist() == text
+    assert level.generate(model, np.array([2]), 0).tolist() == [2]
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_generated_as_drawn(level):
+    """By the same generator: filtered logits of the last place, one draw a token; a penalty for what is in sight."""
+    from tangled.t18_rnn import sample_categorical
+    model, text, draws = small(2, level.GPT), [[0], [5]], rng(3)
+    text = np.array(text)
+    for _ in range(8):
+        logits = level.repetition_penalty(model(text[:, -5:])[:, -1], text[:, -5:], 1.3)
+        drawn = sample_categorical(level.filter_logits(logits, 1.4, 5, 0.9, 0.01), 1.0, draws)
+        text = np.concatenate([text, drawn[:, None]], axis=1)
+    found = level.generate(model, np.array([[0], [5]]), 8, 1.4, 5, 0.9, 0.01, 1.3, rng(3))
+    assert_close(found, text, tol=0, what="tokens")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_what_the_model_is_shown(level):
+    """All of the text while it fits, then the last `context` tokens of it, no fewer and no more."""
+    shown = []
+
+    class Spy:
+        context = 5
+
+        def __call__(self, ids):
+            shown.append(ids.copy())
+            return rng(int(ids.sum())).standard_normal((*ids.shape, 7))
+
+    text = level.generate(Spy(), np.array([[3, 1], [0, 6]]), 9, rng=rng(4))
+    for t, window in enumerate(shown, 2):
+        assert_close(window, text[:, max(0, t - 5):t], tol=0, what=f"window before token {t}")
+    assert len(shown) == 9
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_is_applied_once(level, temperature):
+    """20,000 rows, one token each, by chi-square."""
+    p = np.array([0.4, 0.3, 0.2, 0.1])
+
+    class Fixed:
+        context = 3
+
+        def __call__(self, ids):
+            return np.broadcast_to(np.log(p), (*ids.shape, 4))
+
+    drawn = level.generate(Fixed(), np.zeros((20_000, 1), int), 1, temperature, rng=rng(5))[:, 1]
+    q = p ** (1 / temperature) / (p ** (1 / temperature)).sum()
+    assert (((np.bincount(drawn, minlength=4) - 20_000 * q) ** 2) / (20_000 * q)).sum() < 16.3
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_evaluated_without_dropout(level):
+    """The same loss as of the model in evaluation, whatever its mode; which it is in again afterwards."""
+    model, ids = small(4, level.GPT, dropout=0.5), rng(5).integers(0, 7, 40)
+    want = level.evaluate(model.eval(), ids)
+    assert model.training is False
+    assert_close(np.array(level.evaluate(model.train(), ids)), np.array(want), tol=0, what="loss in training mode")
+    assert model.training and model.blocks[0].training
+    greedy = level.generate(model, ids[:3], 6, 0)
+    assert_close(greedy, level.generate(model.eval(), ids[:3], 6, 0), tol=0, what="greedy text")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+@pytest.mark.parametrize("n, stride", [(17, 5), (17, 1), (17, 3), (16, 5), (6, 2), (5, 5), (2, 1)])
+def test_every_token_once(level, n, stride):
+    """The mean over all tokens but the first, each from the window that the definition gives it."""
+    model, ids = small(6, level.GPT), rng(7).integers(0, 7, n)
+    T, losses = min(5, n - 1), {}
+    starts = [*range(0, n - 1 - T, stride), n - 1 - T]
+    for start in starts:
+        z = model(ids[None, start:start + T])[0].astype(float)
+        log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+        for t in range(T):
+            losses.setdefault(start + t + 1, -log_p[t, ids[start + t + 1]])
+    assert sorted(losses) == list(range(1, n))
+    want = np.mean(list(losses.values()))
+    assert_close(np.array(level.evaluate(model, ids, stride, batch=2)), np.array(want), tol=1e-5, what="loss")
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_flat_model_equals_the_module(threads):
+    """Loss, gradients and logits of level 2, for batches that threads divide and that they do not."""
+    module, ids = small(8), rng(9).integers(0, 7, (5, 4))
+    flat, targets, loss = FlatGPT(module.state_dict(), 3, threads), rng(10).integers(0, 7, (5, 4)), CrossEntropyLoss()
+    assert_close(flat(ids), module(ids), tol=1e-5, what="logits")
+    want = loss(module(ids), targets)
+    module.backward(loss.backward())
+    assert_close(np.array(flat.loss_and_gradients(ids, targets)), np.array(want), tol=1e-5, what="loss")
+    flat.parameters[0].data, flat.parameters[1].data = (p.grad for p in flat.parameters)
+    grads = flat.state_dict()
+    for name, parameter in module.named_parameters():
+        assert_close(grads[name] + 1, parameter.grad + 1, tol=2e-6, what="d" + name)
+    flat.load_state_dict(module.state_dict())
+    for name, array in flat.state_dict().items():
+        assert_close(array, module.state_dict()[name], tol=0, what=name)
+
+
+@pytest.mark.value
+def test_accumulation():
+    """Two batches of half the size make the step of the whole."""
+    settings, state = SMALL | {"clip": 1e9}, GPT(7, 6, 8, 2, 2, rng=rng(11)).state_dict()
+    x, y = rng(12).integers(0, 7, (2, 6, 6))
+    whole, halves = Numpy(state, settings), Numpy(state, settings)
+    losses = whole.update([(x, y)], 0.01), halves.update([(x[:3], y[:3]), (x[3:], y[3:])], 0.01)
+    assert_close(np.array(losses[1]), np.array(losses[0]), tol=1e-5, what="loss")
+    for a, b in zip(whole.model.parameters, halves.model.parameters):
+        assert_close(b.grad, a.grad, tol=1e-5, what="gradient")
+
+
+@pytest.mark.value
+def test_training_step_by_step():
+    """The loop, written out with the module, AdamW in two groups, clipping, warm-up and cosine."""
+    found = train(TEXT, SMALL, steps=7, every=2)
+    tokens, ids, held = prepare(TEXT, 0)
+    model, draws, loss = GPT(tokens.vocab_size, 6, 8, 2, 2, rng=rng(0)), rng(0), CrossEntropyLoss()
+    decayed, others = decay_groups(model.parameters())
+    optimizer = Groups(AdamW(decayed, 0.02, BETAS, weight_decay=0.1), AdamW(others, 0.02, BETAS, weight_decay=0.0))
+    for step in range(7):
+        (x, y), = draw_batches(ids, SMALL, draws)
+        assert (x[:, 1:] == y[:, :-1]).all() and x.shape == (5, 6)
+        model.zero_grad()
+        loss(model(x), y)
+        model.backward(loss.backward())
+        clip_by_global_norm(model.parameters(), 1.0)
+        optimizer.lr = float(cosine_decay(step, 0.02, 7, 3, 0.02 * FINAL))
+        optimizer.step()
+    state = found.runner.model.state_dict()
+    for name, value in model.state_dict().items():
+        if "k_proj.bias" not in name:                           # whose gradient is rounding
+            assert_close(state[name], value, tol=2e-3, what=name)
+    assert found.curves["step"] == [2, 4, 6, 7] and found.steps == 7
+    assert_close(np.array(found.curves["held"][-1]), np.array(evaluate(model, held)), tol=1e-3, what="held")
+
+
+@pytest.mark.value
+def test_resumed_bit_for_bit(tmp_path):
+    """Nine steps in one go and in two pieces, by two threads; ours, and PyTorch's to rounding."""
+    settings = SMALL | {"threads": 2}
+    whole = train(TEXT, settings, steps=9, every=3, path=tmp_path / "a.npz")
+    train(TEXT, settings, steps=9, every=3, path=tmp_path / "b.npz", stop=7)
+    pieces = train(TEXT, settings, steps=9, every=3, path=tmp_path / "b.npz")
+    assert pieces.curves["held"] == whole.curves["held"]
+    for name, value in whole.runner.model.state_dict().items():
+        assert_close(pieces.runner.model.state_dict()[name], value, tol=0, what=name)
+    pytest.importorskip("torch")
+    from tangled.t30_mini_gpt.contestant import Torch
+    options = {"steps": 9, "every": 3, "make": Torch}
+    theirs = train(TEXT, SMALL, **options)
+    train(TEXT, SMALL, path=tmp_path / "c.npz", stop=7, **options)
+    again = train(TEXT, SMALL, path=tmp_path / "c.npz", **options)
+    assert_close(np.array(again.curves["held"]), np.array(theirs.curves["held"]), tol=1e-5, what="PyTorch, resumed")
+    ours = train(TEXT, SMALL, steps=9, every=3)
+    assert_close(np.array(theirs.curves["held"]), np.array(ours.curves["held"]), tol=2e-3, what="PyTorch against ours")
+
+
+@pytest.mark.value
+def test_minutes_become_steps():
+    """The number of steps is fixed when the warm-up is over; the model learns."""
+    found = train(TEXT, SMALL | {"warmup": 10}, minutes=0.005)
+    assert found.steps > 10 and found.curves["step"][-1] == found.steps
+    longer = train(TEXT, SMALL, steps=120, every=60)
+    assert longer.curves["loss"][-1] < longer.curves["loss"][0] - 0.2
+
+
+@pytest.mark.value
+def test_trained_on_tokens_of_bytes():
+    """A vocabulary of merges in place of characters."""
+    found = train(TEXT, SMALL | {"merges": 12}, steps=3)
+    assert found.runner.model.vocab_size == 268 and found.tokens.vocab_size == 268
+
+
+@pytest.mark.gradient
+def test_lora():
+    """At first nothing changes; then only a and b do, merged equals unmerged, and the base is untouched."""
+    model, ids, loss = small(13), rng(14).integers(0, 7, (3, 5)), CrossEntropyLoss()
+    before, base = model(ids), model.state_dict()
+    learned = add_lora(model, 2, alpha=3.0, names=("q_proj", "v_proj", "linear1"), rng=rng(15))
+    assert len(learned) == 2 * 3 * 2 and all(p in model.parameters() for p in learned)
+    assert_close(model(ids), before, tol=1e-6, what="logits at first")
+    optimizer, losses = AdamW(learned, 0.02, weight_decay=0.0), []
+    for _ in range(6):
+        model.zero_grad()
+        losses.append(loss(model(ids), ids))
+        model.backward(loss.backward())
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.02
+    for p in learned:
+        assert np.abs(p.grad).max() > 0
+    state, merged = model.state_dict(), dict(base)
+    for name, array in base.items():
+        holder, kind = name.rsplit(".", 1)
+        frozen = {"weight": holder + ".frozen", "bias": holder + ".frozen_bias"}[kind]
+        assert_close(state.get(frozen, state.get(name)), array, tol=0, what=name)
+        if holder + ".a" in state and kind == "weight":
+            change = 1.5 * state[holder + ".a"] @ state[holder + ".b"]
+            assert np.linalg.matrix_rank(change.astype(float), tol=1e-6) <= 2 and np.abs(change).max() > 1e-4
+            merged[name] = array + change
+    assert_close(GPT.from_state(merged, 3)(ids), model(ids), tol=1e-4, what="merged against unmerged")
+
+
+@pytest.mark.gradient
+def test_lora_by_either_way():
+    """A gradient of the merged matrix, sent on, is the gradient of the correction itself."""
+    from tangled.t06_backpropagation import Linear
+    x, dout = rng(16).standard_normal((2, 4, 5), np.float32), rng(17).standard_normal((2, 4, 3), np.float32)
+    one, two = (LoRA(Linear(5, 3, rng(18)), 2, 4.0, rng(19)) for _ in range(2))
+    for lora in (one, two):
+        lora.b.data[...] = rng(20).standard_normal((2, 3))
+    assert_close(one(x), x @ one.merged() + one.bias.data, tol=1e-5, what="out")
+    dx = one.backward(dout)
+    assert_close(dx, dout @ one.merged().T, tol=1e-5, what="dx")
+    two.weight.accumulate(np.einsum("btn,btm->nm", x, dout))
+    for name in "ab":
+        assert_close(getattr(two, name).grad, getattr(one, name).grad, tol=1e-5, what="d" + name)
+
+
+@pytest.mark.edge
+def test_the_command(tmp_path, capsys):
+    """A short run on a file, and again without a step left; a bad option is one line."""
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT * 2, encoding="utf-8")
+    argv = ["--data", str(text), "--steps", "3", "--width", "8", "--heads", "2", "--layers", "1", "--context", "8",
+            "--warmup", "2", "--folder", str(tmp_path), "--out", str(tmp_path / "a.png"), "--only", "numpy"]
+    for _ in range(2):
+        assert main(argv) == 0
+        assert "nats a symbol" in capsys.readouterr().out
+    assert (tmp_path / "a.png").exists()
+    assert main([*argv, "--batch", "0"]) == 1
+    assert "batch = 0; expected at least 1" in capsys.readouterr().err
+    text.write_text("too short", encoding="utf-8")
+    assert main([*argv, "--fresh"]) == 1
+    assert "text has 1 symbols to hold out; expected at least 10" in capsys.readouterr().err
+
+
+@pytest.mark.value
+def test_pretrained():
+    """The network of the record: its loss on the last tenth is the recorded one, and it writes text."""
+    from tangled.data import load_shakespeare
+    from tangled.records import record
+    from tangled.t30_mini_gpt.pretrained import load_pretrained
+    model, tokens = load_pretrained()
+    assert not model.training and tokens.vocab_size == model.vocab_size
+    text = load_shakespeare()
+    held = tokens.encode(text[len(text) * 9 // 10:])[:3000]
+    loss, recorded = evaluate(model, held), record(30).run("train_gpt").values["held"]
+    assert abs(loss - float(recorded)) < 0.15
+    assert tokens.decode(generate(model, tokens.encode("KING"), 3, 0)).startswith("KING")
+    logits = model(held[None, :4])
+    assert_close(np.array(softmax_cross_entropy(logits, held[None, 1:5])[0]).astype(float),
+                 np.array(evaluate(model, held[:5])), tol=1e-4, what="loss of four tokens")
