@@ -34,25 +34,27 @@ def selection(args) -> list | None:
 def main(argv: list[str]) -> int:
     args = options(argv, "tangle")
     only = selection(args)
-    say_unlisted(args.root)
     if only is None and fresh.unchanged(args.root):
         if not args.check:
             print("tangled/ is up to date")
+        say_unlisted(args.root)
         return 0
     import gc
     collecting = gc.isenabled()
     gc.disable()                                      # a short run that makes no cycles to speak of
     try:
-        return check(args.root, only) if args.check else tangle(args.root, only)
+        status = check(args.root, only) if args.check else tangle(args.root, only)
     finally:
         if collecting:
             gc.enable()
+    if not status:
+        say_unlisted(args.root)
+    return status
 
 
 def say_unlisted(root: Path) -> None:
     """Name the chapters that are there and that `_quarto.yml` does not list: nothing is made of them."""
-    listing = root / "_quarto.yml"
-    named = listing.read_bytes() if listing.is_file() else b""
+    named = (root / "_quarto.yml").read_bytes()
     for path in sorted(root.glob("chapters/*.qmd")):
         if (name := path.relative_to(root).as_posix()).encode() not in named:
             print(f"{name}: is not listed in _quarto.yml, so nothing is made of it; expected it under `chapters:`",
