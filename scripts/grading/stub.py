@@ -13,6 +13,8 @@ import sys
 import tokenize
 from dataclasses import dataclass, field
 
+from scripts.reading.syntax import parse
+
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 WIDTH = 110
@@ -45,7 +47,7 @@ class Part:
     imports: list = field(default_factory=list)
 
     def __post_init__(self):
-        tree = ast.parse(self.text)
+        tree = parse(self.text)
         self.lines = self.text.splitlines()
         body = tree.body
         self.docstring = ""
@@ -288,7 +290,7 @@ def from_line(module: str, members: set) -> str:
 
 def unused_imports(text: str) -> set[str]:
     """Names imported at the top that the stub itself does not use."""
-    tree = ast.parse(text)
+    tree = parse(text)
     bound = {a.asname or a.name.partition(".")[0] for node in tree.body
              if isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") != "__future__"
              for a in node.names}
@@ -297,7 +299,7 @@ def unused_imports(text: str) -> set[str]:
 
 def undefined_names(text: str) -> set[str]:
     """Names that the stub would look up in vain while it is imported (a check for the tests)."""
-    tree = ast.parse(text)
+    tree = parse(text)
     known = set(dir(builtins)) | {a.asname or a.name.partition(".")[0] for n in ast.walk(tree)
                                   if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
     known |= {name for node in tree.body for name in names_bound(node)}

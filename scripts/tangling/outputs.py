@@ -251,8 +251,10 @@ def _folders(chapter: Chapter, folder: str, found: dict[str, Output]) -> None:
 def public_names(text: str) -> list[str]:
     """Top-level functions, classes and UPPERCASE constants without a leading underscore."""
     import ast
+
+    from scripts.reading.syntax import parse
     try:
-        body = ast.parse(text).body
+        body = parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []                                     # reported, with its line, by `syntax`
     names = []

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from scripts.errors import Problem, Problems
+from scripts.reading.syntax import parse
 from scripts.tangling.pitfalls import MODULE as MODULE_OF_PITFALL
 from scripts.tangling.pitfalls import build
 from scripts.weaving.figure_style import STYLE
@@ -93,7 +94,7 @@ def recorded(text: str, root: Path) -> set[str]:
 def _scan(source: str, path: Path | None) -> tuple[list[str], set[str]]:
     """(dotted names under `tangled` that may be imported, strings that look like files)."""
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except SyntaxError:                                # IPython's magics: take what the text names
         return MODULE.findall(source), set(re.findall(r"[\w./-]+\.\w+", source))
     names, strings = [], set()
@@ -152,7 +153,7 @@ def _module_hash(path: Path, whole: bool) -> str:
     if known not in _HASHES:
         text = path.read_text(encoding="utf-8")
         with contextlib.suppress(SyntaxError):
-            text = text if whole else ast.dump(ast.parse(text))
+            text = text if whole else ast.dump(parse(text))
         _HASHES[known] = hashlib.sha256(text.encode()).hexdigest()
     return _HASHES[known]
 
