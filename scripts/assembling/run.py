@@ -10,7 +10,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from scripts.assembling.imports import Finder
+from scripts.assembling.imports import LEVEL2, Finder
 
 
 def main(argv: list[str]) -> None:
@@ -19,7 +19,13 @@ def main(argv: list[str]) -> None:
     given = json.loads(files)
     sys.meta_path.insert(0, Finder({p: Path(f) for p, f in given.items() if f}, set(given)))
     sys.argv = [module, *rest]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except ImportError as error:
+        if LEVEL2 not in (error.name or ""):
+            raise
+        raise SystemExit(f"{module} takes from level 3 what level 2 has not ({str(error).partition(' (')[0]}): "
+                         "it cannot be put together from your files") from None
 
 
 if __name__ == "__main__":
