@@ -22,6 +22,7 @@ takes-test     := TOPIC IMPL LEVEL EXERCISES ARGS
 takes-start    := TOPIC EXERCISES FORCE
 takes-hint     := TOPIC N
 takes-train    := TOPIC ONLY IMPL ARGS
+takes-serve    := TOPIC ARGS
 takes-notebook := TOPIC
 takes-tangle   := ARGS
 takes-stitch   := ARGS
@@ -39,7 +40,7 @@ $(foreach word,$(subst \$(space),_,$(MAKEOVERRIDES)),$(foreach name,$(firstword 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help render preview test tangle stitch start hint progress watch train verify-setup golden bench \
+.PHONY: help render preview test tangle stitch start hint progress watch train serve verify-setup golden bench \
         notebook check setup lock clean
 
 help: ## this list
@@ -69,6 +70,9 @@ watch: .venv/ready-test ## test again whatever a save touches; Ctrl-C ends it
 
 train: .venv/ready-test ## a chapter's end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5" or --record; IMPL=workspace: on your own chapters)
 	@$(RUN) train $(topic) $(only) $(impl) -- $(ARGS)
+
+serve: .venv/ready-test ## a chapter's server on this machine, until Ctrl-C (TOPIC=31, ARGS="--port 8031")
+	@$(RUN) serve $(topic) -- $(ARGS)
 
 notebook: .venv/ready-book ## a chapter as a notebook, to run elsewhere (TOPIC=27)
 	@$(RUN) notebook $(topic)
