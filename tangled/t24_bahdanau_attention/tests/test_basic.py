@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:f48f56f4902dd9e3
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:40be250f9f20a23a
 """Chapter 24: shapes, values and gradients of scores, attention and decoder."""
 
 import itertools
@@ -293,6 +293,32 @@ def test_far_scores(level):
     assert_close(p, want, tol=1e-9, what="p")
     assert_close(context, want @ values, tol=1e-9, what="context")
     assert_close(grads[2][0, :, 0], want[0].sum(0), tol=1e-9, what="dvalues")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_ragged_blocks(level, monkeypatch):
+    """Samples in blocks of three, the last of two: each as it would be alone."""
+    given, (up,) = arrays("additive", B=5, T=3, S=2, A=7), draw(17, (5, 3, 2))
+    mask, of_decoder = rng(18).random((5, 2)) < 0.8, decoder(B=5, S=2)
+    monkeypatch.setattr(level, "ENTRIES", 3 * 2 * 7 + 5)
+    scores, cache = level.additive_score(*given)
+    grads = level.additive_score_backward(up, cache)
+    outs, cache = decode(level, of_decoder, mask)
+    more = level.attention_decoder_backward(*outs[:2], cache)
+    for n in range(5):
+        one = slice(n, n + 1)
+        alone, cache = level.additive_score(given[0][one], given[1][one], *given[2:])
+        assert_close(scores[one], alone, tol=1e-12, what=f"scores of sample {n}")
+        for got, want in zip(grads[:2], level.additive_score_backward(up[one], cache)):
+            assert_close(got[one], want, tol=1e-12, what=f"gradient of sample {n}")
+        alone, cache = decode(level, [a[one] for a in of_decoder[:3]] + of_decoder[3:], mask[one])
+        for got, want in zip((*outs, *more[:3]), (*alone, *level.attention_decoder_backward(*alone[:2], cache)[:3])):
+            assert_close(got[one], want, tol=1e-12, what=f"decoder, sample {n}")
+    total = [sum(grad) for grad in zip(*(level.additive_score_backward(up[n:n + 1], level.additive_score(
+        given[0][n:n + 1], given[1][n:n + 1], *given[2:])[1])[2:] for n in range(5)))]
+    for got, want in zip(grads[2:], total, strict=True):
+        assert_close(got, want, tol=1e-12, what="gradient of a weight")
 
 
 @pytest.mark.gradient

@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:b19cafd2fd12e44b
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:a0e8c1538fa48505
 """Chapter 24: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -32,7 +32,8 @@ def test_refuses(level):
     expect_value_error("score", level.attend, Q, K, X, None, "cosine")
     expect_value_error("weights", level.attend, Q, K, X, None, "additive", OWN[:1])
     expect_value_error("keys", level.attend, Q, K, X)
-    expect_value_error("values", level.attend, Q, K, X[:, :4], None, "additive", OWN)
+    for values in (X[:, :4], X.astype(np.float32), X.astype(int)):
+        expect_value_error("values", level.attend, Q, K, values, None, "additive", OWN)
     for mask in (ones((2, 5)), ones((2, 3), bool), ones((1, 5), bool), ones((2, 3, 5), bool)):
         expect_value_error("mask", level.attend, Q, K, X, mask, "additive", OWN)
     _, cache = level.additive_score(Q, K, *OWN)
@@ -52,6 +53,8 @@ def test_decoder_refuses(level):
     for name in names:
         bad = good[name][:, 0] if name == "x" else good[name][:1]
         expect_value_error(name, level.attention_decoder, **(good | {name: bad}))
+        if name not in ("x", "mask"):
+            expect_value_error(name, level.attention_decoder, **(good | {name: good[name].astype(np.float32)}))
     expect_value_error("dout", level.attention_decoder_backward, out[:1], contexts, cache)
     expect_value_error("dcontexts", level.attention_decoder_backward, out, contexts[:, :1], cache)
 
