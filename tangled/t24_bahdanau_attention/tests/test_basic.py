@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:40be250f9f20a23a
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:e79ce28e2236e9de
 """Chapter 24: shapes, values and gradients of scores, attention and decoder."""
 
 import itertools
@@ -267,7 +267,8 @@ def test_far_states(level):
     """Queries and keys so large that exponentials overflow: tanh is still right, and so are gradients."""
     far = np.array([[[60.0], [-500], [1]]]), np.array([[[-60.5], [499.5], [0.25], [900]]])
     near = np.array([[[31.0], [-25], [1]]]), np.array([[[30.0], [-31], [0.25], [2]]])
-    cases = far, near, (far[0], near[1]), (near[0], far[1])
+    small = np.array([[[15.0], [-12], [0.25], [2]]])
+    cases = far, near, (far[0], small), (small, far[0]), (near[0], far[1])
     for (query, keys), dtype in itertools.product(cases, (np.float32, np.float64)):
         args = [a.astype(dtype) for a in (query, keys, np.ones((1, 1)), np.full(1, 2.0))]
         with np.errstate(over="raise", invalid="raise"):
