@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:782e6da2a7c34b7d
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:652234b214817b90
 """Sequence to sequence, level 2: whole arrays, one sentence at a time in the search, and the modules."""
 
 from collections import Counter
@@ -164,7 +164,7 @@ def greedy_decode(step, state, bos, eos, max_len):
 
 
 def length_norm(n, length_penalty):
-    """The divisor for the log-probability of n tokens, (...); Wu et al. (2016), eq. 14."""
+    """What log p of n tokens, shape (...), is divided by; Wu et al. (2016), eq. 14."""
     return ((5 + n) / 6) ** length_penalty
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:e79ce28e2236e9de
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:68083d5ef1dafc9d
 """Chapter 24: shapes, values and gradients of scores, attention and decoder."""
 
 import itertools
@@ -420,7 +420,8 @@ def test_initial_weights(level):
         assert 0.8 < np.abs(array.data).max() * np.sqrt(size) <= 1
         assert np.abs(array.data.mean()) * np.sqrt(3 * size * array.data.size) < 4
     assert abs(model(*phrases()) - np.log(7)) < 0.1
-    default = [level.AttentionSeq2Seq(11, 7, 2, 30, 20, *given).state_dict() for given in ((), (np.random.default_rng(0),))]
+    default = [level.AttentionSeq2Seq(11, 7, 2, 30, 20, *given).state_dict()
+               for given in ((), (np.random.default_rng(0),))]
     for name, value in default[0].items():
         assert_close(default[1][name], value, tol=0, what=name)
 
