@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:8ae33ad113138f48
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:96e2ebe2994fa634
 """A mini-GPT on nine plays: python -m tangled.t30_mini_gpt.train_gpt --help"""
 
 import argparse
@@ -45,9 +45,10 @@ def parse(argv):
     return given
 
 
-def path_of(given, settings, name):
-    """Where the checkpoint of these settings lives; set aside if --fresh."""
-    which = {"data": given.data, "minutes": given.minutes, "steps": given.steps, **settings}
+def path_of(given, settings, name, text):
+    """Where the checkpoint of these settings and this text lives; set aside if --fresh."""
+    which = {"text": hashlib.sha256(text.encode()).hexdigest(), "minutes": given.minutes, "steps": given.steps}
+    which |= settings
     digest = hashlib.sha256(json.dumps(which, sort_keys=True).encode()).hexdigest()[:8]
     path = Path(given.folder) / f"gpt-{name}-{digest}.npz"
     if given.fresh and path.exists():
@@ -85,7 +86,7 @@ def run(name, text, given, settings):
         from tangled.t30_mini_gpt.contestant import Torch as make
     else:
         raise ValueError("torch is not installed; expected it for --record and --only torch")
-    return train(text, settings, given.steps, given.minutes, make, path_of(given, settings, name), progress=True)
+    return train(text, settings, given.steps, given.minutes, make, path_of(given, settings, name, text), progress=True)
 
 
 def rounded(state, settings):
