@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:0b4b8a0a0871982a
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:0b3af4ac384fe82b
 """Chapter 30: how the mini-GPT is trained, by our code and by PyTorch, in one loop."""
 
 import time
@@ -97,8 +97,8 @@ def sample(model, tokens, count, seed=1, **options):
 def train(text, settings, steps=None, minutes=None, make=Numpy, path=None, stop=None, every=None, progress=False):
     """Train on nine tenths of a text, watch the last tenth; goes on where the file `path` ends: Run.
 
-    `minutes` of training, evaluations not counted, become a number of steps when the warm-up is over; from
-    then on all depends on steps alone. `stop` ends the run at a step, as an interruption would.
+    `minutes` of training, evaluations not counted, become a number of steps when the warm-up is over, and again
+    at each evaluation. `stop` ends the run at a step, as an interruption would.
     """
     tokens, ids, held = prepare(text, settings["merges"])
     if min(len(ids), len(held)) < settings["context"] + 2:
