@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:96e2ebe2994fa634
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:b56691d761144401
 """A mini-GPT on nine plays: python -m tangled.t30_mini_gpt.train_gpt --help"""
 
 import argparse
@@ -42,6 +42,10 @@ def parse(argv):
             raise ValueError(f"{name} = {getattr(given, name)}; expected at least 1")
     if not 0 < given.minutes < 10_000 or (given.steps is not None and given.steps < 1):
         raise ValueError(f"minutes = {given.minutes}, steps = {given.steps}; expected more than 0")
+    if given.record and (given.data is not None or given.merges or given.only):
+        raise ValueError("record with data, merges or only; expected the plays, by characters, by ours and PyTorch")
+    if (given.record or given.only == "torch") and not torch_available():
+        raise ValueError("torch is not installed; expected it for --record and --only torch")
     return given
 
 
@@ -80,12 +84,9 @@ def perform(given):
 
 def run(name, text, given, settings):
     """Ours or PyTorch's."""
-    if name == "numpy":
-        make = Numpy
-    elif torch_available():
+    make = Numpy
+    if name == "torch":
         from tangled.t30_mini_gpt.contestant import Torch as make
-    else:
-        raise ValueError("torch is not installed; expected it for --record and --only torch")
     return train(text, settings, given.steps, given.minutes, make, path_of(given, settings, name, text), progress=True)
 
 
@@ -109,8 +110,6 @@ def judged(network, found, text):
 def record(given, settings, runs, values, network):
     """golden/records/t30.json and the network in float16, with its symbols."""
     ours, tokens = runs["numpy"], runs["numpy"].tokens
-    if given.data is not None or not hasattr(tokens, "symbols"):
-        raise ValueError("data and merges are other than the default; expected the plays, by characters, for --record")
     curves = {f"{name} {key}": values_ for name, found in runs.items() for key, values_ in found.curves.items()}
     values |= {"settings": settings, "steps": {name: found.steps for name, found in runs.items()},
                "seconds": {name: found.seconds for name, found in runs.items()}, "early": ours.samples,

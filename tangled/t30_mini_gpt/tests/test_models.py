@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:287579bb6e2e3ca8
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:e78d12d9b4449d7d
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 import numpy as np
@@ -319,6 +319,8 @@ def test_the_command(tmp_path, capsys):
     assert (tmp_path / "a.png").exists()
     assert main([*argv, "--batch", "0"]) == 1
     assert "batch = 0; expected at least 1" in capsys.readouterr().err
+    assert main([*argv, "--record"]) == 1                       # said before the training, not after it
+    assert "record with data, merges or only" in capsys.readouterr().err
     text.write_text("First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 12,
                     encoding="utf-8")                           # as TinyShakespeare is laid out
     for more in ([], ["--merges", "20"]):
