@@ -1,5 +1,5 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:36446b5c0caeecf5
-"""Train a residual network on small pictures: python -m tangled.t17_cifar10.train_cifar10 --help"""
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:703cabf8d90c4ea7
+"""A residual network on small pictures: python -m tangled.t17_cifar10.train_cifar10 --help"""
 
 import argparse
 import hashlib
