@@ -1,5 +1,5 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:c9871005ea6610e0
-"""Train a residual network on small pictures: python -m tangled.t17_cifar10.train_cifar10 --help"""
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:48bd047206c65e5a
+"""A residual network on small pictures: python -m tangled.t17_cifar10.train_cifar10 --help"""
 
 import argparse
 import hashlib
