@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:c3b8957f7d04ba9d
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:9481f6bf8b154496
 """Chapter 31: the mechanism, and times. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -20,11 +20,11 @@ def draw_mechanism():
     for y, name in ((4, "$K$"), (1.6, "$V$")):
         _cells(left, 2, y, "kkkkkkn...")
         write(left, 1.3, y + 0.5, name)
-    write(left, 7, 5.7, "$S \\times d$ a head; $t$ filled")
     _cells(left, 8, 7.2, "n")
     write(left, 10.6, 7.7, "$x_t$: one token")
     left.annotate("", (8.5, 5.1), (8.5, 7.1), arrowprops=arrow)
-    write(left, 9.1, 6.2, "$k_t, v_t$")
+    write(left, 9.5, 6.2, "$k_t, v_t$")
+    write(left, 7, 3.3, "$S \\times d$ each, a head")
     _cells(left, 3, 7.2, "n")
     write(left, 2.3, 7.7, "$q_t$")
     left.annotate("", (4.1, 7.7), (7.9, 7.7), arrowprops=arrow)
