@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:1be433b2655f5fac
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:14fed01c6f7f8918
 """Chapter 34: `spawn` runs a function as several processes, and ends every one of them."""
 
 import contextlib
@@ -129,7 +129,9 @@ def start(stack, size, given):
     fast = "/dev/shm" if os.path.isdir("/dev/shm") else None
     memory = unnamed(stack, fast)                               # it has no name from the start
     memory.truncate(2 * size * size * SLOT)
-    given = given | {"size": size, "folder": stack.enter_context(tempfile.TemporaryDirectory(prefix="tangled-"))}
+    given = given | {"size": size, "folder": None}
+    if given["way"] == "gloo":                                  # its ranks meet in a file
+        given["folder"] = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"tangled-{os.getpid()}-"))
     workers = []
     stack.callback(end_all, workers)
     for rank in range(size):

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:60460046efb0a238
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:811dd101d10d15c0
 """A hundred runs that fail: python -m tangled.t34_distributed.train_failures --help"""
 
 import argparse
@@ -25,7 +25,7 @@ def trial(number):
     rng = np.random.default_rng([34, number])
     how, ranks = list(SAYS)[number % 3], 2 + number % 2
     fault = {"how": how, "rank": int(rng.integers(ranks)), "step": int(rng.integers(1, 11)), "seconds": LIMIT}
-    before, begun, line = shared(), time.monotonic(), ""
+    before, begun, line = belongings(), time.monotonic(), ""
     try:
         spawn(ranks, "tangled.t34_distributed.training:work",
               {"settings": SMALL, "symbols": 4000, "fault": fault}, SECONDS, LIMIT)
@@ -33,20 +33,21 @@ def trial(number):
         line = str(error)
     seconds = time.monotonic() - begun
     right = line.startswith(f"rank {fault['rank']} {SAYS[how]}") and "\n" not in line and seconds < LIMIT
-    left = len(children()) + len(shared() - before)
+    left = len(belongings() - before)
     return how, right, seconds, left, line
 
 
-def children():
-    """Process ids of living children of this process (Linux; elsewhere none are found)."""
-    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    return path.read_text().split() if path.exists() else []
-
-
-def shared():
-    """Names of shared memory and of temporary folders that are ours, a set."""
-    folders = [folder for folder in ("/dev/shm", tempfile.gettempdir()) if os.path.isdir(folder)]
-    return {name for folder in folders for name in os.listdir(folder) if name.startswith(("tangled-", "psm_"))}
+def belongings():
+    """What this process has: children, open files and memory, named files of its own; a set (Linux)."""
+    kinds = {"child": f"/proc/{os.getpid()}/task/{os.getpid()}/children", "file": "/proc/self/fd"}
+    found = set()
+    if os.path.exists(kinds["child"]):
+        found = {f"child {pid}" for pid in Path(kinds["child"]).read_text().split()}
+        found |= {f"file {number}" for number in os.listdir(kinds["file"])}
+    for folder in ("/dev/shm", tempfile.gettempdir()):
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        found |= {name for name in names if name.startswith(f"tangled-{os.getpid()}-")}
+    return found
 
 
 def main(argv=None):

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:1c81d80e6c8ca7ed
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:48e4b72cc2e695e1
 """Chapter 34: real processes, few and small; each test says how many it starts."""
 
 import importlib.util
@@ -13,7 +13,7 @@ import pytest
 from tangled.t34_distributed import train_distributed
 from tangled.t34_distributed.group import Group
 from tangled.t34_distributed.local import WorkerError, spawn
-from tangled.t34_distributed.train_failures import SMALL, children, shared
+from tangled.t34_distributed.train_failures import SMALL, belongings
 from tangled.t34_distributed.training import work
 from tangled.testing import assert_close
 
@@ -22,15 +22,15 @@ NUMBERS = [0, 1, 2, 5, 1000, 150_001]                           # 1.2 MB: larger
 
 
 def nothing_is_left(before):
-    """No child lives, and nothing of ours is in shared memory or among temporary files."""
-    assert not children() and shared() <= before
+    """No child lives, no file or memory is open, and none has a name."""
+    assert not belongings() - before
 
 
 @pytest.mark.processes(4)
 @pytest.mark.parametrize("ranks, way", [(2, "memory"), (4, "memory"), (2, "sockets"), (4, "sockets")])
 def test_sums(ranks, way):
     """Ring and tree: the same bits on every rank, the serial sum up to rounding."""
-    before = shared()
+    before = belongings()
     found = spawn(ranks, SUMS, {"sizes": NUMBERS}, 30.0, 100.0, way)
     assert all(each == found[0] for each in found), "the ranks differ"
     assert max(error for _, error in found[0]) < 1e-14 * 40
@@ -44,7 +44,7 @@ def test_sums(ranks, way):
     ("stalled", 3, "rank 1 has stalled: rank")])
 def test_a_worker_fails(how, ranks, says):
     """One line with the rank and the reason; no process and no memory is left."""
-    before, fault = shared(), {"how": how, "rank": 1, "step": 3, "seconds": 60.0}
+    before, fault = belongings(), {"how": how, "rank": 1, "step": 3, "seconds": 60.0}
     with pytest.raises(WorkerError) as caught:
         spawn(ranks, WORK, {"settings": SMALL, "symbols": 4000, "fault": fault}, 3.0, 60.0)
     assert str(caught.value).startswith(says) and "\n" not in str(caught.value)
