@@ -102,9 +102,9 @@ bench: .venv/ready-test ## measure the four levels, beside the record (TOPIC=27,
 
 # -- set-up
 
-setup: .venv/ready-test .venv/ready-book .venv/ready-reference ## everything at once, PyTorch included; no other verb needs it
+setup: .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi ## everything at once, PyTorch and MPI included; no other verb needs it
 
-lock: .venv/ready-test .venv/ready-book .venv/ready-reference ## requirements.lock from what is installed
+lock: .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi ## requirements.lock from what is installed
 	@$(PY) scripts/requirements.py lock
 
 clean: ## remove what can be made again; keeps workspace/, checkpoints/ and .venv/
@@ -114,6 +114,6 @@ clean: ## remove what can be made again; keeps workspace/, checkpoints/ and .ven
 .venv/bin/python:
 	@$(PYTHON) scripts/bootstrap.py --venv
 
-.venv/ready-core .venv/ready-test .venv/ready-book .venv/ready-reference: .venv/ready-%: \
+.venv/ready-core .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi: .venv/ready-%: \
 		.venv/bin/python pyproject.toml requirements.lock
 	@$(PYTHON) scripts/bootstrap.py $*
