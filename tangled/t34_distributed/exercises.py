@@ -1,11 +1,11 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:9f34367874a69a43
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:4cb07fff2b688fcf
 """Chapter 34: worked answers to the graded exercises."""
 
 import numpy as np
 
 
 def fit_with_floor(sizes, losses):
-    """The power law that falls towards a floor, with the least sum of squared errors of the losses.
+    """The power law that falls towards a floor, by least squares of the losses.
 
     Parameters
     ----------
@@ -13,14 +13,14 @@ def fit_with_floor(sizes, losses):
 
     Returns
     -------
-    floor, scale, exponent : floats, of losses = floor + scale * sizes^-exponent, exponent from 0.01 to 2
+    floor, scale, exponent : floats, of floor + scale * sizes^-exponent; exponent 0.01 to 2
     """
     sizes, losses = np.asarray(sizes, float), np.asarray(losses, float)
     low, high, share = 0.01, 2.0, (5**0.5 - 1) / 2
     grid = np.linspace(low, high, 200)
     best = int(np.argmin([_straight(sizes, losses, a)[0] for a in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    for _ in range(80):                                         # golden section between the neighbours
+    for _ in range(80):                                         # golden section in between
         a, b = high - share * (high - low), low + share * (high - low)
         if _straight(sizes, losses, a)[0] < _straight(sizes, losses, b)[0]:
             high = b
@@ -34,7 +34,8 @@ def fit_with_floor(sizes, losses):
 def _straight(sizes, losses, exponent):
     """(error, floor, scale) of the line through (sizes^-exponent, losses), each (k,)."""
     x = (sizes / sizes[0])**-exponent
-    slope = ((x - x.mean()) * (losses - losses.mean())).sum() / np.square(x - x.mean()).sum()
+    shift = x - x.mean()
+    slope = (shift * (losses - losses.mean())).sum() / np.square(shift).sum()
     floor = losses.mean() - slope * x.mean()
     error = np.square(losses - floor - slope * x).sum()
     return float(error), float(floor), float(slope * sizes[0]**exponent)

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:e8b40f9f0b10de0d
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:a8752024304b643e
 """Chapter 34: what a rank knows of the others, and ranks that take turns in one process."""
 
 import contextlib
@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 
 import numpy as np
 
-MOST = 64                                                       # simulated ranks: each is a thread
+MOST = 64                               # simulated ranks: each is a thread
 
 
 class Group:
@@ -21,11 +21,11 @@ class Group:
     rank, size = 0, 1
 
     def send(self, x, to):
-        """Begin to send x, an array of any shape, to a rank; x must stay as it is until `.wait()` returns."""
+        """Begin to send x (any shape) to a rank; x must stay until `.wait()` returns."""
         raise NotImplementedError
 
     def recv(self, out, source):
-        """Wait for the next array of a rank, and put it into `out`, of that size and dtype."""
+        """Wait for the next array of a rank; put it into `out`, of that size and dtype."""
         raise NotImplementedError
 
     def barrier(self):

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:cb5c4622a713e09f
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:c8ba21f948e1f1e9
 """Sums over ranks, level 1: number by number, in Python's floats. Shapes and errors as in level 2."""
 
 import math
@@ -42,7 +42,8 @@ def all_gather(group, piece, n):
         pieces[take] = np.empty(b - a, piece.dtype)
         group.recv(pieces[take], (rank - 1) % size)
         sent.wait()
-    return np.array([value for k in range(size) for value in pieces[k].tolist()], piece.dtype)
+    return np.array(
+        [value for k in range(size) for value in pieces[k].tolist()], piece.dtype)
 
 
 def ring_all_reduce(group, x, out=None):

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:d413c30e5032e7b4
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:a8e5073a5db1ee71
 """Sums over ranks, level 2: whole pieces; gradients weighted by tokens, optimiser state in shares."""
 
 import math
@@ -31,7 +31,7 @@ def _pieces(flat, size):
 
 
 def reduce_scatter(group, x):
-    """This rank's piece of the sum over all ranks; Patarasuk and Yuan (2009), first half, eq. 34.3.
+    """This rank's piece of the sum over ranks; Patarasuk and Yuan (2009), eq. 34.3.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def all_gather(group, piece, n):
 
 
 def ring_all_reduce(group, x, out=None):
-    """The sum over all ranks, on every rank, in pieces that travel round; eq. 34.3 and eq. 34.4.
+    """The sum over all ranks, in pieces that travel round; eq. 34.3, eq. 34.4.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def draw_share(rng, n, count, rank, size):
 
 
 class ShardedAdamW:
-    """AdamW on weights that every rank has, with moments for this rank's piece alone; ZeRO's first stage.
+    """AdamW on weights that every rank has, with moments for this rank's piece alone.
 
     Parameters
     ----------
@@ -227,14 +227,18 @@ class ShardedAdamW:
     held : int, numbers of state that this rank keeps, 2 n / size
     """
 
-    def __init__(self, group, weights, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, decayed=None):
-        weights, lr, *rest, decay, edge = check.options(weights, lr, betas, eps, weight_decay, decayed)
+    def __init__(self, group, weights, lr=1e-3, betas=(0.9, 0.999), eps=1e-8,
+                 weight_decay=0.01, decayed=None):
+        weights, lr, *rest, decay, edge = check.options(
+            weights, lr, betas, eps, weight_decay, decayed)
         self.group, self.weights = group, weights
         broadcast(group, weights)
         self.start, self.stop = part(len(weights), group.rank, group.size)
         edge = min(max(edge, self.start), self.stop)
-        self.parts = [(slice(a - self.start, b - self.start), AdamW([Parameter(weights[a:b])], lr, *rest, each))
-                      for a, b, each in ((self.start, edge, decay), (edge, self.stop, 0.0)) if b > a]
+        self.parts = [
+            (slice(a - self.start, b - self.start),
+             AdamW([Parameter(weights[a:b])], lr, *rest, each))
+            for a, b, each in ((self.start, edge, decay), (edge, self.stop, 0.0)) if b > a]
         self.lr, self.t = lr, 0
 
     @property
@@ -245,10 +249,11 @@ class ShardedAdamW:
     def step(self, gradient, count, max_norm=None):
         """One update of all weights; all ranks must call it.
 
-        gradient : ndarray of shape (n,), of a mean over `count` tokens of this rank; count may be 0
-        Returns the norm of the gradient of the mean over all ranks' tokens, before max_norm shortens it.
+        gradient : ndarray of shape (n,), of a mean over `count` tokens; count may be 0
+        Returns the norm of the gradient over all ranks, before max_norm shortens it.
         """
-        gradients, counts, max_norm = check.weighted(np.asarray(gradient)[None], [count], max_norm)
+        gradients, counts, max_norm = check.weighted(
+            np.asarray(gradient)[None], [count], max_norm)
         tokens = check.some_tokens(ring_all_reduce(self.group, counts)[0])
         mine = reduce_scatter(self.group, gradients[0] * counts[0]) / tokens        # (n_r,)
         norm = math.sqrt(ring_all_reduce(self.group, np.array([_norm(mine)**2]))[0])
@@ -289,7 +294,7 @@ class ShardedAdamW:
 
 
 class Checkpointed(Module):
-    """Modules one after another that keep one input in `every`; Chen et al. (2016), section 4.
+    """Modules one after another that keep one input in `every`; Chen et al. (2016).
 
     Parameters
     ----------
@@ -317,7 +322,7 @@ class Checkpointed(Module):
         return x
 
     def backward(self, dout):
-        """dout in the shape of the output: dx; each segment is run once more, and forgotten again."""
+        """dout in the shape of the output: dx; each segment is run once more."""
         now = [g.bit_generator.state for g in self.generators]
         for k, (x, states) in reversed(list(enumerate(self.kept()))):
             for generator, state in zip(self.generators, states):

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:8ef80f39a6ea26de
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:921b7804ee47302b
 """Sums over ranks, level 3: in the place of the result, in blocks; moments in two vectors that stay."""
 
 import math
@@ -20,11 +20,12 @@ def _blocks(piece):
 
 
 def _scatter(group, pieces):
-    """Adds up in place: this rank's piece of `pieces`, views of one vector, is complete afterwards."""
+    """Adds up in place: this rank's one of `pieces`, views of a vector, is complete."""
     rank, size = group.rank, group.size
     room = np.empty(min(BLOCK, max(map(len, pieces))), pieces[0].dtype)
     for step in range(size - 1):
-        sent = [group.send(block, (rank + 1) % size) for block in _blocks(pieces[(rank - step - 1) % size])]
+        sent = [group.send(block, (rank + 1) % size)
+                for block in _blocks(pieces[(rank - step - 1) % size])]
         for block in _blocks(pieces[(rank - step - 2) % size]):
             group.recv(room[:len(block)], (rank - 1) % size)
             block += room[:len(block)]                          # eq. 34.3
@@ -36,7 +37,8 @@ def _gather(group, pieces):
     """Fills in place: all `pieces`, views of one vector, from this rank's."""
     rank, size = group.rank, group.size
     for step in range(size - 1):
-        sent = [group.send(block, (rank + 1) % size) for block in _blocks(pieces[(rank - step) % size])]
+        sent = [group.send(block, (rank + 1) % size)
+                for block in _blocks(pieces[(rank - step) % size])]
         for block in _blocks(pieces[(rank - step - 1) % size]):
             group.recv(block, (rank - 1) % size)                # eq. 34.4
         for message in sent:

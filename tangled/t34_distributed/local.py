@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:14fed01c6f7f8918
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:1dd4c424a3ae3fed
 """Chapter 34: `spawn` runs a function as several processes, and ends every one of them."""
 
 import contextlib
@@ -35,7 +35,7 @@ class WorkerError(RuntimeError):
 
 
 def cause(workers, seconds, hurry):
-    """(rank, reason) of the first cause, as far as it is known, or None; hurry: the time is up."""
+    """(rank, reason) of the first cause, as far as it is known, or None."""
     for worker in workers:
         if "raised" in worker.last:
             return worker.rank, f"raised {worker.last['raised']}"
@@ -56,7 +56,8 @@ def blamed(rank, waits, workers, how_long):
         path.append(peer)
     if peer is not None:
         circle = [*path[path.index(peer):], peer]
-        return peer, "is in a deadlock: " + ", ".join(f"{a} waits for {b}" for a, b in pairwise(circle))
+        return peer, "is in a deadlock: " + ", ".join(
+            f"{a} waits for {b}" for a, b in pairwise(circle))
     if len(path) == 1:
         return rank, "has lost its neighbours"
     state = "has ended" if "done" in workers[path[-1]].last else "has stalled"

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bdf88350d8b78eee
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:d68b808a3d07c802
 """Chapter 34: a mini-GPT trained by any number of ranks."""
 
 import os
@@ -55,17 +55,18 @@ class Trainer:
             setattr(vectors, name, array[self.edge:])
 
     def step(self, batches, lr):
-        """One update on this rank's micro-batches, pairs of ids and targets (b, t): the mean loss of all ranks."""
+        """One update on this rank's micro-batches, pairs (b, t): the mean loss of all."""
         self.gradient[...] = 0
         tokens, loss = sum(x.size for x, _ in batches), 0.0
         for x, y in batches:
             share = x.size / tokens
-            loss += share * self.model.loss_and_gradients(x, y, share)          # eq. 34.1
+            loss += share * self.model.loss_and_gradients(x, y, share)      # eq. 34.1
         self.optimizer.lr, clip = lr, self.settings["clip"]
         if self.settings["sharded"]:
             self.optimizer.step(self.gradient, tokens, clip)
         else:
-            mean, _ = synchronise(self.group, self.gradient[None], [tokens], clip, self.reduce)
+            mean, _ = synchronise(self.group, self.gradient[None], [tokens], clip,
+                                  self.reduce)
             self.optimizer.step(mean, 1)
         total = ring_all_reduce(self.group, np.array([loss * tokens, tokens]))
         return float(total[0] / total[1])
@@ -92,7 +93,7 @@ def micro_batches(ids, starts, settings):
 
 
 def windows(length, settings, step):
-    """Where the windows of a step begin, of all ranks; the last step of an epoch has fewer."""
+    """Where the windows of a step begin; the last step of an epoch has fewer."""
     starts = np.arange(0, length - 1, settings["context"])
     an_epoch = -(-len(starts) // settings["batch"])
     epoch, k = divmod(step, an_epoch)

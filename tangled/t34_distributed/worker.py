@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:169f937595ce56cc
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bdcf62f68ee6c473
 """Chapter 34: a worker, started by `spawn`: python -m tangled.t34_distributed.worker '{"rank": ...}'"""
 
 import contextlib
@@ -50,7 +50,8 @@ class LocalGroup(Group):
     """
 
     def __init__(self, rank, size, ways, seconds, tell):
-        self.rank, self.size, self.ways, self.seconds, self.tell = rank, size, ways, seconds, tell
+        self.rank, self.size, self.ways, self.seconds, self.tell = (
+            rank, size, ways, seconds, tell)
 
     def send(self, x, to):
         """As `Group.send`, x of any shape."""
@@ -69,7 +70,7 @@ class LocalGroup(Group):
             out[...] = room
 
     def until(self, ready, peer, receives=False):
-        """Push what is queued until ready(), `seconds` at most; the parent is told of a long wait."""
+        """Push what is queued until ready(); the parent is told of a long wait."""
         begun, told = time.monotonic(), False
         while not ready():
             waited = time.monotonic() - begun
@@ -77,7 +78,8 @@ class LocalGroup(Group):
                 raise Late(peer)
             if waited > NOTICE and not told:
                 told = not self.tell({"waits": peer})
-            heard = [way.link for p, way in self.ways.items() if way.listens(receives and p == peer)]
+            heard = [way.link for p, way in self.ways.items()
+                     if way.listens(receives and p == peer)]
             pushed = [way.link for way in self.ways.values() if way.writes()]
             select.select(heard, pushed, [], 0.05)
             for way in self.ways.values():
