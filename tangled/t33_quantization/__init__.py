@@ -1,5 +1,5 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:629abb3da2d52586
-"""Quantization."""
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:39ca4f9d6a459029
+"""Quantisation."""
 
 from tangled.t33_quantization.level2_vectorized import (
     KVCache,

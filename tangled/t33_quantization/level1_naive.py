@@ -1,5 +1,5 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:d58093a0717c145a
-"""Quantization, level 1: one number at a time, in Python's integers. Shapes and errors as in level 2."""
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:03ef4a7f8cac2219
+"""Quantisation, level 1: one number at a time, in Python's integers. Shapes and errors as in level 2."""
 
 import math
 

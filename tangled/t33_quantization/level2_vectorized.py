@@ -1,5 +1,5 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b3d5a9f9e7e9cee3
-"""Quantization, level 2: whole arrays; a block's numbers along axes of their own."""
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:19d0982115084a10
+"""Quantisation, level 2: whole arrays; a block's numbers along axes of their own."""
 
 import numpy as np
 
@@ -235,6 +235,7 @@ def _reach(K, a_zero, b_zero):
 def _without_zeros(y, a, b, a_zero, b_zero):
     """Takes the zero points out of y (..., N), the product of a (..., K) and b (K, N)."""
     K, rows = len(b), a.sum(axis=-1, keepdims=True, dtype=y.dtype)              # (..., 1)
+    b_zero = np.asarray(b_zero, y.dtype)                        # () or (N,)
     y = y - a_zero * b.sum(axis=0, dtype=y.dtype) - rows * b_zero + K * a_zero * b_zero
     return y
 

@@ -1,5 +1,5 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b1c14e496f376d0b
-"""Quantization, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:5f418dc31a49f3b9
+"""Quantisation, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
 
 import math
 import threading

@@ -1,5 +1,5 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:1cd356f4ab18f9e3
-"""Quantization by PyTorch. NumPy in, NumPy out; gradients by autograd."""
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:11e476fc556e7c6c
+"""Quantisation by PyTorch. NumPy in, NumPy out; gradients by autograd."""
 
 import math
 

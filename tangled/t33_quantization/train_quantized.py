@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b59d716b87e358e7
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:eb9376c149f8b6e0
 """The mini-GPT in integers: python -m tangled.t33_quantization.train_quantized --help"""
 
 import argparse
@@ -16,6 +16,7 @@ from tangled.t30_mini_gpt.pretrained import load_pretrained
 from tangled.t33_quantization.level2_vectorized import QuantizedGPT, at_quantized_weights, calibrate
 
 BITS, CHANNEL = 3, (None, 1)                                    # of the fine-tuning
+SWEEP = (2, 3, 4, 5, 6, 8)                                      # bits, a scale for each channel
 MODELS = {"float32": {"bits": None},
           "INT8, a matrix": {"block": None},
           "INT8, a channel": {},
@@ -31,7 +32,7 @@ MODELS = {"float32": {"bits": None},
 def parse(argv):
     """The options of the command."""
     parser = argparse.ArgumentParser(description="Quantise the mini-GPT that ships; measure bytes and loss.")
-    parser.add_argument("--symbols", type=int, default=1 << 14, help="held-out symbols to predict (default 16384)")
+    parser.add_argument("--symbols", type=int, default=1 << 13, help="held-out symbols to predict (default 8192)")
     parser.add_argument("--steps", type=int, default=40, help="of fine-tuning with 3 bits (default 40)")
     parser.add_argument("--lr", type=float, default=3e-4, help="of fine-tuning (default 3e-4)")
     parser.add_argument("--record", action="store_true", help="write golden/records/t33.json")
@@ -110,12 +111,15 @@ def perform(given):
     models = table(model, held, MODELS, progress=True)
     for name, row in models.items():
         print(f"{name:32} {row['bytes']:9,} bytes, cache {row['cache']:7,}, {row['loss']:.4f} nats a symbol")
+    rows = table(model, held, {str(b): {"bits": b} for b in SWEEP}, progress=True)
+    sweep = {bits: row["loss"] for bits, row in rows.items()}
+    print("a channel, bits " + ", ".join(f"{b}: {loss:.4f}" for b, loss in sweep.items()))
     three = with_three_bits(model, tokens.encode(text[:cut]), held, given)
     print(f"3 bits, a channel: {three['before']:.4f}; after {given.steps} steps in floats {three['floats']:.4f}, "
           f"on the grid {three['grid']:.4f}")
     if given.record:
         store_run(33, "train_quantized", seconds=time.perf_counter() - begun, values={
-            "models": models, "three bits": three, "symbols": given.symbols, "steps": given.steps,
+            "models": models, "sweep": sweep, "three bits": three, "symbols": given.symbols, "steps": given.steps,
             "matrices": sum(p.data.size for p in matrices(model)),
             "parameters": sum(p.data.size for p in model.parameters())})
 

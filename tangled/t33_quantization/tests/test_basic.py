@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:02d6d648d1caf5c6
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:c4d57495dd3647cf
 """Chapter 33: grids, integers, gradients, products, packing."""
 
 import numpy as np
@@ -286,6 +286,9 @@ def test_where_int32_ends(level):
         a = np.full((1, K), -128, np.int8)
         y = level.int8_matmul(a, a.T, 127, np.array([127]))
         assert y.dtype == dtype and y[0, 0] == K * 255 ** 2, f"{y.dtype} {y[0, 0]} for {K} terms"
+    a, b = np.full((1, 140_000), 3, np.int8), np.full((140_000, 2), -5, np.int8)        # K z_a z_b alone is too large
+    zeros = np.array([127, -128])
+    assert level.int8_matmul(a, b, -128, zeros).tolist() == [[140_000 * 131 * (-5 - z) for z in zeros.tolist()]]
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:37fcb8c077fef943
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:eea4c044e454b5e3
 """Chapter 33: the program and the derivation of the best clip."""
 
 import numpy as np
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.value
 
 
 def test_best_clip():
-    """The root of eq. 33.8, and the minimum of eq. 33.6; and what is measured is what is derived."""
+    """The root of eq. 33.8, the minimum of eq. 33.6; and what is measured is what is derived."""
     for bits, Q in ((4, 7), (8, 127)):
         c = best_clip(bits)
         assert abs(c * np.exp(c) / (12 * Q * Q) - 1) < 1e-9
