@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:91e482d5bb6c8108
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:6134050851916863
 """Chapter 30: shapes, values and gradients."""
 
 import numpy as np
@@ -217,8 +217,11 @@ def test_central_differences_of_tuning(level):
     check_gradients(lambda x, a, b: level.low_rank_linear(x, w, a, b, bias, 0.7), level.low_rank_linear_backward,
                     [x, a, b])
     targets, mask = rng(13).integers(0, 5, (2, 3)), np.array([[True, True, False], [False, True, True]])
-    check_gradients(lambda z: level.sequence_log_probs(z, targets, mask), level.sequence_log_probs_backward,
-                    [draw((2, 3, 5))])
+    z = draw((2, 3, 5))
+    check_gradients(lambda z: level.sequence_log_probs(z, targets, mask), level.sequence_log_probs_backward, [z])
+    out, _ = level.sequence_log_probs(z, targets, mask)
+    z[0, 2, targets[0, 2]] = -np.inf                            # a prompt's token that could not be
+    assert_close(level.sequence_log_probs(z, targets, mask)[0], out, tol=1e-12, what="beside the mask")
     four = [-3 * rng(k).random(5) for k in range(4)]
     check_gradients(lambda c, r: level.dpo_loss(c, r, *four[2:], beta=0.6), level.dpo_loss_backward, four[:2])
     same, _ = level.dpo_loss(four[0], four[1], four[0], four[1])
