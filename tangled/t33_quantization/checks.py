@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:6fcabe324a7b9783
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:3eed7509b2e07668
 """Chapter 33: arguments checked, for all levels and for yours."""
 
 import numpy as np
@@ -88,14 +88,18 @@ def int8(name, q, axes=0):
 
 def product(a, b, a_zero, b_zero):
     """a (..., K), b (K, N), an int, and an int or int32 (N,)."""
-    a, b, zeros = int8("a", a, 1), int8("b", b, 2), np.asarray(b_zero)
+    a, b = int8("a", a, 1), int8("b", b, 2)
     if b.ndim != 2 or a.shape[-1] != len(b):
         raise ValueError(f"b has shape {b.shape}; expected ({a.shape[-1]}, N), as a has shape {a.shape}")
+    if whole("a_zero", a_zero, -128) > 127:
+        raise ValueError(f"a_zero = {a_zero}; expected -128 to 127")
+    if type(b_zero) is int and -128 <= b_zero <= 127:
+        return a, b, int(a_zero), b_zero
+    zeros = np.asarray(b_zero)
     if zeros.dtype.kind not in "iu" or zeros.shape not in ((), b.shape[1:]):
         raise ValueError(f"b_zero is {zeros.dtype} {zeros.shape}; expected an integer or ({b.shape[1]},) of them")
-    for name, z in (("a_zero", np.asarray(whole("a_zero", a_zero, -128))), ("b_zero", zeros)):
-        if z.size and not -128 <= z.min() <= z.max() <= 127:
-            raise ValueError(f"{name} is from {z.min()} to {z.max()}; expected -128 to 127")
+    if zeros.size and not -128 <= zeros.min() <= zeros.max() <= 127:
+        raise ValueError(f"b_zero is from {zeros.min()} to {zeros.max()}; expected -128 to 127")
     return a, b, int(a_zero), zeros.astype(np.int32) if zeros.ndim else int(zeros)
 
 

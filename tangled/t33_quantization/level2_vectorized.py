@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:19d0982115084a10
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:40d99aef90a6793c
 """Quantisation, level 2: whole arrays; a block's numbers along axes of their own."""
 
 import numpy as np
@@ -228,7 +228,8 @@ def int8_matmul(a, b, a_zero=0, b_zero=0):
 
 def _reach(K, a_zero, b_zero):
     """int32 or int64, whichever holds all sums of K terms."""
-    largest = K * (128 + abs(a_zero)) * (128 + int(np.max(np.abs(b_zero), initial=0)))
+    top = abs(b_zero) if isinstance(b_zero, int) else int(np.abs(b_zero).max(initial=0))
+    largest = K * (128 + abs(a_zero)) * (128 + top)
     return np.int32 if largest < 2 ** 31 else np.int64          # eq. 33.10
 
 

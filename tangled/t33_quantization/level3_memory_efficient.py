@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:5f418dc31a49f3b9
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:5dc4054ef1f964b5
 """Quantisation, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
 
 import math
@@ -22,7 +22,6 @@ __all__ = ["calibrate", "dequantize", "fake_quantize", "fake_quantize_backward",
 
 STRIP = 1 << 16                                                 # numbers in a buffer
 EXACT, SIDE = 1024, 512                                         # 1024 * 128 * 128 = 2^24
-PAIRS = np.array([[(u ^ 8) - 8 for u in (byte & 15, byte >> 4)] for byte in range(256)], np.int8)
 
 
 def _lines(x, counts):
@@ -179,7 +178,8 @@ def int8_matmul(a, b, a_zero=0, b_zero=0):
                 left = _as_floats(rows[m:m + SIDE, k:k + EXACT], ROOM.left)
                 _add_product(left, right, y[m:m + SIDE, n:n + SIDE], k == 0)
     y = y.reshape(*a.shape[:-1], N)
-    return _without_zeros(y, a, b, a_zero, b_zero) if a_zero or np.any(b_zero) else y
+    none = isinstance(b_zero, int) and a_zero == b_zero == 0
+    return y if none else _without_zeros(y, a, b, a_zero, b_zero)
 
 
 def _as_floats(x, buffer):
@@ -213,7 +213,14 @@ def pack_int4(q):
 
 
 def unpack_int4(packed, n):
-    """As level 2, packed (..., m); a table of 256 pairs."""
+    """As level 2, packed (..., m); a byte is spread over a uint16, which is two int8."""
     packed, n = check.packed(packed, n)
-    both = PAIRS.view("<u2")[:, 0].take(packed).view(np.int8)   # (..., 2m)
+    pairs = packed.astype("<u2", order="C")                     # (..., m)
+    low = pairs & 15
+    pairs &= 240
+    pairs <<= 4
+    pairs |= low
+    pairs ^= 0x0808
+    both = pairs.view(np.int8)                                  # (..., 2m), (u ^ 8) so far
+    both -= np.int8(8)
     return both if n == both.shape[-1] else both[..., :n].copy()
