@@ -1,6 +1,7 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:5dc4054ef1f964b5
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:183002ef10e08c9b
 """Quantisation, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
 
+import itertools
 import math
 import threading
 
@@ -21,7 +22,7 @@ __all__ = ["calibrate", "dequantize", "fake_quantize", "fake_quantize_backward",
            "pack_int4", "quantize", "unpack_int4"]
 
 STRIP = 1 << 16                                                 # numbers in a buffer
-EXACT, SIDE = 1024, 512                                         # 1024 * 128 * 128 = 2^24
+EXACT, SIDE = 1024, 256                                         # 1024 * 128 * 128 = 2^24
 
 
 def _lines(x, counts):
@@ -155,7 +156,7 @@ def _best_share(values, lo, hi, bits, symmetric):
 
 
 class _Room(threading.local):
-    """Buffers for the pieces of a product, 6 MB for each thread, made when first used."""
+    """Buffers for the pieces of a product, 2.5 MB for each thread, made when first used."""
 
     def __init__(self):
         self.left, self.right = np.empty((2, SIDE * EXACT), np.float32)
@@ -166,17 +167,17 @@ ROOM = _Room()
 
 
 def int8_matmul(a, b, a_zero=0, b_zero=0):
-    """As level 2, a (..., K), b (K, N); by BLAS, in pieces of 1,024 terms."""
+    """As level 2, a (..., K), b (K, N); by BLAS, in pieces of at most 1,024 terms."""
     a, b, a_zero, b_zero = check.product(a, b, a_zero, b_zero)
     K, N = b.shape
     rows, dtype = a.reshape(math.prod(a.shape[:-1]), K), _reach(K, a_zero, b_zero)
     y = np.empty((len(rows), N), dtype) if K else np.zeros((len(rows), N), dtype)
-    for n in range(0, N, SIDE):
-        for k in range(0, K, EXACT):
-            right = _as_floats(b[k:k + EXACT, n:n + SIDE], ROOM.right)
-            for m in range(0, len(rows), SIDE):
-                left = _as_floats(rows[m:m + SIDE, k:k + EXACT], ROOM.left)
-                _add_product(left, right, y[m:m + SIDE, n:n + SIDE], k == 0)
+    terms = math.ceil(K / max(1, math.ceil(K / EXACT)))         # of a piece, all about as many
+    for n, k in itertools.product(range(0, N, SIDE), range(0, K, max(1, terms))):
+        right = _as_floats(b[k:k + terms, n:n + SIDE], ROOM.right)
+        for m in range(0, len(rows), SIDE):
+            left = _as_floats(rows[m:m + SIDE, k:k + terms], ROOM.left)
+            _add_product(left, right, y[m:m + SIDE, n:n + SIDE], k == 0)
     y = y.reshape(*a.shape[:-1], N)
     none = isinstance(b_zero, int) and a_zero == b_zero == 0
     return y if none else _without_zeros(y, a, b, a_zero, b_zero)
