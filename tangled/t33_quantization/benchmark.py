@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:d3ba87d95300753a
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:33c1fbad0f2088b2
 """Chapter 33: what the levels cost."""
 
 import numpy as np
@@ -8,12 +8,12 @@ from tangled.t33_quantization import level1_naive, level2_vectorized, level3_mem
 
 LEVELS = {"level 1": level1_naive, "level 2": level2_vectorized, "level 3": level3_memory_efficient}
 TINY, SHORT, LONG = (f"product ({M}, {K}) by ({K}, {N})" for M, K, N in ((3, 40, 5), (256, 512, 512), (256, 4097, 512)))
-ROW = "product (1, 1024) by (1024, 1024)"
+ROW, FLOAT = "product (1, 1024) by (1024, 1024)", "float32, NumPy"
 MANY, LEAST, NIBBLES = "quantize (1024, 1024)", "calibrate by mse, 1,048,576 numbers", "unpack 1,048,576 numbers"
 
 
 def _product(M, K, N):
-    """Integers; PyTorch's _int_mm, and its float32 product of the same numbers."""
+    """Integers; PyTorch's _int_mm, its float32 product of the same numbers, and NumPy's."""
     draw = np.random.default_rng(0)
     a, b = draw.integers(-127, 128, (M, K), np.int8), draw.integers(-127, 128, (K, N), np.int8)
     calls = {name: lambda m=m: m.int8_matmul(a, b) for name, m in LEVELS.items()
@@ -25,6 +25,9 @@ def _product(M, K, N):
             calls["level 4"] = lambda: torch._int_mm(left, right)
         x, w = left.float(), right.float()
         calls["best PyTorch"] = lambda: x @ w
+    if M != 3:
+        of_x, of_w = a.astype(np.float32), b.astype(np.float32)
+        calls[FLOAT] = lambda: of_x @ of_w
     return calls
 
 

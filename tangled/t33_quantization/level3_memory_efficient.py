@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:183002ef10e08c9b
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:83cebcb8de8e0c9c
 """Quantisation, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
 
 import itertools
@@ -22,7 +22,7 @@ __all__ = ["calibrate", "dequantize", "fake_quantize", "fake_quantize_backward",
            "pack_int4", "quantize", "unpack_int4"]
 
 STRIP = 1 << 16                                                 # numbers in a buffer
-EXACT, SIDE = 1024, 256                                         # 1024 * 128 * 128 = 2^24
+EXACT, ROWS, COLUMNS = 1024, 128, 512                           # 1024 * 128 * 128 = 2^24
 
 
 def _lines(x, counts):
@@ -156,11 +156,11 @@ def _best_share(values, lo, hi, bits, symmetric):
 
 
 class _Room(threading.local):
-    """Buffers for the pieces of a product, 2.5 MB for each thread, made when first used."""
+    """Buffers for the pieces of a product, 3 MB for each thread, made when first used."""
 
     def __init__(self):
-        self.left, self.right = np.empty((2, SIDE * EXACT), np.float32)
-        self.part, self.whole = np.empty(SIDE * SIDE, np.float32), np.empty(SIDE * SIDE, np.int32)
+        self.left, self.right = (np.empty(n * EXACT, np.float32) for n in (ROWS, COLUMNS))
+        self.part, self.whole = (np.empty(ROWS * COLUMNS, dtype) for dtype in (np.float32, np.int32))
 
 
 ROOM = _Room()
@@ -173,11 +173,11 @@ def int8_matmul(a, b, a_zero=0, b_zero=0):
     rows, dtype = a.reshape(math.prod(a.shape[:-1]), K), _reach(K, a_zero, b_zero)
     y = np.empty((len(rows), N), dtype) if K else np.zeros((len(rows), N), dtype)
     terms = math.ceil(K / max(1, math.ceil(K / EXACT)))         # of a piece, all about as many
-    for n, k in itertools.product(range(0, N, SIDE), range(0, K, max(1, terms))):
-        right = _as_floats(b[k:k + terms, n:n + SIDE], ROOM.right)
-        for m in range(0, len(rows), SIDE):
-            left = _as_floats(rows[m:m + SIDE, k:k + terms], ROOM.left)
-            _add_product(left, right, y[m:m + SIDE, n:n + SIDE], k == 0)
+    for n, k in itertools.product(range(0, N, COLUMNS), range(0, K, max(1, terms))):
+        right = _as_floats(b[k:k + terms, n:n + COLUMNS], ROOM.right)
+        for m in range(0, len(rows), ROWS):
+            left = _as_floats(rows[m:m + ROWS, k:k + terms], ROOM.left)
+            _add_product(left, right, y[m:m + ROWS, n:n + COLUMNS], k == 0)
     y = y.reshape(*a.shape[:-1], N)
     none = isinstance(b_zero, int) and a_zero == b_zero == 0
     return y if none else _without_zeros(y, a, b, a_zero, b_zero)
