@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:e78d12d9b4449d7d
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:f2057fe56b1e95cc
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 import numpy as np
@@ -304,6 +304,12 @@ def test_lora_by_either_way():
     two.weight.accumulate(np.einsum("btn,btm->nm", x, dout))
     for name in "ab":
         assert_close(getattr(two, name).grad, getattr(one, name).grad, tol=1e-5, what="d" + name)
+    linear = Linear(5, 3, rng(21))
+    lora = LoRA(linear, 2)
+    before = lora(x)
+    for p in (linear.weight, linear.bias):                      # its arrays are copies
+        p.data += 1
+    assert_close(lora(x), before, tol=0, what="out after the Linear has changed")
 
 
 @pytest.mark.edge
