@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:10ea6453192506a1
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:cb21014b61e5cca2
 """KV cache, level 2: buffers, a decoder on top of them, and what is built from the two."""
 
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from tangled.t26_multi_head_attention import merge_heads, repeat_kv, split_heads
 from tangled.t27_positional_encodings import rope, rope_tables
 from tangled.t28_transformer_encoder import feed_forward
 from tangled.t30_mini_gpt import filter_logits
+
+_AS_IT_IS = 1.0, None, None, None                                # options of a sampler that change nothing
 
 
 class KVCache:
@@ -204,7 +206,7 @@ def generate(decoder, ids, n, counts=None, temperature=1.0, top_k=None, top_p=No
             logits = logits[np.arange(len(prompts)), counts - 1]            # (B, V)
         else:
             logits = decoder.extend(out[:, step - 1:step])[:, 0]                # (B, V)
-        if how.temperature:
+        if how.temperature and how != _AS_IT_IS:
             logits = filter_logits(logits, *how)
         out[:, step] = sample_categorical(logits, 1.0 if how.temperature else 0.0, rng)
     return out if np.ndim(ids) == 2 else out[0]
@@ -469,7 +471,7 @@ def speculative_decode(target, draft, ids, n, k=4, temperature=1.0, top_k=None, 
 
 def _chances(logits, how):
     """Probabilities (..., V) of what a sampler with these options would draw."""
-    z = filter_logits(logits, *how).astype(np.float64)
+    z = (logits if how == _AS_IT_IS else filter_logits(logits, *how)).astype(np.float64)
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:9503a65ce62b8135
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:e1f8f6c7d807c827
 """KV cache, level 3: norms folded into the weights, vectors for a single token, no padding."""
 
 import math
@@ -22,7 +22,8 @@ from tangled.t31_kv_cache.level2_vectorized import (
 __all__ = ["Decoder", "KVCache", "OutOfBlocks", "PagedCache", "Speculation", "cache_bytes", "generate",
            "speculative_decode", "verify"]
 
-CUBIC, LINEAR = math.sqrt(2 / math.pi) * 0.044715, math.sqrt(2 / math.pi)       # of the tanh GELU
+CUBIC = (math.sqrt(2 / math.pi) * 0.044715) ** (1 / 3)          # tanh(g^3 + LINEAR g), g = CUBIC h, is that of
+LINEAR = math.sqrt(2 / math.pi) / CUBIC                         # the tanh GELU of h
 
 
 class Layer(NamedTuple):
@@ -61,20 +62,20 @@ def _fold(weights, k, size):
     w_up, b_up = _behind_norm(*both("ffn.linear1"), *both("norm2"))
     w_down, b_down = map(_centred, both("ffn.linear2"))
     dtype = weights["wte.weight"].dtype
-    arrays = w, b, w_out, b_out, w_up, b_up, w_down / 2, b_down         # 1/2: of the GELU
+    gate = w_up * CUBIC, b_up * CUBIC, w_down / (2 * CUBIC)     # `_gate` has fewer steps so
+    arrays = w, b, w_out, b_out, *gate, b_down
     return Layer(*(np.ascontiguousarray(a, dtype) for a in arrays))
 
 
-def _gate(h, u):
-    """h (1 + tanh(...)) in place of h, twice the GELU; u is room of h's shape."""
-    np.multiply(h, h, out=u)
-    u *= CUBIC
+def _gate(g, u):
+    """g (1 + tanh(g^3 + LINEAR g)) in place of g: the GELU times 2 CUBIC; u is room of g's shape."""
+    np.multiply(g, g, out=u)
     u += LINEAR
-    u *= h
+    u *= g
     np.tanh(u, out=u)
     u += 1
-    h *= u
-    return h
+    g *= u
+    return g
 
 
 class Decoder:
@@ -114,6 +115,11 @@ class Decoder:
 
     def extend(self, ids, counts=None, rows=None):
         """As level 2, ids (B, T), counts (B,), rows (B,): logits (B, T, V)."""
+        if counts is None and rows is None and self._plain(ids):
+            lengths = self.cache.lengths
+            logits = self._one(ids.item(), 0, lengths.item()).astype(self.size.dtype, copy=False)
+            lengths += 1
+            return logits.reshape(1, 1, -1)
         ids, counts, rows = check.step(ids, counts, rows, self.size, self.cache.lengths)
         self.cache.reserve(rows, counts)
         logits = np.zeros((*ids.shape, self.size.vocab), self.size.dtype)
@@ -126,6 +132,12 @@ class Decoder:
             logits[at, step] = self._many(ids[at, step], start[at] + step, rows[some], start[some], counts[some])
         self.cache.advance(rows, counts)
         return logits
+
+    def _plain(self, ids):
+        """The most frequent call of all, and a good one: ids (1, 1), one row, and room; anything else is looked at."""
+        return (type(ids) is np.ndarray and ids.shape == (1, 1) and ids.dtype == np.int64
+                and len(self.cache.lengths) == 1 and self.cache.lengths.item() < self.capacity
+                and 0 <= ids.item() < self.size.vocab)
 
     def _one(self, token, row, place):
         """Logits (V,) behind one token of one row: vectors throughout."""
