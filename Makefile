@@ -22,6 +22,7 @@ takes-test     := TOPIC IMPL LEVEL EXERCISES ARGS
 takes-start    := TOPIC EXERCISES FORCE
 takes-hint     := TOPIC N
 takes-train    := TOPIC ONLY IMPL ARGS
+takes-serve    := TOPIC ARGS
 takes-notebook := TOPIC
 takes-tangle   := ARGS
 takes-stitch   := ARGS
@@ -39,7 +40,7 @@ $(foreach word,$(subst \$(space),_,$(MAKEOVERRIDES)),$(foreach name,$(firstword 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help render preview test tangle stitch start hint progress watch train verify-setup golden bench \
+.PHONY: help render preview test tangle stitch start hint progress watch train serve verify-setup golden bench \
         notebook check setup lock clean
 
 help: ## this list
@@ -70,6 +71,9 @@ watch: .venv/ready-test ## test again whatever a save touches; Ctrl-C ends it
 train: .venv/ready-test ## a chapter's end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5" or --record; IMPL=workspace: on your own chapters)
 	@$(RUN) train $(topic) $(only) $(impl) -- $(ARGS)
 
+serve: .venv/ready-test ## a chapter's server on this machine, until Ctrl-C (TOPIC=31, ARGS="--port 8031")
+	@$(RUN) serve $(topic) -- $(ARGS)
+
 notebook: .venv/ready-book ## a chapter as a notebook, to run elsewhere (TOPIC=27)
 	@$(RUN) notebook $(topic)
 
@@ -98,9 +102,9 @@ bench: .venv/ready-test ## measure the four levels, beside the record (TOPIC=27,
 
 # -- set-up
 
-setup: .venv/ready-test .venv/ready-book .venv/ready-reference ## everything at once, PyTorch included; no other verb needs it
+setup: .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi ## everything at once, PyTorch and MPI included; no other verb needs it
 
-lock: .venv/ready-test .venv/ready-book .venv/ready-reference ## requirements.lock from what is installed
+lock: .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi ## requirements.lock from what is installed
 	@$(PY) scripts/requirements.py lock
 
 clean: ## remove what can be made again; keeps workspace/, checkpoints/ and .venv/
@@ -110,6 +114,6 @@ clean: ## remove what can be made again; keeps workspace/, checkpoints/ and .ven
 .venv/bin/python:
 	@$(PYTHON) scripts/bootstrap.py --venv
 
-.venv/ready-core .venv/ready-test .venv/ready-book .venv/ready-reference: .venv/ready-%: \
+.venv/ready-core .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi: .venv/ready-%: \
 		.venv/bin/python pyproject.toml requirements.lock
 	@$(PYTHON) scripts/bootstrap.py $*

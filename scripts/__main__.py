@@ -20,6 +20,7 @@ VERBS = {  # verb: (module, function, what it does)
     "progress": ("scripts.learn", "progress", "how far you are"),
     "watch": ("scripts.watch", "main", "re-tangle and re-test what a save touched"),
     "train": ("scripts.train", "main", "a chapter's end-to-end program"),
+    "serve": ("scripts.serve", "main", "a chapter's server, until Ctrl-C"),
     "verify-setup": ("scripts.setup_report", "main", "Python, packages, BLAS, data: what is there"),
     "golden": ("scripts.golden", "main", "regenerate golden outputs with PyTorch"),
     "bench": ("scripts.bench", "main", "the measured ladders"),

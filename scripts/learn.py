@@ -270,11 +270,15 @@ def at_hand(topics: list[Chapter], memory: dict) -> Chapter:
 
 
 def headline(topics: list[Chapter], memory: dict) -> str:
-    """The bar is the module at hand, the percentage the whole book; chapter 0 is only its door."""
+    """The bar is the module at hand, the percentage the whole book; chapter 0 is only its door.
+
+    What is optional counts once it is done: a reader who leaves it out has read 100 %.
+    """
     here = at_hand(topics, memory)
-    counted = [c for c in topics if c.topic > 0]
+    finished = lambda c: is_done(memory.get(str(c.topic), {}))
+    counted = [c for c in topics if c.topic > 0 and (finished(c) or not c.meta.get("optional"))]
     module = [c for c in counted if c.meta.get("module") == here.meta.get("module")]
-    done = lambda chapters: sum(is_done(memory.get(str(c.topic), {})) for c in chapters)
+    done = lambda chapters: sum(finished(c) for c in chapters)
     percent = 100 * done(counted) / len(counted) if counted else 0
     return (f"{bar(done(module), len(module))} Module {here.meta.get('module', 0)} Topic {here.topic:02d} "
             f"({percent:.0f}%)")
@@ -291,7 +295,7 @@ def state(chapter: Chapter, entry: dict, root: Path) -> str:
     elif workspace_file(chapter, root).exists():
         text = "started"
     else:
-        text = "-"
+        text = "optional" if chapter.meta.get("optional") else "-"
     extra = entry.get("exercises") or {}
     if count := extra.get("passed", 0) + extra.get("failed", 0):
         text += f", exercises {extra['passed']} of {count}"

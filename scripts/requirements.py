@@ -23,7 +23,7 @@ except ImportError:
     except ImportError:         # a Python without pip: names can be told, ranges can't
         Requirement = None
 
-UNLOCKED = ("quarto", "mpi")    # optional, and built on the reader's machine
+UNLOCKED = ("quarto",)          # optional, and built on the reader's machine
 MADE_WITH = re.compile(r"^# Made with Python (\d+\.\d+)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 from pathlib import Path
 
@@ -197,6 +198,21 @@ def test_readme_is_drawn_from_the_records(recorded):
     assert "run: make bench ARGS=--readme" in records.readme(None)[0]
     draw(Path("."))
     assert records.readme(None) == [] and "| 0 | sum | - | - | 0.5x |" in Path("README.md").read_text("utf-8")
+
+
+def test_programs_are_drawn_from_front_matter_and_records(recorded):
+    from scripts.recording.readme import draw
+    path, chapter = Path("README.md"), Path(CHAPTER)
+    path.write_text(path.read_text("utf-8") + "<!-- programs:start -->\n<!-- programs:end -->\n", encoding="utf-8")
+    text = chapter.read_text("utf-8").replace("topic: 0\n", "topic: 0\ntrain: [train_x, train_y]\n", 1)
+    chapter.write_text(text, encoding="utf-8")
+    for stem, said in (("train_x", "Sums: python -m tangled.x --help"), ("train_y", "Means. More of it.")):
+        Path(f"tangled/t00_prerequisites/{stem}.py").write_text(f'"""{said}"""\n', encoding="utf-8")
+    assert "the tables are not the records'" in records.readme(None)[0]
+    draw(path.parent)
+    text = path.read_text("utf-8")
+    assert records.readme(None) == [] and "| `make train TOPIC=0 ONLY=train_y` | Means | - |" in text
+    assert re.search(r"\| `make train TOPIC=0 ONLY=train_x` \| Sums \| (\d+ s|-) \|", text)
 
 
 @pytest.mark.parametrize("source, said", [

@@ -134,6 +134,33 @@ def test_processes_are_refused(repo, name):
     assert done.stdout.count("FAILED your file") == 1
 
 
+@pytest.mark.parametrize("started, code", [(2, 0), (3, 1)])
+def test_a_test_may_allow_a_number_of_processes(repo, started, code):
+    """`@pytest.mark.processes(2)`: two are started, the third is refused; the next test has none again"""
+    more = repo / f"tangled/{PACKAGE}/tests/test_processes.py"
+    more.write_text("import numpy as np\nimport pytest\n\n\n@pytest.mark.processes(2)\n"
+                    "def test_golden_of_many(level):\n    level.scores(np.ones((2, 3)), np.ones((2, 3)))\n")
+    try:
+        run = ("    import subprocess, sys\n    if len(q) == 2:\n"
+               f"        for _ in range({started}):\n            subprocess.run([sys.executable, '-c', ''])\n")
+        done = grade(repo, run + BODY, only="golden_of_many")
+    finally:
+        more.unlink()
+    assert done.returncode == code, done.stdout
+    assert ("starts a process (subprocess)" in done.stdout.replace("\n      ", " ")) == bool(code), done.stdout
+
+
+def test_output_has_an_end(monkeypatch, capsys):
+    """What a run prints is passed on up to a limit; the rest is read, so that the run does not hang on a full pipe"""
+    monkeypatch.setattr(parent, "OUTPUT", 100_000)
+    child = subprocess.Popen([sys.executable, "-c", "print('x' * 3_000_000)"], stdout=subprocess.PIPE)
+    parent.pass_on(child).join(60)
+    assert child.wait(60) == 0
+    said = capsys.readouterr().out
+    assert said.count("x") == 100_000 and said.endswith("\n(more output is not shown)\n")
+    child.stdout.close()
+
+
 def test_a_thread_left_over(repo):
     code = "    import threading, time\n    threading.Thread(target=time.sleep, args=(300,), name='slow').start()\n"
     start = time.monotonic()

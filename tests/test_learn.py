@@ -409,6 +409,19 @@ def test_progress_of_the_whole_course(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("[###########>     ] Module 0 Topic 02 (6%)\n")
 
 
+def test_optional_topics_count_once_they_are_done(tmp_path, capsys):
+    root = make_book(tmp_path, [(n, 1, f"x{n}", f"Topic {n}") for n in range(1, 5)])
+    for path in sorted((root / "chapters").glob("0[34]-*.qmd")):
+        path.write_text(path.read_text().replace("topic:", "optional: true\ntopic:", 1))
+    learn.record(1, 5, 0, root)
+    learn.progress([], root)
+    out = capsys.readouterr().out
+    assert "(50%)" in out and out.count("  optional\n") == 2
+    learn.record(3, 5, 0, root)
+    learn.progress([], root)
+    assert "(67%)" in capsys.readouterr().out
+
+
 def test_progress_tells_each_topic(root, capsys):
     learn.progress([], root)
     out = capsys.readouterr().out

@@ -1,8 +1,9 @@
-"""`make verify-setup` and `make train`."""
+"""`make verify-setup`, `make train` and `make serve`."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import requirements, setup_report, train
+from scripts import requirements, serve, setup_report, train
 from scripts.errors import Problem
 
 HERE = Path(__file__).resolve().parent.parent
@@ -180,6 +181,38 @@ def test_train_wants_a_record_where_one_is_asked_for(book, capfd):
 def test_train_says_what_there_is(book, argv, said):
     with pytest.raises(Problem) as caught:
         train.main(argv, book)
+    assert said in str(caught.value)
+
+
+# -- serve
+
+def served(book, *argv):
+    """`python -m scripts serve …` in a book of its own, whose `tangled` is not this one."""
+    return subprocess.run([sys.executable, "-m", "scripts", "serve", *argv], cwd=book, capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "PYTHONPATH": str(HERE)})
+
+
+def test_serve_runs_the_module_of_the_front_matter(book):
+    chapter = book / "chapters/02-b.qmd"
+    chapter.write_text(chapter.read_text().replace("train: [", "serve: counter\ntrain: ["))
+    (book / "tangled/t02_b/counter.py").write_text(
+        "import os\n\n\ndef main(argv):\n    print(argv, os.environ['OPENBLAS_NUM_THREADS'])\n    return 3\n")
+    done = served(book, "--topic", "2", "--", "--port", "0")
+    assert (done.returncode, done.stderr) == (3, "") and done.stdout.startswith("['--port', '0'] ")
+    (book / "tangled/t02_b/counter.py").unlink()
+    done = served(book, "--topic", "2")
+    assert done.returncode == 1 and "counter.py: is not there; expected it to be tangled" in done.stderr
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["--topic", "1"], "topic 1 has no server; topics that do: TOPIC=2"), (["--topic"], "TOPIC= is missing"),
+    ([], "TOPIC= is missing; topics with a server: TOPIC=2"), (["--topic", "x", "--"], "TOPIC='x' is no number"),
+    (["--topic", "9"], "no topic 9")])
+def test_serve_says_what_there_is(book, argv, said):
+    chapter = book / "chapters/02-b.qmd"
+    chapter.write_text(chapter.read_text().replace("train: [", "serve: counter\ntrain: ["))
+    with pytest.raises(Problem) as caught:
+        serve.main(argv, book)
     assert said in str(caught.value)
 
 

@@ -139,3 +139,13 @@ def test_problems_name_chapter_and_line():
     assert [str(problem) for problem in problems] == [
         "chapters/27-x.qmd:3: KaTeX: Undefined control sequence: \\foo (in \\foo)"
     ]
+
+
+def test_numbers_in_formulas_are_refused():
+    """Inline code is not run between dollar signs, and the reader would see its source."""
+    text = ("One $x = 3$ and `{python} a` of $y$.\n\nTwo $x = `{python} a`$.\n\n"
+            "`$x` is `{python} b` $z$.\n\n$$\nx = `{python} c`\n$$\n")
+    book = SimpleNamespace(chapters=[SimpleNamespace(path="a.qmd", text=text)])
+    found = [str(problem) for problem in formula_problems(book)]
+    assert [line.split(" ")[0] for line in found] == ["a.qmd:3:", "a.qmd:8:"]
+    assert all("expected the number beside the formula" in line for line in found)

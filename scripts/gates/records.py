@@ -120,10 +120,10 @@ def excuses(html: str):
 
 
 def readme(book) -> list[str]:
-    """README.md's table is the records'."""
-    from scripts.recording.readme import START, between, markdown, readme_text
+    """README.md's tables are the records'."""
+    from scripts.recording.readme import START, drawn, readme_text
     text = readme_text(Path("."))
-    if between(text, markdown(Path("."))) == text:
+    if drawn(text, Path(".")) == text:
         return []
     line = text.count("\n", 0, text.index(START)) + 1
-    return [f"README.md:{line}: the table is not the records'; run: make bench ARGS=--readme"]
+    return [f"README.md:{line}: the tables are not the records'; run: make bench ARGS=--readme"]

@@ -10,7 +10,7 @@ from scripts.errors import Problem
 PACKAGE = re.compile(r"t(\d\d)_[a-z0-9]+(?:_[a-z0-9]+)*")
 PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OURS = ("topic", "package", "module", "needs", "difficulty", "minutes", "exports", "targets", "shared",
-        "train")
+        "train", "serve", "optional")
 QUARTO = ("author", "date", "description", "subtitle", "abstract", "keywords", "format", "execute", "jupyter",
           "engine", "lang", "toc", "number-sections", "bibliography", "aliases", "code-fold", "toc-depth",
           "citation-location", "reference-location", "categories", "image", "image-alt")
@@ -145,6 +145,18 @@ class Meta:
     def is_train(self, value) -> bool:
         return self.listed("train", value, str, lambda s: PART.fullmatch(s) and s != "__init__",
                            "a list of modules with a main(argv), without .py, such as [train_line]")
+
+    def is_serve(self, value) -> bool:
+        if isinstance(value, str) and PART.fullmatch(value) and value != "__init__":
+            return True
+        self.wrong("serve", f"serve: {value!r}; expected a module with a main(argv), without .py, such as serve")
+        return False
+
+    def is_optional(self, value) -> bool:
+        if isinstance(value, bool):
+            return True
+        self.wrong("optional", f"optional: {value!r}; expected true or false")
+        return False
 
     def is_shared(self, value) -> bool:
         if not self.listed("shared", value, str, lambda s: True, "a list of files, such as [testing.py]"):

@@ -1,24 +1,36 @@
-"""README.md's table of ladders, drawn from golden/records/ and from nothing else."""
+"""README.md's tables of ladders and of programs, drawn from golden/records/ and the front matter, nothing else."""
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 from scripts.errors import Problem
+from scripts.reading.chapters import read_book
+from scripts.reading.syntax import parse
 
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+PROGRAMS = "<!-- programs:start -->", "<!-- programs:end -->"
 HEAD = ("topic", "task", "level 1", "level 2", "level 3", "level 4", "best PyTorch", "peak memory 2 / 3 / 4")
 
 
 def draw(root: Path) -> int:
-    """Put the table into README.md, where it differs."""
+    """Put the tables into README.md, where they differ."""
     path, text = root / "README.md", readme_text(root)
-    new = between(text, markdown(root))
+    new = drawn(text, root)
     if new != text:
         path.write_text(new, encoding="utf-8")
-    print("README.md: " + ("the table is drawn from the records" if new != text else "unchanged"))
+    print("README.md: " + ("the tables are drawn from the records" if new != text else "unchanged"))
     return 0
+
+
+def drawn(text: str, root: Path) -> str:
+    """README.md's text with both tables as they are to be; that of the programs only where it has a place."""
+    text = between(text, markdown(root))
+    place = text.find(PROGRAMS[0]), text.find(PROGRAMS[1])
+    return between(text, programs(root), PROGRAMS) if 0 <= place[0] < place[1] else text
 
 
 def readme_text(root: Path) -> str:
@@ -30,10 +42,10 @@ def readme_text(root: Path) -> str:
     return text
 
 
-def between(text: str, table: str) -> str:
+def between(text: str, table: str, marks: tuple[str, str] = (START, END)) -> str:
     """The text with the table in the place of what stood between the marks."""
-    head, _, rest = text.partition(START)
-    return f"{head}{START}\n{table}{END}{rest.partition(END)[2]}"
+    head, _, rest = text.partition(marks[0])
+    return f"{head}{marks[0]}\n{table}{marks[1]}{rest.partition(marks[1])[2]}"
 
 
 def records(root: Path) -> dict[int, dict]:
@@ -64,6 +76,32 @@ def markdown(root: Path) -> str:
     note = ("Time against level 4 (PyTorch, eager, the default call), medians of interleaved runs; below 1.0 NumPy "
             "is the faster. *Best PyTorch* is the best call that its users would write, where it is another.")
     return "\n".join([*lines, "", " ".join([note, *said]), ""])
+
+
+def programs(root: Path) -> str:
+    """One table of the chapters' programs: what each does, by its docstring, and how long the recorded run took."""
+    lines = ["| command | what it does | recorded run |", "|:---|:---|---:|"]
+    found = records(root)
+    for chapter in read_book(root, only=[]).chapters:
+        for stem in chapter.meta.get("train") or []:
+            run = found.get(chapter.topic, {}).get("runs", {}).get(stem, {})
+            command = f"make train TOPIC={chapter.topic} ONLY={stem}"
+            source = root / "tangled" / chapter.package / f"{stem}.py"
+            lines.append(f"| `{command}` | {purpose(source)} | {duration(run.get('seconds'))} |")
+    return "\n".join([*lines, ""])
+
+
+def purpose(source: Path) -> str:
+    """What a program says of itself: its docstring's first words, up to the command or the first full stop."""
+    said = ast.get_docstring(parse(source.read_text(encoding="utf-8"))) or ""
+    return re.split(r": (?:python -m|make train)|[.\n]", said)[0].replace("|", "\\|")
+
+
+def duration(seconds: float | None) -> str:
+    """`54 s`, `6.3 min`, or a dash."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
 def machine(by: dict) -> str:

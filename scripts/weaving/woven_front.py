@@ -41,7 +41,8 @@ def facts(chapter: Chapter, book: Book) -> list[str]:
     meta = chapter.meta
     if chapter.topic is None:
         return []
-    said = [f"**Difficulty** {STARS[meta['difficulty']]}"] if meta.get("difficulty") in STARS else []
+    said = ["**Optional**"] if meta.get("optional") else []
+    said += [f"**Difficulty** {STARS[meta['difficulty']]}"] if meta.get("difficulty") in STARS else []
     said += [f"**Time** about {time(meta['minutes'])}"] if meta.get("minutes") else []
     needs = [c for c in book.chapters if c.topic in (meta.get("needs") or [])]
     said += ["**Builds on** " + ", ".join(reference(c, chapter) for c in needs)] if needs else []

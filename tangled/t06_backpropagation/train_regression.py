@@ -1,5 +1,5 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:278dffe2542f132c
-"""Wages: python -m tangled.t06_backpropagation.train_regression --help"""
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:65ef70e214e2d5df
+"""Wages from schooling and experience: python -m tangled.t06_backpropagation.train_regression --help"""
 
 from types import SimpleNamespace
 

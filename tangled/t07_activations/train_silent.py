@@ -1,5 +1,5 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:bd105235e6597c1a
-"""Chapter 07's experiments: make train TOPIC=7. With --record they are kept."""
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:785fe81b8a2cd34d
+"""Silent units, gradients by depth, prices of idioms: make train TOPIC=7. With --record they are kept."""
 
 import argparse
 import time

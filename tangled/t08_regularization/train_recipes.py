@@ -1,5 +1,5 @@
-# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:d22c8c47f66c6027
-"""Chapter 08's experiment, all recipes and seeds: make train TOPIC=8. With --record it is kept."""
+# Tangled from chapters/08-regularization.qmd; edit the chapter, then run make tangle. sha256:623e241f19770c87
+"""Recipes against overfitting, several seeds of each: make train TOPIC=8. With --record it is kept."""
 
 import argparse
 import time

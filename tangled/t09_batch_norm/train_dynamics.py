@@ -1,5 +1,5 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:5579b4de76dc6630
-"""Chapter 09's experiments, one after the other: make train TOPIC=9. With --record they are kept."""
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:ec47b2bea6692ad8
+"""With and without batch norm, over rates and batch sizes: make train TOPIC=9. With --record they are kept."""
 
 import argparse
 import time

@@ -1,5 +1,5 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:31f3e61d47188563
-"""Train on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:b504cefa780e7d4f
+"""A network on MNIST: python -m tangled.t10_mnist.train_mnist --help"""
 
 import argparse
 import hashlib

@@ -1,5 +1,5 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:6b90fffb91bebd4a
-"""Train the convolutional network: python -m tangled.t13_pooling.train_cnn --help"""
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:85d1c10db19e34cc
+"""A convolutional network on MNIST and on clothing: python -m tangled.t13_pooling.train_cnn --help"""
 
 import argparse
 import hashlib

@@ -1,5 +1,5 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:c7c149fd66ef302d
-"""Chapter 14: gradient norms by depth: python -m tangled.t14_resnet.gradient_norms. With --record they are kept."""
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:54cc2599a1acb0a2
+"""Gradient norms by depth: python -m tangled.t14_resnet.gradient_norms. With --record they are kept."""
 
 import argparse
 import time

@@ -1,5 +1,5 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:a9a439bae362596c
-"""Chapter 14: loss surfaces, plain and residual: python -m tangled.t14_resnet.loss_surfaces. With --record kept."""
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:3ec4fdc8efe194ec
+"""Loss surfaces, plain and residual: python -m tangled.t14_resnet.loss_surfaces. With --record kept."""
 
 import argparse
 import time

@@ -1,5 +1,5 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:92c642e76da03f35
-"""Train a tree of causal convolutions on first names: python -m tangled.t15_depthwise_separable.train_names --help"""
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:9630437413b250e5
+"""A tree of causal convolutions on first names: python -m tangled.t15_depthwise_separable.train_names --help"""
 
 import argparse
 import math

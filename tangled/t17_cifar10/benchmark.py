@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:926d00fd6db1c201
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:0e8eaeda3a48afd4
 """Chapter 17: what a step costs, and what the pictures cost."""
 
 import numpy as np
@@ -16,6 +16,7 @@ AUGMENT, STATISTICS = "augment 64 pictures", "statistics of 512 pictures"
 
 def _step(resnet, width, x, y):
     model = resnet.ResNet((2, 2, 2, 2), tuple(width * 2 ** k for k in range(4)), 9)
+    model.input_grad = False                                    # as in PyTorch, where x asks for no gradient
     engine = Engine(model, CrossEntropyLoss(), Nesterov(model.parameters(), 0.01, 0.9, weight_decay=5e-4))
     return lambda: engine.step(x, y)
 

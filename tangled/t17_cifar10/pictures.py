@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:cc79b92be477273b
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:098a34154799f122
 """Chapter 17: pictures from files, read without trusting them."""
 
 from pathlib import Path
@@ -18,8 +18,13 @@ def emoji():
 
 
 def load(data):
-    """As `emoji`, for "emoji" or the path of a folder."""
-    return emoji() if data == "emoji" else folder(Path(data))
+    """As `emoji`, for "emoji", "cifar-10" (fetched once, its sha256 checked), or the path of a folder."""
+    if data == "emoji":
+        return emoji()
+    if data == "cifar-10" and not Path(data).is_dir():
+        from tangled.download import fetch
+        return folder(fetch(data))
+    return folder(Path(data))
 
 
 def folder(path):

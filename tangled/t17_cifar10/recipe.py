@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:9128dc0390becb51
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:bfb12000a5840490
 """Chapter 17: network, loss, optimisers, schedule: how a run is put together."""
 
 import numpy as np
@@ -52,6 +52,7 @@ def build(settings, classes, steps):
     """An Engine for pictures (N, 3, H, W) in some classes, and as many steps in all."""
     rng = np.random.default_rng([settings["seed"], 0])
     model = ResNet(tuple(settings["blocks"]), tuple(settings["widths"]), classes, rng=rng)
+    model.input_grad = False                                    # nobody asks how pictures should change
     parts = []
     for parameters, decay in zip(decay_groups(model.parameters()), (settings["weight_decay"], 0.0)):
         optimizer = Nesterov(parameters, settings["lr"], settings["momentum"], weight_decay=decay)

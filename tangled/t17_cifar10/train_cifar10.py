@@ -1,5 +1,5 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:36446b5c0caeecf5
-"""Train a residual network on small pictures: python -m tangled.t17_cifar10.train_cifar10 --help"""
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:48bd047206c65e5a
+"""A residual network on small pictures: python -m tangled.t17_cifar10.train_cifar10 --help"""
 
 import argparse
 import hashlib
@@ -19,7 +19,8 @@ from tangled.t17_cifar10.recipe import SETTINGS
 def parse(argv):
     """The options of the command."""
     parser = argparse.ArgumentParser(description="Train a ResNet on small pictures; resumes by itself.")
-    parser.add_argument("--data", default="emoji", help='"emoji" (default), or a folder: CIFAR-10, or train/ and test/')
+    parser.add_argument("--data", default="emoji", help='"emoji" (default), "cifar-10" (fetched, 170 MB), or a folder: '
+                        "CIFAR-10, or train/ and test/")
     parser.add_argument("--width", type=int, default=SETTINGS["widths"][0], help="channels of the first stage")
     for name in ("epochs", "batch", "lr", "weight_decay", "smoothing", "seed"):
         default = SETTINGS[name]

@@ -1,4 +1,4 @@
-# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:69bef07c416f7206
+# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:f0548ec8d500fa32
 """Batches of unequal lengths by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -113,8 +113,8 @@ def masked_cross_entropy(logits, targets, mask):
     mask = check.mask(mask, logits.shape[:2])
     wanted = np.where(mask, check.targets(targets, mask, logits.shape[2]), -100)
     leaf = _leaf(logits)
-    real = torch.where(torch.from_numpy(mask)[..., None], leaf, 0)          # else a NaN there has a gradient of NaN
-    total = F.cross_entropy(real.reshape(-1, logits.shape[2]), torch.from_numpy(wanted.reshape(-1)),
+    real = torch.where(torch.from_numpy(mask.copy())[..., None], leaf, 0)   # else a NaN there has a gradient of NaN
+    total = F.cross_entropy(real.reshape(-1, logits.shape[2]), torch.from_numpy(wanted.flatten()),
                             ignore_index=-100, reduction="sum")
     loss = total / max(int(mask.sum()), 1)
     return logits.dtype.type(loss.item()), (loss, leaf, logits.dtype)

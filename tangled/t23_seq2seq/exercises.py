@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:a8513c868458edea
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:0f55c69e9f0f8194
 """Chapter 23: worked answers to the graded exercises."""
 
 import heapq
@@ -19,7 +19,7 @@ def search_errors(step, state, found, references, bos, eos):
 
     Returns
     -------
-    count : int, of the n with log p(reference) > log p(found), both with EOS, by more than 1e-9
+    count : int, of the n with log p(reference) > log p(found) + 1e-9, both with EOS
     """
     def log_prob(row, tokens):
         now, total, last = select(state, np.array([row])), 0.0, bos
@@ -27,7 +27,8 @@ def search_errors(step, state, found, references, bos, eos):
             log_p, now = step(now, np.array([last]))
             total, last = total + float(log_p[0, token]), token
         return total
-    return sum(log_prob(n, references[n]) > log_prob(n, found[n]) + 1e-9 for n in range(rows_of(state)))
+    return sum(log_prob(n, references[n]) > log_prob(n, found[n]) + 1e-9
+               for n in range(rows_of(state)))
 
 
 def best_first(step, state, bos, eos, n, max_len):
@@ -42,9 +43,9 @@ def best_first(step, state, bos, eos, n, max_len):
 
     Returns
     -------
-    list of at most n pairs (log_prob float, tokens tuple of int without BOS and EOS), best first
+    list of at most n pairs (log_prob float, tuple of tokens, no BOS or EOS), best first
     """
-    queue, found, count = [(0.0, 0, (), state)], [], 0          # (-log p, order of arrival, tokens, state)
+    queue, found, count = [(0.0, 0, (), state)], [], 0      # -log p, arrival, tokens, state
     while queue and len(found) < n:
         cost, _, tokens, now = heapq.heappop(queue)
         if tokens[-1:] == (eos,):
@@ -55,5 +56,6 @@ def best_first(step, state, bos, eos, n, max_len):
         log_p, now = step(now, np.array([tokens[-1] if tokens else bos]))
         for token in np.flatnonzero(np.isfinite(log_p[0])):
             count += 1                                          # states are never compared
-            heapq.heappush(queue, (cost - float(log_p[0, token]), count, (*tokens, int(token)), now))
+            heapq.heappush(
+                queue, (cost - float(log_p[0, token]), count, (*tokens, int(token)), now))
     return found

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:84da3b35082dfd1d
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:091e1e4322e2423f
 """Sequence to sequence, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -101,10 +101,12 @@ def teacher_forced_loss_backward(dloss, cache):
 
 def beam_search(step, state, bos, eos, beam=4, max_len=100, length_penalty=0.0):
     """A state of N rows: N lists of tokens as arrays, scores (N,)."""
-    bos, eos, max_len, beam, alpha = check.searching(bos, eos, max_len, beam, length_penalty)
+    bos, eos, max_len, beam, alpha = check.searching(
+        bos, eos, max_len, beam, length_penalty)
     tokens, scores = [], []
     for n in range(rows_of(state)):
-        best, score = _search(step, select(state, np.array([n])), bos, eos, beam, max_len, alpha)
+        best, score = _search(
+            step, select(state, np.array([n])), bos, eos, beam, max_len, alpha)
         tokens.append(np.array(best, np.int64))
         scores.append(score)
     return tokens, np.array(scores, np.float64)
@@ -121,17 +123,19 @@ def _search(step, state, bos, eos, beam, max_len, alpha):
             for k in range(found.shape[1]):
                 if found[row, k] > -math.inf:
                     candidates.append((log_p + float(found[row, k]), row, [*words, k]))
-        candidates.sort(key=lambda candidate: -candidate[0])    # equal ones keep their order
+        candidates.sort(key=lambda candidate: -candidate[0])    # equals keep their order
         rows, live = [], []
         for log_p, row, words in candidates[:beam]:
             if words[-1] != eos:
                 rows.append(row)
                 live.append((log_p, words))
                 continue
-            beam -= 1                                           # a place that will not be filled again
-            if best is None or log_p / ((5 + t) / 6) ** alpha > best_score:     # eq. 23.9
+            beam -= 1                                           # its place stays empty
+            # the score, eq. 23.9
+            if best is None or log_p / ((5 + t) / 6) ** alpha > best_score:
                 best, best_score = words[:-1], log_p / ((5 + t) / 6) ** alpha
-        if not live or live[0][0] / ((5 + max_len) / 6) ** alpha <= best_score:     # eq. 23.10
+        # the bound, eq. 23.10
+        if not live or live[0][0] / ((5 + max_len) / 6) ** alpha <= best_score:
             break
         if t < max_len:
             state = select(state, np.array(rows))

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:79d896bcd5537663
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:652234b214817b90
 """Sequence to sequence, level 2: whole arrays, one sentence at a time in the search, and the modules."""
 
 from collections import Counter
@@ -30,8 +30,9 @@ def masked_cross_entropy(logits, targets, mask):
     z = logits[mask].astype(check.working(logits.dtype), copy=False)            # (n, V)
     z = z - z.max(axis=1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    loss = -log_p[np.arange(len(z)), targets[mask]].sum() / max(len(z), 1)      # eq. 23.5
-    return logits.dtype.type(loss), (np.exp(log_p), targets[mask], mask.copy(), logits.dtype)
+    loss = -log_p[np.arange(len(z)), targets[mask]].sum() / max(len(z), 1)  # eq. 23.5
+    return (logits.dtype.type(loss),
+            (np.exp(log_p), targets[mask], mask.copy(), logits.dtype))
 
 
 def masked_cross_entropy_backward(dloss, cache):
@@ -45,7 +46,7 @@ def masked_cross_entropy_backward(dloss, cache):
 
 
 def lengths_to_mask(lengths, T):
-    """lengths (B,), integers from 0 to T: bool (B, T), true at the first lengths[n] places of row n."""
+    """lengths (B,), 0 to T: bool (B, T), true at the first lengths[n] places of row n."""
     T = check.whole("T", T, 0)
     lengths = check.lengths("lengths", lengths, np.shape(lengths)[:1], T)
     return np.arange(T) < lengths[:, None]
@@ -79,14 +80,15 @@ def last_outputs_backward(dlast, cache):
     return dout
 
 
-def teacher_forced_loss(h0, tokens, lengths, table, w_ih, w_hh, b_ih, b_hh, w_out, b_out, inputs=None):
-    """Loss of a GRU decoder that is told the right symbols; Sutskever et al. (2014), Williams and Zipser (1989).
+def teacher_forced_loss(h0, tokens, lengths, table, w_ih, w_hh, b_ih, b_hh, w_out, b_out,
+                        inputs=None):
+    """Loss of a GRU decoder that is told the right symbols; Sutskever et al. (2014).
 
     Parameters
     ----------
     h0 : ndarray of shape (B, H), floating: what the encoder hands over
     tokens : integers of shape (B, T + 1): BOS, the target, EOS, padding
-    lengths : integers of shape (B,): how many tokens of each row are to be predicted, EOS among them
+    lengths : integers of shape (B,): tokens to be predicted of each row, EOS among them
     table : ndarray of shape (V, E);  w_ih, w_hh : (E, 3H), (H, 3H);  b_ih, b_hh : (3H,)
     w_out, b_out : ndarrays of shapes (H, V) and (V,)
     inputs : integers of shape (B, T), or None for tokens[:, :-1]: what the decoder reads
@@ -120,12 +122,13 @@ def teacher_forced_loss_backward(dloss, cache):
     Returns
     -------
     dh0 : ndarray of shape (B, H)
-    dtable, dw_ih, dw_hh, db_ih, db_hh, dw_out, db_out : ndarrays of the shapes of what they belong to
+    dtable, dw_ih, dw_hh, db_ih, db_hh, dw_out, db_out : ndarrays, as the inputs
     """
     of_table, of_gru, of_loss, out, w_out = cache
     dlogits = masked_cross_entropy_backward(dloss, of_loss)     # (B, T, V), zero at padding
     rows, V = out.reshape(-1, out.shape[-1]).astype(dlogits.dtype), dlogits.shape[-1]
-    dw_out, db_out = rows.T @ dlogits.reshape(-1, V), dlogits.sum(axis=(0, 1))  # eq. 23.7
+    dw_out, db_out = (rows.T @ dlogits.reshape(-1, V),          # eq. 23.7
+                      dlogits.sum(axis=(0, 1)))
     dx, dh0, *grads = gru_backward((dlogits @ w_out.T).astype(out.dtype), None, of_gru)
     dtable = embedding_backward(dx, of_table)
     return dh0, dtable, *grads, dw_out.astype(out.dtype), db_out.astype(out.dtype)
@@ -136,7 +139,7 @@ def greedy_decode(step, state, bos, eos, max_len):
 
     Parameters
     ----------
-    step : callable; step(state of n rows, tokens (n,)) gives log-probabilities (n, V) and the next state
+    step : callable; for n rows of state and tokens (n,): log-probabilities (n, V), a state
     state : of N rows, as `select` takes it
     bos, eos : int, the token before the first, and the one that ends a sentence
     max_len : int, the most tokens that are predicted, EOS among them
@@ -161,7 +164,7 @@ def greedy_decode(step, state, bos, eos, max_len):
 
 
 def length_norm(n, length_penalty):
-    """What the log-probability of n tokens, shape (...), is divided by; Wu et al. (2016), eq. 14."""
+    """What log p of n tokens, shape (...), is divided by; Wu et al. (2016), eq. 14."""
     return ((5 + n) / 6) ** length_penalty
 
 
@@ -176,24 +179,26 @@ def beam_search(step, state, bos, eos, beam=4, max_len=100, length_penalty=0.0):
 
     Returns
     -------
-    tokens : list of N integer ndarrays, without BOS and EOS; what was begun, where nothing ended
+    tokens : list of N integer ndarrays, without BOS and EOS; a beginning if none ended
     scores : ndarray of shape (N,), float64
     """
-    bos, eos, max_len, beam, alpha = check.searching(bos, eos, max_len, beam, length_penalty)
+    bos, eos, max_len, beam, alpha = check.searching(
+        bos, eos, max_len, beam, length_penalty)
     found = [_search(step, select(state, np.array([n])), bos, eos, beam, max_len, alpha)
              for n in range(rows_of(state))]
-    return [tokens for tokens, _ in found], np.array([score for _, score in found], np.float64)
+    return ([tokens for tokens, _ in found],
+            np.array([score for _, score in found], np.float64))
 
 
 def _search(step, state, bos, eos, beam, max_len, alpha):
     """One sentence: tokens (n,) and the score."""
-    tokens, log_p = np.full((1, 1), bos), np.zeros(1)           # of the hypotheses that go on
+    tokens, log_p = np.full((1, 1), bos), np.zeros(1)           # of what goes on
     best, best_score = None, -np.inf
     for t in range(1, max_len + 1):
         found, state = step(state, tokens[:, -1])               # (n, V)
         total = log_p[:, None] + check.log_probs(found, len(tokens), eos)
         order = np.argsort(-total, axis=None, kind="stable")[:beam]
-        order = order[total.flat[order] > -np.inf]                      # what cannot be is no hypothesis
+        order = order[total.flat[order] > -np.inf]                      # the impossible is left out
         parents, words = np.divmod(order, total.shape[1])
         log_p = total.flat[order]
         tokens = np.concatenate([tokens[parents], words[:, None]], axis=1)
@@ -203,7 +208,8 @@ def _search(step, state, bos, eos, beam, max_len, alpha):
             score = log_p[k] / length_norm(t, alpha)                        # eq. 23.9, t with EOS
             if best is None or score > best_score:
                 best, best_score = tokens[k, 1:-1], score
-        tokens, log_p, state = tokens[goes_on], log_p[goes_on], select(state, parents[goes_on])
+        tokens, log_p, state = (
+            tokens[goes_on], log_p[goes_on], select(state, parents[goes_on]))
         if not len(tokens) or log_p[0] / length_norm(max_len, alpha) <= best_score:
             break                                                       # eq. 23.10
     if best is None and len(tokens):
@@ -212,7 +218,7 @@ def _search(step, state, bos, eos, beam, max_len, alpha):
 
 
 def exact_match(hypotheses, references):
-    """The share of texts, lists (N,) of str, that are their reference, from 0 to 1; 0 for none."""
+    """The share of texts, lists (N,) of str, that are their reference; 0 for none."""
     hypotheses, references = check.texts(hypotheses, references)
     return sum(h == r for h, r in zip(hypotheses, references)) / max(len(references), 1)
 
@@ -231,18 +237,20 @@ def chrf(hypotheses, references, order=6, beta=2.0):
     float from 0 to 100, as sacrebleu's CHRF with its defaults
     """
     hypotheses, references = check.texts(hypotheses, references)
-    order, counts = check.whole("order", order), np.zeros((order, 3))       # ours, theirs, common
+    order, counts = check.whole("order", order), np.zeros((order, 3))  # ours, theirs, both
     for pair in zip(hypotheses, references):
-        ours, theirs = ("".join(text.split()) for text in pair)             # spaces do not count
+        ours, theirs = ("".join(text.split()) for text in pair)         # without spaces
         for n in range(1, order + 1):
-            h, r = (Counter(text[k:k + n] for k in range(len(text) - n + 1)) for text in (ours, theirs))
+            h, r = (Counter(text[k:k + n] for k in range(len(text) - n + 1))
+                    for text in (ours, theirs))
             counts[n - 1] += h.total() if r else 0, r.total(), (h & r).total()
     seen = counts[(counts[:, :2] > 0).all(axis=1)]
     if not len(seen):
         return 0.0
     precision, recall = (seen[:, 2] / seen[:, 0]).mean(), (seen[:, 2] / seen[:, 1]).mean()
     norm = beta ** 2 * precision + recall
-    return float(100 * (1 + beta ** 2) * precision * recall / norm) if norm else 0.0    # eq. 23.11
+    # eq. 23.11
+    return float(100 * (1 + beta ** 2) * precision * recall / norm) if norm else 0.0
 
 
 class Encoder(Module):

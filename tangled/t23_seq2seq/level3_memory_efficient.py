@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:5479349ef7e02527
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:e3cd7a58a51c79b2
 """Sequence to sequence, level 3: logits of real places alone, all sentences of a search in one batch."""
 
 import numpy as np
@@ -25,7 +25,7 @@ __all__ = ["Decoder", "Encoder", "Seq2Seq", "beam_search", "chrf", "exact_match"
 
 
 def _loss_in_place(z, targets):
-    """z (n, V) becomes softmax minus one-hot, the gradient of the sum; returns the sum of the losses."""
+    """z (n, V) becomes softmax minus one-hot, the gradient; returns the sum of losses."""
     z -= z.max(axis=1, keepdims=True)
     rows = np.arange(len(z))
     right = z[rows, targets]
@@ -52,14 +52,15 @@ def masked_cross_entropy_backward(dloss, cache):
     return dlogits
 
 
-def teacher_forced_loss(h0, tokens, lengths, table, w_ih, w_hh, b_ih, b_hh, w_out, b_out, inputs=None):
+def teacher_forced_loss(h0, tokens, lengths, table, w_ih, w_hh, b_ih, b_hh, w_out, b_out,
+                        inputs=None):
     """As level 2, h0 (B, H); logits of the n real places alone, (n, V)."""
     (h0, tokens, lengths, table, *of_gru, w_out, b_out), inputs = check.teacher(
         h0, tokens, lengths, (table, w_ih, w_hh, b_ih, b_hh, w_out, b_out), inputs)
     x, of_table = embedding(tokens[:, :-1] if inputs is None else inputs, table)
     (out, _), of_gru = gru(x, h0, *of_gru)
     mask, work = lengths_to_mask(lengths, out.shape[1]), check.working(out.dtype)
-    rows = out[mask].astype(work, copy=False)                   # (n, H): padding is left behind
+    rows = out[mask].astype(work, copy=False)                   # (n, H): without padding
     z = rows @ w_out.astype(work, copy=False)
     z += b_out
     loss = _loss_in_place(z, tokens[:, 1:][mask]) / max(len(z), 1)
@@ -78,7 +79,8 @@ def teacher_forced_loss_backward(dloss, cache):
     dout[mask] = dz @ (w_out.T.astype(work, copy=False) * scale)
     dx, dh0, *grads = gru_backward(dout.astype(dtype, copy=False), None, of_gru)
     dtable = embedding_backward(dx, of_table)
-    return dh0, dtable, *grads, dw_out.astype(dtype, copy=False), db_out.astype(dtype, copy=False)
+    return (dh0, dtable, *grads,
+            dw_out.astype(dtype, copy=False), db_out.astype(dtype, copy=False))
 
 
 def beam_search(step, state, bos, eos, beam=4, max_len=100, length_penalty=0.0):

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:bc39cbdca30aecef
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:5e0d710b3064b0e2
 """Chapter 23: English and French phrases: the split, the symbols, the batches."""
 
 import hashlib
@@ -64,9 +64,10 @@ def folded(text):
 def split(pairs):
     """Split pairs so that no phrase of one part occurs in another, in either language.
 
-    Pairs whose English or whose French is the same but for case, spaces and punctuation are of one
-    group, and so are the groups that a pair connects. A group goes where the hash of its first French
-    phrase, in the order of the alphabet, says: 2 of 20 to the test, 1 to validation, 17 to training.
+    Pairs whose English or whose French is the same but for case, spaces and punctuation are
+    of one group, and so are the groups that a pair connects. A group goes where the hash of
+    its first French phrase, in the order of the alphabet, says: 2 of 20 to the test, 1 to
+    validation, 17 to training.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:8fb11e0e921768ac
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:1c9108c8d3102a10
 """Attention over a source, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -46,8 +46,8 @@ def additive_score_backward(dscores, cache):
     dq, dk, dv = np.zeros((B, Tq, A)), np.zeros((B, S, A)), np.zeros(A)
     for b, t, s, a in np.ndindex(*tanh.shape):
         de, y = float(dscores[b, t, s]), tanh[b, t, s, a]
-        dv[a] += de * y                                         # eq. 24.11
-        dq[b, t, a] += de * float(v[a]) * (1 - y * y)           # eq. 24.12
+        dv[a] += de * y                                         # eq. 24.12
+        dq[b, t, a] += de * float(v[a]) * (1 - y * y)           # eq. 24.13
         dk[b, s, a] += de * float(v[a]) * (1 - y * y)
     dquery, dw_query = _product_backward(dq, query, w_query)
     grads = [dquery, dk, dw_query, dv]
@@ -70,7 +70,8 @@ def dot_score(query, keys):
 def dot_score_backward(dscores, cache):
     """dscores (B, Tq, S): dquery (B, Tq, D), dkeys (B, S, D)."""
     query, keys = cache
-    dscores = check.gradient("dscores", dscores, (*query.shape[:2], keys.shape[1]), check.working(query.dtype))
+    shape = (*query.shape[:2], keys.shape[1])
+    dscores = check.gradient("dscores", dscores, shape, check.working(query.dtype))
     dquery, dkeys = np.zeros(query.shape), np.zeros(keys.shape)
     for b, t, s in np.ndindex(*dscores.shape):
         for d in range(query.shape[2]):
@@ -95,7 +96,8 @@ def general_score_backward(dscores, cache):
     return tuple(grad.astype(query.dtype) for grad in (dquery, dkeys, dw))
 
 
-SCORES = {"additive": (additive_score, additive_score_backward), "dot": (dot_score, dot_score_backward),
+SCORES = {"additive": (additive_score, additive_score_backward),
+          "dot": (dot_score, dot_score_backward),
           "general": (general_score, general_score_backward)}
 
 
@@ -131,6 +133,6 @@ def attend_backward(dcontext, dp, cache):
                 dp[b, t, s] += float(values[b, s, c]) * float(dcontext[b, t, c])
         mean = sum(p[b, t, s] * dp[b, t, s] for s in places)
         for s in places:
-            dscores[b, t, s] = p[b, t, s] * (dp[b, t, s] - mean)            # eq. 24.10
+            dscores[b, t, s] = p[b, t, s] * (dp[b, t, s] - mean)            # eq. 24.11
     dquery, dkeys, *dweights = SCORES[score][1](dscores, of_score)
     return tuple(grad.astype(dtype) for grad in (dquery, dkeys, dvalues, *dweights))

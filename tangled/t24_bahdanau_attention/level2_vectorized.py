@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:7590d09dbfeb67a9
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:591d2d69204d1b8f
 """Attention over a source, level 2: whole arrays, a loop over the steps of the decoder, and the modules."""
 
 import math
@@ -20,12 +20,12 @@ from tangled.t23_seq2seq import (
 
 
 def additive_score(query, keys, w_query, v, w_key=None):
-    """How well each query fits each key, by a small network; Bahdanau et al. (2015), appendix A.1.2.
+    """How well each query fits each key, by a small network; Bahdanau et al. (2015), A.1.2.
 
     Parameters
     ----------
     query : ndarray of shape (B, Tq, D), floating
-    keys : ndarray of shape (B, S, K); of shape (B, S, A), already projected, if w_key is None
+    keys : ndarray of shape (B, S, K); (B, S, A), already projected, if w_key is None
     w_query : ndarray of shape (D, A)
     v : ndarray of shape (A,)
     w_key : ndarray of shape (K, A), or None
@@ -46,7 +46,8 @@ def additive_score(query, keys, w_query, v, w_key=None):
     k = keys if w_key is None else keys @ w_key                 # (B, S, A)
     tanh = np.tanh(q[:, :, None] + k[:, None])                  # (B, Tq, S, A)
     scores = tanh @ v                                           # eq. 24.1
-    return scores.astype(given[0].dtype), (tanh, query, keys, w_query, v, w_key, given[0].dtype)
+    cache = tanh, query, keys, w_query, v, w_key, given[0].dtype
+    return scores.astype(given[0].dtype), cache
 
 
 def additive_score_backward(dscores, cache):
@@ -59,13 +60,13 @@ def additive_score_backward(dscores, cache):
 
     Returns
     -------
-    dquery, dkeys, dw_query, dv, and dw_key if w_key was given : ndarrays of the shapes of the inputs
+    dquery, dkeys, dw_query, dv, and dw_key if w_key was given : ndarrays, as the inputs
     """
     tanh, query, keys, w_query, v, w_key, dtype = cache
     dscores = check.gradient("dscores", dscores, tanh.shape[:3], query.dtype)
-    dv = np.einsum("bts,btsa->a", dscores, tanh)                # eq. 24.11
-    du = dscores[..., None] * v * (1 - tanh * tanh)             # (B, Tq, S, A)   eq. 24.12
-    dq, dk = du.sum(axis=2), du.sum(axis=1)                     # eq. 24.13
+    dv = np.einsum("bts,btsa->a", dscores, tanh)                # eq. 24.12
+    du = dscores[..., None] * v * (1 - tanh * tanh)             # (B, Tq, S, A)   eq. 24.13
+    dq, dk = du.sum(axis=2), du.sum(axis=1)                     # eq. 24.14
     grads = [dq @ w_query.T, dk, np.einsum("btd,bta->da", query, dq), dv]
     if w_key is not None:
         grads[1] = dk @ w_key.T
@@ -94,8 +95,9 @@ def dot_score(query, keys):
 def dot_score_backward(dscores, cache):
     """dscores (B, Tq, S): dquery (B, Tq, D), dkeys (B, S, D)."""
     query, keys, dtype = cache
-    dscores = check.gradient("dscores", dscores, (*query.shape[:2], keys.shape[1]), query.dtype)
-    dquery, dkeys = dscores @ keys, dscores.swapaxes(1, 2) @ query          # eq. 24.14
+    shape = (*query.shape[:2], keys.shape[1])
+    dscores = check.gradient("dscores", dscores, shape, query.dtype)
+    dquery, dkeys = dscores @ keys, dscores.swapaxes(1, 2) @ query          # eq. 24.15
     return dquery.astype(dtype, copy=False), dkeys.astype(dtype, copy=False)
 
 
@@ -121,33 +123,36 @@ def general_score(query, keys, w):
 def general_score_backward(dscores, cache):
     """dscores (B, Tq, S): dquery (B, Tq, D), dkeys (B, S, K), dw (D, K)."""
     query, keys, w, dtype = cache
-    dscores = check.gradient("dscores", dscores, (*query.shape[:2], keys.shape[1]), query.dtype)
+    shape = (*query.shape[:2], keys.shape[1])
+    dscores = check.gradient("dscores", dscores, shape, query.dtype)
     dasked = dscores @ keys                                     # (B, Tq, K)
-    dkeys = dscores.swapaxes(1, 2) @ (query @ w)                # eq. 24.15
+    dkeys = dscores.swapaxes(1, 2) @ (query @ w)                # eq. 24.16
     dw = np.einsum("btd,btk->dk", query, dasked)
     return tuple(grad.astype(dtype, copy=False) for grad in (dasked @ w.T, dkeys, dw))
 
 
-SCORES = {"additive": (additive_score, additive_score_backward), "dot": (dot_score, dot_score_backward),
+SCORES = {"additive": (additive_score, additive_score_backward),
+          "dot": (dot_score, dot_score_backward),
           "general": (general_score, general_score_backward)}
 
 
 def attend(query, keys, values, mask=None, score="dot", weights=()):
-    """Averages of the values, weighted by how well their keys fit; Bahdanau et al. (2015), eqs. 5 and 6.
+    """Averages of the values, weighted by how keys fit; Bahdanau et al. (2015), eqs. 5, 6.
 
     Parameters
     ----------
     query, keys, values : ndarrays of shapes (B, Tq, D), (B, S, K) and (B, S, C), floating
-    mask : bool of shape (B, S), True at real places; or None. What stands elsewhere has no influence
+    mask : bool of shape (B, S), True at real places; or None. The rest has no influence
     score : "additive", "dot" or "general"
     weights : arrays behind query and keys in the score's arguments
 
     Returns
     -------
-    (context, p) : ndarrays of shapes (B, Tq, C) and (B, Tq, S); both 0 where no place is real
+    (context, p) : ndarrays of shapes (B, Tq, C) and (B, Tq, S); 0 where no place is real
     cache : for `attend_backward`
     """
-    query, keys, values, mask, weights = check.attended(query, keys, values, mask, score, weights)
+    query, keys, values, mask, weights = check.attended(
+        query, keys, values, mask, score, weights)
     dtype = query.dtype
     keys, values = (np.where(mask[..., None], a, 0) for a in (keys, values))
     query, keys, values, *weights = check.wide([query, keys, values, *weights])
@@ -157,7 +162,7 @@ def attend(query, keys, values, mask=None, score="dot", weights=()):
     e = np.exp(scores - np.where(top == -np.inf, 0, top))
     total = e.sum(axis=2, keepdims=True)
     p = e / np.where(total == 0, 1, total)                          # eq. 24.5
-    context = p @ values                                        # (B, Tq, C)   eq. 24.6
+    context = p @ values                                        # (B, Tq, C) eq. 24.6
     return (context.astype(dtype), p.astype(dtype)), (p, values, score, of_score, dtype)
 
 
@@ -176,14 +181,16 @@ def attend_backward(dcontext, dp, cache):
     and one for each of `weights`
     """
     p, values, score, of_score, dtype = cache
-    dcontext = check.gradient("dcontext", dcontext, (*p.shape[:2], values.shape[2]), p.dtype)
+    shape = (*p.shape[:2], values.shape[2])
+    dcontext = check.gradient("dcontext", dcontext, shape, p.dtype)
     dvalues = p.swapaxes(1, 2) @ dcontext                       # eq. 24.9
     total = dcontext @ values.swapaxes(1, 2)                    # (B, Tq, S)
     if dp is not None:
         total = total + check.gradient("dp", dp, p.shape, p.dtype)
-    dscores = p * (total - (p * total).sum(axis=2, keepdims=True))  # eq. 24.10
+    dscores = p * (total - (p * total).sum(axis=2, keepdims=True))  # eq. 24.11
     dquery, dkeys, *dweights = SCORES[score][1](dscores, of_score)
-    return tuple(grad.astype(dtype, copy=False) for grad in (dquery, dkeys, dvalues, *dweights))
+    grads = dquery, dkeys, dvalues, *dweights
+    return tuple(grad.astype(dtype, copy=False) for grad in grads)
 
 
 def project_keys(annotations, w_key):
@@ -197,7 +204,7 @@ def attention_step(x, h, annotations, keys, mask, w_query, v, w_ih, w_hh, b_ih, 
     Parameters
     ----------
     x, h : ndarrays of shapes (B, E) and (B, H): what is read, the state before the step
-    annotations, keys : ndarrays of shapes (B, S, C) and (B, S, A), the latter from `project_keys`
+    annotations, keys : ndarrays of shapes (B, S, C) and (B, S, A), from `project_keys`
     mask : bool of shape (B, S), or None
     w_query, v : ndarrays of shapes (H, A) and (A,)
     w_ih, w_hh, b_ih, b_hh : (E + C, 3H), (H, 3H), (3H,), (3H,), as for `gru_step`
@@ -211,17 +218,18 @@ def attention_step(x, h, annotations, keys, mask, w_query, v, w_ih, w_hh, b_ih, 
         x, h, annotations, keys, mask, w_query, v, w_ih, w_hh, b_ih, b_hh)
     (seen, p), of_attend = attend(h[:, None], keys, annotations, mask, "additive", (w_query, v))
     context = seen[:, 0]
-    h_new, of_gru = gru_step(np.concatenate([x, context], axis=1), h, *gru)     # eq. 24.7
+    read = np.concatenate([x, context], axis=1)                 # (B, E + C)
+    h_new, of_gru = gru_step(read, h, *gru)                     # eq. 24.7
     return (h_new, context, p[:, 0]), (of_attend, of_gru, x.shape[1])
 
 
 def attention_step_backward(dh_new, dcontext, cache):
-    """dh_new (B, H), dcontext (B, C): gradients of all arrays of `attention_step`, in their order."""
+    """dh_new (B, H), dcontext (B, C): gradients of all arrays, in their order."""
     of_attend, of_gru, E = cache
     dread, dh, *dgru = gru_step_backward(dh_new, of_gru)
-    dseen = dcontext + dread[:, E:]                             # eq. 24.16
+    dseen = dcontext + dread[:, E:]                             # eq. 24.17
     dquery, dkeys, dvalues, dw_query, dv = attend_backward(dseen[:, None], None, of_attend)
-    dh = dh + dquery[:, 0]                                      # eq. 24.17
+    dh = dh + dquery[:, 0]                                      # eq. 24.18
     return dread[:, :E], dh, dvalues, dkeys, dw_query, dv, *dgru
 
 
@@ -240,7 +248,8 @@ def attention_decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b
     (out, contexts, p) : ndarrays of shapes (B, T, H), (B, T, C) and (B, T, S)
     cache : for `attention_decoder_backward`
     """
-    arrays, mask = check.decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b_ih, b_hh)
+    arrays, mask = check.decoder(
+        x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b_ih, b_hh)
     x, h, annotations, w_query, w_key, v, *gru = check.wide(arrays)
     (B, T, _), (_, S, C), dtype = x.shape, annotations.shape, arrays[0].dtype
     annotations = np.where(mask[..., None], annotations, 0)
@@ -266,20 +275,22 @@ def attention_decoder_backward(dout, dcontexts, cache):
 
     Returns
     -------
-    dx, dh0, dannotations, dw_query, dw_key, dv, dw_ih, dw_hh, db_ih, db_hh : as their inputs
+    dx, dh0, dannotations, dw_query, dw_key, dv, dw_ih, dw_hh, db_ih, db_hh : as the inputs
     """
     caches, shapes, annotations, w_key, dtype = cache
     (B, T, _), (_, H), work = shapes[0], shapes[1], annotations.dtype
     dout = check.gradient("dout", dout, (B, T, H), work)
     dcontexts = check.gradient("dcontexts", dcontexts, (B, T, annotations.shape[2]), work)
     dx, dh = np.empty(shapes[0], work), np.zeros((B, H), work)
-    dvalues, dkeys = np.zeros(annotations.shape, work), np.zeros((*annotations.shape[:2], w_key.shape[1]), work)
+    dvalues = np.zeros(annotations.shape, work)
+    dkeys = np.zeros((*annotations.shape[:2], w_key.shape[1]), work)
     totals = [np.zeros(shape, work) for shape in (shapes[3], *shapes[5:])]
     for t in reversed(range(T)):
-        dx[:, t], dh, *grads = attention_step_backward(dout[:, t] + dh, dcontexts[:, t], caches[t])
+        dx[:, t], dh, *grads = attention_step_backward(
+            dout[:, t] + dh, dcontexts[:, t], caches[t])
         for total, grad in zip((dvalues, dkeys, *totals), grads, strict=True):
             total += grad
-    dannotations = dvalues + dkeys @ w_key.T                        # eq. 24.18
+    dannotations = dvalues + dkeys @ w_key.T                        # eq. 24.19
     dw_key = np.einsum("bsc,bsa->ca", annotations, dkeys)
     dw_query, *rest = totals
     grads = dx, dh, dannotations, dw_query, dw_key, *rest

@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:2912b1b05f691780
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:33cb9b7bb41d940d
 """Attention over a source, level 3: products of exponentials, nothing kept for a pair, one product for all steps."""
 
 import itertools
@@ -14,11 +14,11 @@ __all__ = ["AnnotatingEncoder", "AttentionDecoder", "AttentionSeq2Seq", "additiv
            "attention_step_backward", "dot_score", "dot_score_backward", "general_score", "general_score_backward",
            "project_keys"]
 
-FAR, ENTRIES = 80.0, 1 << 16                                    # of an exponent; of a block of pairs
+FAR, ENTRIES = 40.0, 1 << 16                                    # of an exponent; of a block of pairs
 
 
 class Pairs:
-    """1 / (1 + exp(2q + 2k)) for one query of each sample at a time; k2 (B, S, A) is doubled."""
+    """1 / (1 + exp(2q + 2k)), for a query of each sample at a time; k2 (B, S, A) is 2k."""
 
     def __init__(self, k2):
         self.k2, self.near = k2, np.abs(k2).max(initial=0) < FAR
@@ -28,10 +28,10 @@ class Pairs:
         self.room = np.empty((2, many, *k2.shape[1:]), k2.dtype)
 
     def sigma(self, rows, q2):
-        """Of the queries q2 (n, A) of a block: (n, S, A), overwritten by the next call; room for another."""
+        """For queries q2 (n, A) of a block: (n, S, A) until the next call, and room."""
         out, spare = self.room[:, :len(q2)]
         if self.near and np.abs(q2).max(initial=0) < FAR:
-            np.multiply(np.exp(q2)[:, None], self.e_k[rows], out=out)           # eq. 24.19
+            np.multiply(np.exp(q2)[:, None], self.e_k[rows], out=out)   # eq. 24.20
         else:
             with np.errstate(over="ignore"):
                 np.exp(np.add(q2[:, None], self.k2[rows], out=out), out=out)
@@ -41,7 +41,7 @@ class Pairs:
 
 def _flat(x):
     """(B, N, D) as (B N, D)."""
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(len(x) * x.shape[1], x.shape[2])
 
 
 def _times(x, w):
@@ -50,7 +50,7 @@ def _times(x, w):
 
 
 def _slope(sigma, spare, de, dk):
-    """Adds to dk (n, S, A), without the factor 4 v; de (n, S). Returns the query's part, (n, A)."""
+    """Adds to dk (n, S, A), less the factor 4 v; de (n, S). The query's part, (n, A)."""
     np.multiply(sigma, sigma, out=spare)
     sigma -= spare                                              # sigma (1 - sigma)
     sigma *= de[..., None]
@@ -62,14 +62,16 @@ def additive_score(query, keys, w_query, v, w_key=None):
     """As level 2, query (B, Tq, D), keys (B, S, K); keeps nothing of size Tq x S x A."""
     given = check.additive(query, keys, w_query, v, w_key)
     query, keys, w_query, v, w_key = check.wide(given)
-    q2, k2 = 2 * _times(query, w_query), 2 * (keys if w_key is None else _times(keys, w_key))
+    q2 = 2 * _times(query, w_query)
+    k2 = 2 * (keys if w_key is None else _times(keys, w_key))
     pairs, scores = Pairs(k2), np.empty((*q2.shape[:2], k2.shape[1]), q2.dtype)
     for rows, t in itertools.product(pairs.blocks, range(q2.shape[1])):
         sigma, _ = pairs.sigma(rows, q2[rows, t])
         scores[rows, t] = (_flat(sigma) @ v).reshape(sigma.shape[:2])
     scores *= -2
-    scores += v.sum()                                           # eq. 24.19
-    return scores.astype(given[0].dtype, copy=False), (q2, k2, query, keys, w_query, v, w_key, given[0].dtype)
+    scores += v.sum()                                           # eq. 24.20
+    cache = q2, k2, query, keys, w_query, v, w_key, given[0].dtype
+    return scores.astype(given[0].dtype, copy=False), cache
 
 
 def additive_score_backward(dscores, cache):
@@ -85,7 +87,7 @@ def additive_score_backward(dscores, cache):
         dq[rows, t] = _slope(sigma, spare, de, dk[rows])
     dv *= -2
     dv += dscores.sum()
-    dq *= 4 * v                                                 # eq. 24.12
+    dq *= 4 * v                                                 # eq. 24.13
     dk *= 4 * v
     grads = [_times(dq, w_query.T), dk, _flat(query).T @ _flat(dq), dv]
     if w_key is not None:
@@ -120,7 +122,8 @@ def general_score_backward(dscores, cache):
     return tuple(grad.astype(dtype, copy=False) for grad in grads)
 
 
-SCORES = {"additive": (additive_score, additive_score_backward), "dot": (dot_score, dot_score_backward),
+SCORES = {"additive": (additive_score, additive_score_backward),
+          "dot": (dot_score, dot_score_backward),
           "general": (general_score, general_score_backward)}
 
 
@@ -151,8 +154,7 @@ def attend(query, keys, values, mask=None, score="dot", weights=()):
     p, of_score = SCORES[score][0](query, keys, *weights)
     p += _hidden(mask, p.dtype)[:, None]
     context = _softmax(p) @ values
-    return ((context.astype(dtype, copy=False), p.astype(dtype)),
-            (p, values.copy() if score == "dot" else values, score, of_score, dtype))
+    return (context.astype(dtype, copy=False), p.astype(dtype)), (p, values, score, of_score, dtype)
 
 
 def attend_backward(dcontext, dp, cache):
@@ -187,8 +189,9 @@ def attention_step_backward(dh_new, dcontext, cache):
 
 
 def attention_decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b_ih, b_hh):
-    """As level 2, x (B, T, E); keeps the states, the weights, and four numbers for each entry of a state."""
-    arrays, mask = check.decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b_ih, b_hh)
+    """As level 2, x (B, T, E); keeps states, weights, and four arrays like the states."""
+    arrays, mask = check.decoder(
+        x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b_ih, b_hh)
     dtype = arrays[0].dtype
     x, h0, annotations, w_query, w_key, v, w_ih, w_hh, b_ih, b_hh = check.wide(arrays)
     (B, T, E), (S, C), (H, A) = x.shape, annotations.shape[1:], w_query.shape
@@ -197,7 +200,8 @@ def attention_decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b
     W, W_c = np.concatenate([2 * w_query, w_hh], axis=1), np.ascontiguousarray(w_ih[E:])
     states, seen = np.empty((T + 1, B, H), x.dtype), np.empty((T, B, C), x.dtype)
     p, asked = np.empty((T, B, S), x.dtype), np.empty((T, B, A), x.dtype)
-    gates, sent = np.empty((T, B, 4 * H), x.dtype), np.empty((B, A + 3 * H), x.dtype)     # u, r, z, n
+    gates = np.empty((T, B, 4 * H), x.dtype)                    # u, r, z, n of each step
+    sent = np.empty((B, A + 3 * H), x.dtype)                    # 2q; the state in r, z, u
     states[0], bias = h0, b_ih.copy()
     bias[:2 * H] += b_hh[:2 * H]
     np.add(_times(steps, w_ih[:E]), bias, out=gates[..., H:])
@@ -225,8 +229,10 @@ def attention_decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b
         np.subtract(h, n, out=states[t + 1])
         states[t + 1] *= rz[:, H:]
         states[t + 1] += n                                      # eq. 24.7
-    results = tuple(a.swapaxes(0, 1).astype(dtype, order="C") for a in (states[1:], seen, p))
-    return results, (steps, states, seen, p, asked, gates, k2, annotations, W, W_c, w_ih[:E].copy(), w_key, v, dtype)
+    W_x, results = w_ih[:E].copy(), (states[1:], seen, p)
+    cache = (steps, states, seen, p, asked, gates, k2, annotations,
+             W, W_c, W_x, w_key, v, dtype)
+    return tuple(a.swapaxes(0, 1).astype(dtype, order="C") for a in results), cache
 
 
 def attention_decoder_backward(dout, dcontexts, cache):
@@ -235,7 +241,8 @@ def attention_decoder_backward(dout, dcontexts, cache):
     (T, B), (A, H), C, work = steps.shape[:2], (len(v), states.shape[2]), seen.shape[2], states.dtype
     dout = check.gradient("dout", dout, (B, T, H), work)
     dcontexts = check.gradient("dcontexts", dcontexts, (B, T, C), work)
-    da, dsent = np.empty((T, B, 3 * H), work), np.empty((T, B, A + 3 * H), work)    # r, z, n; q, r, z, u
+    da = np.empty((T, B, 3 * H), work)                          # of r, z, n before their nonlinearity
+    dsent = np.empty((T, B, A + 3 * H), work)                   # of 2q, and of the state's part of r, z, u
     dh, dseen, dk, dv = np.zeros((B, H), work), np.empty_like(seen), np.zeros_like(k2), np.zeros_like(v)
     pairs, of_q, back, back_c = Pairs(k2), 2 * v, np.ascontiguousarray(W.T), np.ascontiguousarray(W_c.T)
     for t in reversed(range(T)):
@@ -245,20 +252,20 @@ def attention_decoder_backward(dout, dcontexts, cache):
         da[t, :, 2 * H:], da[t, :, H:2 * H] = dn, dh * (h - n) * (z * (1 - z))
         da[t, :, :H] = dn * u * (r * (1 - r))
         dsent[t, :, A:A + 2 * H], dsent[t, :, A + 2 * H:] = da[t, :, :2 * H], dn * r
-        np.add(dcontexts[:, t], da[t] @ back_c, out=dseen[t])   # eq. 24.16
+        np.add(dcontexts[:, t], da[t] @ back_c, out=dseen[t])   # eq. 24.17
         de = np.matmul(annotations, dseen[t][..., None])[..., 0]
         de -= np.einsum("bs,bs->b", p[t], de)[:, None]
-        de *= p[t]                                              # eq. 24.10
+        de *= p[t]                                              # eq. 24.11
         for rows in pairs.blocks:
             sigma, spare = pairs.sigma(rows, asked[t, rows])
             dv += de[rows].reshape(-1) @ _flat(sigma)
             np.multiply(_slope(sigma, spare, de[rows], dk[rows]), of_q, out=dsent[t, rows, :A])
         dh *= z
-        dh += dsent[t] @ back                                   # eq. 24.17
+        dh += dsent[t] @ back                                   # eq. 24.18
     dk *= 4 * v
     dv *= -2
     weights, contexts = p.transpose(1, 2, 0), dseen.swapaxes(0, 1)
-    dannotations = np.matmul(weights, contexts) + _times(dk, w_key.T)       # eq. 24.18
+    dannotations = np.matmul(weights, contexts) + _times(dk, w_key.T)       # eq. 24.19
     dW, db = _flat(states[:T]).T @ _flat(dsent), np.ones(T * B, work) @ _flat(dsent)
     dw_ih = np.concatenate([_flat(steps).T @ _flat(da), _flat(seen).T @ _flat(da)])
     dx = _times(da, W_x.T).swapaxes(0, 1)

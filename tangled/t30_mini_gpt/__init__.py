@@ -1,7 +1,8 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:063d14e3b810e76a
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:48c72f056a82ce49
 """Mini-GPT."""
 
 from tangled.t30_mini_gpt.level2_vectorized import (
+    FlatGPT,
     Frozen,
     GPT,
     Groups,
@@ -25,6 +26,7 @@ from tangled.t30_mini_gpt.level2_vectorized import (
 )
 
 __all__ = [
+    "FlatGPT",
     "Frozen",
     "GPT",
     "Groups",

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:2a4414358b6aa701
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:63d4cb70f606d7a5
 """Mini-GPT, level 2: the model as a module, its op, the sampler, and what tunes a trained model."""
 
 import math
@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 import tangled.t30_mini_gpt.checks as check
-from tangled.t06_backpropagation import Module, Parameter
+from tangled.t06_backpropagation import CrossEntropyLoss, Module, Parameter
 from tangled.t08_regularization import Dropout
 from tangled.t16_normalizations import LayerNorm
 from tangled.t18_rnn import Embedding, sample_categorical
@@ -235,7 +235,7 @@ def generate(model, ids, n, temperature=1.0, top_k=None, top_p=None, min_p=None,
     try:
         for _ in range(n):
             recent = text[:, -model.context:]                               # (B, at most context)
-            logits = model(recent)[:, -1]                       # (B, V)
+            logits = model(recent)[:, -1].astype(np.float64)    # (B, V), room for z / tau
             if penalty != 1:
                 logits = repetition_penalty(logits, recent, penalty)
             logits = filter_logits(logits, *how)
@@ -339,6 +339,59 @@ class Groups:
             each.load_state_dict(mine)
 
 
+class FlatGPT:
+    """A GPT for training, whose weights lie in two flat vectors: level 3's class, here around the module.
+
+    Parameters
+    ----------
+    state : dict of ndarray, as `GPT.state_dict` gives it
+    num_heads : int
+    threads : int, at least 1; level 3 works on so many parts of a batch side by side, the module on all of it
+
+    Attributes
+    ----------
+    parameters : two Parameters of shape (n,): all matrices, and all vectors (biases, norms)
+    """
+
+    def __init__(self, state, num_heads, threads=1):
+        self.model, self.threads = GPT.from_state(state, num_heads), check.whole("threads", threads)
+        self.vocab_size, self.context = self.model.vocab_size, self.model.context
+        self.groups = decay_groups(self.model.parameters())
+        self.parameters = [Parameter(np.concatenate([p.data.ravel() for p in group])) for group in self.groups]
+
+    def weights(self):
+        """The module, with what stands in the vectors, which an optimiser may have changed."""
+        for group, flat in zip(self.groups, self.parameters):
+            ends = np.cumsum([p.data.size for p in group])
+            for p, part in zip(group, np.split(flat.data, ends[:-1])):
+                p.data[...] = part.reshape(p.data.shape)
+        return self.model
+
+    def __call__(self, ids):
+        """ids (B, T) to logits (B, T, V)."""
+        return self.weights()(ids)
+
+    def loss_and_gradients(self, ids, targets, share=1.0):
+        """Mean loss of ids, targets (B, T); adds share times its gradient to the parameters'."""
+        model, loss = self.weights(), CrossEntropyLoss()
+        value = loss(model(ids), check.targets(targets, np.shape(ids), self.vocab_size))
+        model.zero_grad()
+        model.backward(loss.backward())
+        for group, flat in zip(self.groups, self.parameters):
+            flat.grad += share * np.concatenate([p.grad.ravel() for p in group])
+        return float(value)
+
+    def state_dict(self):
+        """Copies by the names of `GPT`."""
+        return self.weights().state_dict()
+
+    def load_state_dict(self, state):
+        """Take over what `GPT.state_dict` gave."""
+        self.model.load_state_dict(state)
+        for group, flat in zip(self.groups, self.parameters):
+            flat.data[...] = np.concatenate([p.data.ravel() for p in group])
+
+
 def low_rank_linear(x, w, a, b, bias=None, scale=1.0):
     """A linear layer with a correction of rank r; Hu et al. (2022), equation 3.
 
@@ -398,7 +451,7 @@ def sequence_log_probs(logits, targets, mask):
     z = logits - logits.max(axis=-1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
     picked = np.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]     # (N, T)
-    return (picked * mask).sum(axis=1), (log_p, targets, mask)
+    return np.where(mask, picked, 0).sum(axis=1), (log_p, targets, mask)        # not 0 x -inf
 
 
 def sequence_log_probs_backward(dlog_probs, cache):

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:8ae33ad113138f48
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:b56691d761144401
 """A mini-GPT on nine plays: python -m tangled.t30_mini_gpt.train_gpt --help"""
 
 import argparse
@@ -42,12 +42,17 @@ def parse(argv):
             raise ValueError(f"{name} = {getattr(given, name)}; expected at least 1")
     if not 0 < given.minutes < 10_000 or (given.steps is not None and given.steps < 1):
         raise ValueError(f"minutes = {given.minutes}, steps = {given.steps}; expected more than 0")
+    if given.record and (given.data is not None or given.merges or given.only):
+        raise ValueError("record with data, merges or only; expected the plays, by characters, by ours and PyTorch")
+    if (given.record or given.only == "torch") and not torch_available():
+        raise ValueError("torch is not installed; expected it for --record and --only torch")
     return given
 
 
-def path_of(given, settings, name):
-    """Where the checkpoint of these settings lives; set aside if --fresh."""
-    which = {"data": given.data, "minutes": given.minutes, "steps": given.steps, **settings}
+def path_of(given, settings, name, text):
+    """Where the checkpoint of these settings and this text lives; set aside if --fresh."""
+    which = {"text": hashlib.sha256(text.encode()).hexdigest(), "minutes": given.minutes, "steps": given.steps}
+    which |= settings
     digest = hashlib.sha256(json.dumps(which, sort_keys=True).encode()).hexdigest()[:8]
     path = Path(given.folder) / f"gpt-{name}-{digest}.npz"
     if given.fresh and path.exists():
@@ -79,13 +84,10 @@ def perform(given):
 
 def run(name, text, given, settings):
     """Ours or PyTorch's."""
-    if name == "numpy":
-        make = Numpy
-    elif torch_available():
+    make = Numpy
+    if name == "torch":
         from tangled.t30_mini_gpt.contestant import Torch as make
-    else:
-        raise ValueError("torch is not installed; expected it for --record and --only torch")
-    return train(text, settings, given.steps, given.minutes, make, path_of(given, settings, name), progress=True)
+    return train(text, settings, given.steps, given.minutes, make, path_of(given, settings, name, text), progress=True)
 
 
 def rounded(state, settings):
@@ -108,8 +110,6 @@ def judged(network, found, text):
 def record(given, settings, runs, values, network):
     """golden/records/t30.json and the network in float16, with its symbols."""
     ours, tokens = runs["numpy"], runs["numpy"].tokens
-    if given.data is not None or not hasattr(tokens, "symbols"):
-        raise ValueError("data and merges are other than the default; expected the plays, by characters, for --record")
     curves = {f"{name} {key}": values_ for name, found in runs.items() for key, values_ in found.curves.items()}
     values |= {"settings": settings, "steps": {name: found.steps for name, found in runs.items()},
                "seconds": {name: found.seconds for name, found in runs.items()}, "early": ours.samples,

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:13342669fdb1f77f
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:0b3af4ac384fe82b
 """Chapter 30: how the mini-GPT is trained, by our code and by PyTorch, in one loop."""
 
 import time
@@ -97,8 +97,8 @@ def sample(model, tokens, count, seed=1, **options):
 def train(text, settings, steps=None, minutes=None, make=Numpy, path=None, stop=None, every=None, progress=False):
     """Train on nine tenths of a text, watch the last tenth; goes on where the file `path` ends: Run.
 
-    `minutes` of training, evaluations not counted, become a number of steps when the warm-up is over; from
-    then on all depends on steps alone. `stop` ends the run at a step, as an interruption would.
+    `minutes` of training, evaluations not counted, become a number of steps when the warm-up is over, and again
+    at each evaluation. `stop` ends the run at a step, as an interruption would.
     """
     tokens, ids, held = prepare(text, settings["merges"])
     if min(len(ids), len(held)) < settings["context"] + 2:
@@ -121,11 +121,13 @@ def train(text, settings, steps=None, minutes=None, make=Numpy, path=None, stop=
         pace.append(time.perf_counter() - begun)
         record["seconds"] += pace[-1]
         record["done"] = done = done + 1
-        if record["steps"] is None and done >= warmup:          # the pace is known: minutes become steps
-            record["steps"] = done + max(1, round((60 * minutes - record["seconds"]) / np.median(pace)))
+        gap = every or (record["steps"] or 10 * warmup) // 40 + 1
+        fixed = steps is not None or (record["steps"] is not None and (done % gap or done == record["steps"]))
+        if done >= warmup and not fixed:
+            left = 60 * minutes - record["seconds"]             # at the pace of late
+            record["steps"] = done + max(1, round(left / np.mean(pace[-200:])))
         bar.total = record["steps"] or bar.total + 1
         bar.advance(f"loss {recent[-1]:.3f}")
-        gap = every or (record["steps"] or 10 * warmup) // 40 + 1
         if done in EARLY:
             record["samples"][str(done)] = sample(runner, tokens, 160)
         if done % gap == 0 or done == record["steps"]:

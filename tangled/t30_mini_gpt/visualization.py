@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:de62f01980877e79
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:27d3130a348824c5
 """Chapter 30: the mechanism, the curves, what a sampler keeps. Drawings take results and return a figure."""
 
 import matplotlib.pyplot as plt
@@ -91,8 +91,9 @@ def draw_choice(p, rows):
         y = -top * (0.16 + 0.13 * k)
         ax.plot(np.flatnonzero(kept), np.full(int(kept.sum()), y), "s", color="black", markersize=4)
         ax.text(-1.2, y, name, ha="right", va="center", fontsize=7)
-    ax.set(xlim=(-7.5, n), ylim=(-top * (0.2 + 0.13 * len(rows)), top * 1.05))
+    ax.set(xlim=(-1, n), ylim=(-top * (0.2 + 0.13 * len(rows)), top * 1.05))
     ax.set_yticks([0, round(top / 2, 2), round(top, 2)])
     ax.set_xticks([])
+    ax.spines["left"].set_bounds(0, top)
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     return figure

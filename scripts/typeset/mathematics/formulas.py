@@ -17,7 +17,8 @@ CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.S)
 COMMENT = re.compile(r"<!--.*?-->", re.S)
 DISPLAY = re.compile(r"(?<!\\)\$\$(.+?)(?<!\\)\$\$", re.S)
 INLINE = re.compile(r"(?<![\\$])\$(?=[^\s$])((?:[^$\\\n]|\\.|\n(?!\s*\n))+?)(?<=\S)\$(?![\d$])")
-
+CELL = "\x1a"           # stands for inline code that is run
+INSIDE = "`{python} …` between dollar signs is printed as it stands; expected the number beside the formula"
 
 PREAMBLE = """#set page(width: 60cm, height: auto)
 #show math.equation: set text(font: "New Computer Modern Math")"""
@@ -44,7 +45,7 @@ def formulas(book) -> list[Formula]:
 def formulas_in(path: str, text: str) -> list[Formula]:
     """The formulas of one chapter's source, with their lines; code and comments are not looked at."""
     for hidden in (FRONT, FENCE, COMMENT, CODE):
-        text = hidden.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+        text = hidden.sub(lambda match: re.sub(r"[^\n]", CELL if _computed(match[0]) else " ", match[0]), text)
     found = []
 
     def keep(match: re.Match, display: bool) -> str:
@@ -59,10 +60,16 @@ def formulas_in(path: str, text: str) -> list[Formula]:
     return [formula for _, formula in sorted(found, key=lambda item: item[0])]
 
 
+def _computed(code: str) -> bool:
+    """A piece of inline code that is run, and so replaced by what it gives: but not within a formula."""
+    return code.startswith("`{python}")
+
+
 def formula_problems(book, memo: Memo | None = None) -> list[Problem]:
     """What either engine refuses, as Problems with the line of the formula."""
     found = formulas(book)
-    faults = check_formulas([(formula.tex, formula.display) for formula in found], memo)
+    faults = check_formulas([(formula.tex.replace(CELL, ""), formula.display) for formula in found], memo)
+    faults = [INSIDE if CELL in formula.tex else fault for formula, fault in zip(found, faults)]
     return [Problem(formula.path, formula.line, f"{fault} (in {formula.shown})")
             for formula, fault in zip(found, faults) if fault]
 

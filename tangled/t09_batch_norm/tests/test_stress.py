@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:a59267b869603b05
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:3f529f85b62fad7b
 """Chapter 09: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -54,15 +54,6 @@ def test_level3_needs_a_fraction_of_the_memory(level):
     shape = (64, 32, 32, 32)
     ratio = peak_memory(step(level, shape, into=True)) / peak_memory(step(plain, shape))
     assert ratio < 0.15, f"{ratio:.2f} of level 2's memory"
-
-
-@pytest.mark.levels(3)
-def test_level3_is_no_slower_than_level2(level):
-    """Fewer passes over memory: at most level 2's time, with a margin for a loaded machine."""
-    from tangled.t09_batch_norm import level2_vectorized as plain
-    shape = (32, 64, 32, 32)
-    ratio = time_ratio(step(level, shape, into=True), step(plain, shape), rounds=5)
-    assert ratio < 1.2, f"{ratio:.2f} times as long as level 2"
 
 
 @pytest.mark.levels(3)

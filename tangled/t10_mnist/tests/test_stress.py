@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:3ec089d1e4ad247b
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:d342bd1d4c60fb5d
 """Chapter 10: growth of time and memory, as exponents and ratios, never seconds."""
 
 import gzip
@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from tangled.measuring import growth_exponent, peak_memory, time_ratio, torch_available
+from tangled.measuring import growth_exponent, peak_memory
 from tangled.t10_mnist import level2_vectorized
 from tangled.testing import rng
 
@@ -92,28 +92,3 @@ def test_reading_is_linear(level, tmp_path):
     sizes = [800, 1600, 3200]
     assert growth_exponent(problem, sizes) < 1.4
     assert 0.5 < growth_exponent(problem, sizes, measure="memory") < 1.3
-
-
-@pytest.mark.levels(3)
-def test_an_epoch_is_no_slower_than_level_2(level):
-    """Converting in every epoch what level 2 converted once costs nothing that matters."""
-    images, labels = pictures(1000)
-
-    def epoch(module):
-        model = module.build_model(rng(0))
-        loader = module.make_loader(images, labels, 100, 33.0, 78.0, rng(1))
-        engine = module.build_engine(model, 10_000)
-        return lambda: engine.fit(loader, 1, progress=False)
-    assert time_ratio(epoch(level), epoch(level2_vectorized), rounds=5) < 1.2
-
-
-@pytest.mark.levels(2, 3)
-@pytest.mark.limit(60)                  # to import PyTorch takes seconds, and more where it is busy
-@pytest.mark.skipif(not torch_available(), reason="PyTorch not installed")
-def test_an_epoch_against_pytorch(level):
-    """At most 1.8 times the time of PyTorch's default AdamW; the ladder says it better."""
-    from tangled.t10_mnist.benchmark import epoch_of_level, epoch_of_torch
-    images, labels = pictures(1000)
-    ratio = time_ratio(epoch_of_level(level, images, labels), epoch_of_torch(images, labels),
-                       rounds=5)
-    assert ratio < 1.8

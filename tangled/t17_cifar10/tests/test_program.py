@@ -1,16 +1,22 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:125b3abdea7d94ab
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:128e30370e088b30
 """Chapter 17: files, the recipe, and the program."""
 
+import functools
+import hashlib
+import io
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
 
+from tangled import download
 from tangled.t17_cifar10 import AugmentedLoader, pictures
 from tangled.t17_cifar10.experiments import SMALL, run, torch_trajectory, trajectory
 from tangled.t17_cifar10.recipe import build, loaders
 from tangled.t17_cifar10.train_cifar10 import main
 from tangled.testing import assert_close, rng
+from tangled.tests.loopback import Answer, Loopback
 
 ROWS = rng(0).integers(0, 256, (5, 3072)).astype(np.uint8)
 LABELS = [3, 0, 9, 1, 1]
@@ -189,6 +195,63 @@ def test_folders(tmp_path):
     images, labels, *_, names = pictures.load(tmp_path / "png")
     assert_close(images, ROWS[:2].reshape(2, 3, 32, 32), tol=0, what="PNG")
     assert labels.tolist() == [0, 1] and names == ["cats", "dogs"]
+
+
+def archive():
+    """The bytes of a tar.gz with a training and a test batch of five pictures in the binary format."""
+    data = np.concatenate([np.array(LABELS, np.uint8)[:, None], ROWS], axis=1).tobytes()
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w:gz") as tar:
+        for name in ("data_batch_1.bin", "test_batch.bin"):
+            entry = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return whole.getvalue()
+
+
+def served(monkeypatch, tmp_path, server, body, sha256):
+    """Have "cifar-10" mean the one file of a server on this machine, kept under tmp_path."""
+    url = server.url.replace("set.bin", "cifar.tar.gz")
+    monkeypatch.setattr(download, "known_sets", lambda: {"cifar-10": [(url, len(body), sha256)]})
+    monkeypatch.setattr(download, "fetch", functools.partial(download.fetch, root=tmp_path / "sets", progress=False))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.value
+def test_cifar_by_name(monkeypatch, tmp_path):
+    """Fetched once, its sha256 checked, unpacked and read; the second time nothing is asked for."""
+    body = archive()
+    with Loopback(Answer(body)) as server:
+        served(monkeypatch, tmp_path, server, body, hashlib.sha256(body).hexdigest())
+        first, second = pictures.load("cifar-10"), pictures.load("cifar-10")
+    assert len(server.asked) == 1
+    for found in (first, second):
+        assert_close(found[0], ROWS.reshape(5, 3, 32, 32), tol=0, what="pictures to train on")
+        assert found[3].tolist() == LABELS and found[4][3] == "cat"
+
+
+@pytest.mark.edge
+def test_cifar_with_other_bytes(monkeypatch, tmp_path, capsys):
+    """A file with another sha256 is refused in one line, and neither it nor a part of it stays."""
+    body = archive()
+    wrong = hashlib.sha256(b"what was meant").hexdigest()
+    with Loopback(Answer(body)) as server:
+        served(monkeypatch, tmp_path, server, body, wrong)
+        assert main(["--data", "cifar-10", "--folder", str(tmp_path), "--out", str(tmp_path / "a.png")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and wrong in said and hashlib.sha256(body).hexdigest() in said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+@pytest.mark.edge
+def test_a_folder_of_that_name(monkeypatch, tmp_path):
+    """A folder "cifar-10" that is there is read; nothing is fetched."""
+    monkeypatch.setattr(download, "fetch", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar-10").mkdir()
+    for name in ("data_batch_1", "test_batch"):
+        write_pickle(tmp_path / "cifar-10" / name)
+    assert pictures.load("cifar-10")[0].shape == (5, 3, 32, 32)
 
 
 @pytest.mark.edge

@@ -1,4 +1,4 @@
-# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:1f7523f506a39159
+# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:ab362f5813febf6c
 """Chapter 21: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -141,6 +141,12 @@ def test_memory_layouts(level):
         assert_close(back, level.reverse_sequences(view.copy(), lengths % (view.shape[1] + 1)), tol=0, what="reversed")
     every_other = np.repeat(lengths, 2)[::2]
     assert_close(level.lengths_to_mask(every_other), mask, tol=0, what="mask of a view")
+    targets, x = np.array([[1, 0, 2, 0, 0], [0, 1, 1, 2, 0]]), arrays[0]
+    want, mean = level.masked_cross_entropy(x, targets, mask)[0], level.masked_mean(x, mask)[0]
+    for way in (np.asfortranarray, lambda a: np.flip(np.flip(a).copy()), lambda a: np.repeat(a, 2, 1)[:, ::2]):
+        got, _ = level.masked_cross_entropy(x, way(targets), way(mask))
+        assert_close(np.asarray(got), np.asarray(want), tol=1e-14, what="loss, its targets and mask laid out otherwise")
+        assert_close(level.masked_mean(x, way(mask))[0], mean, tol=1e-14, what="mean, its mask laid out otherwise")
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:958a492019d88809
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:0ff48612ca534a01
 """Chapter 23: shapes, values and gradients of the loss."""
 
 import numpy as np
@@ -173,6 +173,9 @@ def test_dtypes(level):
     loss, cache = level.masked_cross_entropy(z, np.array([2, 1]), np.ones(2, bool))
     assert_close(np.asarray(loss), np.asarray((2e4 + np.log(2)) / 2), tol=1e-10, what="loss")
     assert np.isfinite(level.masked_cross_entropy_backward(1.0, cache)).all()
+    n = 50_000
+    many, _ = level.masked_cross_entropy(np.zeros((n, 4), np.float16), np.zeros(n, int), np.ones(n, bool))
+    assert abs(float(many) - np.log(4)) < 1e-3, "a sum of 69,315 is more than a float16 can hold"
 
 
 @pytest.mark.levels(2, 3)
@@ -220,18 +223,21 @@ def test_parity_with_pytorch(level):
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.value
-def test_steps_are_the_sequence(level):
-    """Step by step, the log-probabilities of a target sum to what the loss says; gradients add up."""
+@pytest.mark.parametrize("taught", [True, False])
+def test_steps_are_the_sequence(level, taught):
+    """Step by step, the log-probabilities of a target sum to what the loss says; gradients add up.
+    Also where something else is read than the target."""
     model = level.Seq2Seq(5, 7, 2, 3, rng(18))
     model.decoder.out.weight.data *= np.float32(20)
     (tokens, lengths), source, sizes = phrases(), rng(19).integers(0, 5, (3, 4)), np.array([2, 4, 3])
     state, total = model.start(source, sizes), 0.0
+    inputs = None if taught else rng(24).integers(0, 7, (3, 6))
     for t in range(6):
-        log_p, state = model.step(state, tokens[:, t])
+        log_p, state = model.step(state, tokens[:, t] if taught else inputs[:, t])
         assert log_p.shape == (3, 7) and state.shape == (3, 3)
         assert_close(np.exp(log_p).sum(1), np.ones(3, np.float32), tol=1e-5, what="sum of probabilities")
         total -= (log_p[np.arange(3), tokens[:, t + 1]] * (t < lengths)).sum()
-    loss = model(source, sizes, tokens, lengths)
+    loss = model(source, sizes, tokens, lengths, inputs)
     assert_close(np.asarray(loss), np.asarray(total / lengths.sum(), np.float32), tol=1e-5, what="loss")
     model.backward()
     once = [p.grad.copy() for p in model.parameters()]
@@ -241,6 +247,32 @@ def test_steps_are_the_sequence(level):
         assert_close(parameter.grad, 2 * grad, tol=1e-5, what="gradient, twice")
     wide = level.Decoder(7, 64, 48, rng(20))
     assert wide.table.weight.data.std() > 0.9 and np.abs(wide.out.weight.data).max() < 0.05
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_a_step_far_out(level):
+    """Logits that are thousands apart, within a row and between rows: probabilities still sum to 1."""
+    decoder = level.Decoder(7, 2, 3, rng(25))
+    decoder.out.weight.data *= np.float32(1e5)
+    h = 0.9 * rng(26).standard_normal((4, 3)).astype(np.float32)
+    with np.errstate(over="raise", invalid="raise"):
+        log_p, _ = decoder.step(h, np.array([3, 4, 5, 6]))
+    assert log_p.min() < -1e3 and log_p.max() <= 0
+    assert_close(np.exp(log_p).sum(1), np.ones(4, np.float32), tol=1e-5, what="sum of probabilities")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_weights_are_drawn(level):
+    """All weights come from the generator that is handed in, and from default_rng(0) where there is none."""
+    make = lambda *given: level.Seq2Seq(11, 7, 2, 30, *given).state_dict()
+    one, same, other = make(rng(27)), make(rng(27)), make(rng(28))
+    default, zero = make(), make(np.random.default_rng(0))
+    for name, value in one.items():
+        assert_close(same[name], value, tol=0, what=name)
+        assert_close(default[name], zero[name], tol=0, what=name)
+        assert value.ndim == 1 or np.abs(other[name] - value).max() > 1e-3, f"{name} is not drawn from rng"
 
 
 @pytest.mark.levels(2, 3, 4)

@@ -1,11 +1,11 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:b095474c4ad66acc
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:6aac95b695222367
 """Chapter 23: the split, the symbols, the scores, training and the program."""
 
 import numpy as np
 import pytest
 
-from tangled.t23_seq2seq import train_phrases
-from tangled.t23_seq2seq.experiments import OWN, SETTINGS, Translator, hide, scores, train
+from tangled.t23_seq2seq import chrf, experiments, train_phrases
+from tangled.t23_seq2seq.experiments import MOST, OWN, SETTINGS, Translator, build, hide, scores, train
 from tangled.t23_seq2seq.phrases import (
     BOS,
     EOS,
@@ -110,6 +110,9 @@ def test_scores_by_hand(level):
     precision, recall = (2 / 4 + 1 / 3) / 2, (2 / 3 + 1 / 2) / 2
     want = 100 * 5 * precision * recall / (4 * precision + recall)
     assert_close(np.asarray(level.chrf(["ab ab"], ["a b c"], order=2)), np.asarray(want), tol=1e-10, what="chrF")
+    assert_close(np.asarray(level.chrf(["abab"], ["abc"], order=2, beta=1.0)), np.asarray(
+        200 * precision * recall / (precision + recall)), tol=1e-10, what="chrF of beta 1")
+    assert level.chrf(["a\u00a0b\tc\n"], ["abc"]) == 100
     assert level.chrf(["abc"], ["abc"]) == 100 and level.chrf(["x"], ["y"]) == 0 == level.chrf([], [])
     assert level.chrf(["abcdef"], ["abc"]) > level.chrf(["abc"], ["abcdef"])
     assert level.exact_match(["a", "b", "c "], ["a", "B", "c"]) == 1 / 3 and level.exact_match([], []) == 0
@@ -126,6 +129,67 @@ def test_training_resumes(tmp_path):
         assert_close(pieces.model.state_dict()[name], value, tol=0, what=name)
     assert pieces.curves == whole.curves and whole.curves["loss"][-1] < whole.curves["loss"][0]
     assert len(whole.curves["held"]) == 3 and pieces.seconds > 0
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("unknown", [0.0, 1.0])
+def test_an_epoch_without_learning(unknown):
+    """At a rate of nothing the loss of an epoch is the mean over all symbols, whatever the batches; of
+    what is read, in the source and in the target, the share that was asked for is hidden."""
+    pairs = load_phrases()[:12]
+    found = train(pairs, pairs[:2], SMALL | {"epochs": 1, "batch": 5, "lr": 1e-12, "unknown": unknown, "own": 0.0})
+    source, sizes, tokens, lengths = batch_of(pairs, found.english, found.french)
+    hidden = [np.where((ids > EOS) & (unknown > 0), UNKNOWN, ids) for ids in (source, tokens[:, :-1])]
+    want = float(found.model(hidden[0], sizes, tokens, lengths, hidden[1]))
+    assert abs(found.curves["loss"][0] - want) < 1e-5
+    assert abs(found.curves["held"][0] - float(found.model(*batch_of(pairs[:2], found.english, found.french)))) < 1e-6
+    for side, vocabulary in ((0, found.english), (1, found.french)):
+        assert vocabulary.characters == "".join(sorted({c for pair in pairs for c in pair[side]}))
+
+
+@pytest.mark.value
+def test_settings_count(monkeypatch):
+    """Another seed, rate, decay, batch: other weights. The share of the decoder's own rises; norms are clipped to 1."""
+    pairs, short = load_phrases()[:14], SMALL | {"epochs": 2, "own": 0.0}
+    want = train(pairs, pairs[:2], short).model.state_dict()
+    for change in ({"seed": 1}, {"lr": 1e-3}, {"weight_decay": 2.0}, {"unknown": 0.5}, {"batch": 5}, {"own": 1.0}):
+        got = train(pairs, pairs[:2], short | change).model.state_dict()
+        assert max(np.abs(got[name] - value).max() for name, value in want.items()) > 1e-5, change
+    rates, norms = [], []
+    own, clip = experiments.scheduled_inputs, experiments.clip_by_global_norm
+    monkeypatch.setattr(experiments, "scheduled_inputs", lambda *given: rates.append(given[3]) or own(*given))
+    monkeypatch.setattr(experiments, "clip_by_global_norm", lambda *given: norms.append(given[1]) or clip(*given))
+    train(pairs, pairs[:2], short | {"own": 0.8})
+    assert_close(np.array(rates), 0.8 * np.arange(4) / 4, tol=1e-12, what="rates")
+    assert norms == [1.0] * 4
+
+
+@pytest.mark.value
+def test_a_translation_is_asked_for(monkeypatch):
+    """Beam, longest and penalty are those of the call; greedy for a beam of 1."""
+    found, asked = build([("ab", "cd"), ("b", "d")], SETTINGS | SMALL)[0], []
+    monkeypatch.setattr(experiments, "beam_search", lambda step, state, *rest: asked.append(rest) or ([[4, 5]], None))
+    monkeypatch.setattr(experiments, "greedy_decode", lambda step, state, *rest: asked.append(rest) or [[5]])
+    assert found.translate(["ab"], 3, 0.7) == ["cd"] and found.translate(["ab"]) == ["d"]
+    assert asked == [(BOS, EOS, 3, MOST, 0.7), (BOS, EOS, MOST)]
+
+
+@pytest.mark.value
+def test_scores_of_searches():
+    """Each search by its own beam and penalty; by length the greedy one, samples of the last."""
+    asked = []
+
+    class Fake:
+        def translate(self, texts, beam=1, length_penalty=0.0):
+            asked.append((beam, length_penalty))
+            return [text[:-beam] + "x" * int(10 * length_penalty) for text in texts]
+    pairs = [(text, text) for text in ("abcdefghijk", "abcdefghijklmnopqrst", "a" * 40)]
+    got = scores(Fake(), pairs)
+    assert asked == [(1, 0.0), (8, 0.0), (8, 1.0)]
+    assert [round(71 * got["test"][name]["length"]) for name in ("greedy", "beam", "beam, penalty")] == [68, 47, 77]
+    assert got["counts"] == [0, 1, 1, 0, 1] and got["distinct"] == 3
+    assert got["by_length"][1] == chrf(["abcdefghij"], ["abcdefghijk"]) and got["by_length"][0] == 0
+    assert got["samples"][0] == {"english": "abcdefghijk", "french": "abcdefghijk", "said": "abc" + 10 * "x"}
 
 
 @pytest.mark.value

@@ -1,5 +1,7 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:c2d77b468ab9e3e0
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:68083d5ef1dafc9d
 """Chapter 24: shapes, values and gradients of scores, attention and decoder."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -263,16 +265,61 @@ def test_a_step_is_the_decoder(level):
 @pytest.mark.value
 def test_far_states(level):
     """Queries and keys so large that exponentials overflow: tanh is still right, and so are gradients."""
-    query, keys = np.array([[[60.0], [-500], [1]]]), np.array([[[-60.5], [499.5], [0.25], [900]]])
-    for dtype in (np.float32, np.float64):
+    far = np.array([[[60.0], [-500], [1]]]), np.array([[[-60.5], [499.5], [0.25], [900]]])
+    near = np.array([[[31.0], [-25], [1]]]), np.array([[[30.0], [-31], [0.25], [2]]])
+    small = np.array([[[15.0], [-12], [0.25], [2]]])
+    cases = far, near, (far[0], small), (small, far[0]), (near[0], far[1])
+    for (query, keys), dtype in itertools.product(cases, (np.float32, np.float64)):
         args = [a.astype(dtype) for a in (query, keys, np.ones((1, 1)), np.full(1, 2.0))]
-        scores, cache = level.additive_score(*args)
+        with np.errstate(over="raise", invalid="raise"):
+            scores, cache = level.additive_score(*args)
         u = query + keys.swapaxes(1, 2)
         assert_close(scores, (2 * np.tanh(u)).astype(dtype), tol=1e-5, what="scores", dtype=dtype)
-        dquery, dkeys, _, _ = level.additive_score_backward(np.ones((1, 3, 4), dtype), cache)
+        dquery, dkeys, _, _ = level.additive_score_backward(np.ones(u.shape, dtype), cache)
         slope = 2 * (1 - np.tanh(u) ** 2)
         assert_close(dquery[0, :, 0], slope[0].sum(1).astype(dtype), tol=1e-5, what="dquery", dtype=dtype)
         assert_close(dkeys[0, :, 0], slope[0].sum(0).astype(dtype), tol=1e-5, what="dkeys", dtype=dtype)
+
+
+@pytest.mark.value
+def test_far_scores(level):
+    """Scores of thousands, all large, all small, and mixed: nothing overflows, and none is cut off."""
+    query = np.array([[[1.0, 0], [-1, 0], [1, 1]]])
+    keys = np.array([[[3000.0, 0], [3000 + np.log(2), 0], [3000, -5000]]])
+    values = np.array([[[1.0], [4], [7]]])
+    with np.errstate(over="raise", invalid="raise"):
+        (context, p), cache = level.attend(query, keys, values)
+        grads = level.attend_backward(np.ones((1, 3, 1)), None, cache)
+    want = np.array([[[0.25, 0.5, 0.25], [0.4, 0.2, 0.4], [1 / 3, 2 / 3, 0]]])
+    assert_close(p, want, tol=1e-9, what="p")
+    assert_close(context, want @ values, tol=1e-9, what="context")
+    assert_close(grads[2][0, :, 0], want[0].sum(0), tol=1e-9, what="dvalues")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_ragged_blocks(level, monkeypatch):
+    """Samples in blocks of three, the last of two: each as it would be alone."""
+    given, (up,) = arrays("additive", B=5, T=3, S=2, A=7), draw(17, (5, 3, 2))
+    mask, of_decoder = rng(18).random((5, 2)) < 0.8, decoder(B=5, S=2)
+    monkeypatch.setattr(level, "ENTRIES", 3 * 2 * 7 + 5)
+    scores, cache = level.additive_score(*given)
+    grads = level.additive_score_backward(up, cache)
+    outs, cache = decode(level, of_decoder, mask)
+    more = level.attention_decoder_backward(*outs[:2], cache)
+    for n in range(5):
+        one = slice(n, n + 1)
+        alone, cache = level.additive_score(given[0][one], given[1][one], *given[2:])
+        assert_close(scores[one], alone, tol=1e-12, what=f"scores of sample {n}")
+        for got, want in zip(grads[:2], level.additive_score_backward(up[one], cache)):
+            assert_close(got[one], want, tol=1e-12, what=f"gradient of sample {n}")
+        alone, cache = decode(level, [a[one] for a in of_decoder[:3]] + of_decoder[3:], mask[one])
+        for got, want in zip((*outs, *more[:3]), (*alone, *level.attention_decoder_backward(*alone[:2], cache)[:3])):
+            assert_close(got[one], want, tol=1e-12, what=f"decoder, sample {n}")
+    total = [sum(grad) for grad in zip(*(level.additive_score_backward(up[n:n + 1], level.additive_score(
+        given[0][n:n + 1], given[1][n:n + 1], *given[2:])[1])[2:] for n in range(5)))]
+    for got, want in zip(grads[2:], total, strict=True):
+        assert_close(got, want, tol=1e-12, what="gradient of a weight")
 
 
 @pytest.mark.gradient
@@ -335,18 +382,20 @@ def test_parity_with_pytorch(level):
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.value
-def test_steps_are_the_sequence(level):
-    """Step by step, the log-probabilities of a target sum to what the loss says, also for chosen rows."""
+@pytest.mark.parametrize("taught", [True, False])
+def test_steps_are_the_sequence(level, taught):
+    """Step by step, the log-probabilities of a target sum to what the loss says, also for chosen rows,
+    and where something else is read than the target."""
     from tangled.t23_seq2seq.base import select
     model, (source, sizes, tokens, lengths) = level.AttentionSeq2Seq(5, 7, 2, 3, 4, rng(14)), phrases()
     model.decoder.out.weight.data *= np.float32(20)
-    rows = np.array([2, 0, 1])
+    rows, inputs = np.array([2, 0, 1]), None if taught else rng(15).integers(0, 7, (3, 5))
     state, total = select(model.start(source, sizes), rows), 0.0
     for t in range(5):
-        log_p, state = model.step(state, tokens[rows, t])
+        log_p, state = model.step(state, (tokens if taught else inputs)[rows, t])
         assert_close(np.exp(log_p).sum(1), np.ones(3, np.float32), tol=1e-5, what="sum of probabilities")
         total -= (log_p[np.arange(3), tokens[rows, t + 1]] * (t < lengths[rows])).sum()
-    loss = model(source, sizes, tokens, lengths)
+    loss = model(source, sizes, tokens, lengths, inputs)
     assert_close(np.asarray(loss), np.asarray(total / lengths.sum(), np.float32), tol=1e-5, what="loss")
     model.backward()
     once = [p.grad.copy() for p in model.parameters()]
@@ -355,3 +404,34 @@ def test_steps_are_the_sequence(level):
         assert np.abs(grad).max() > 0
         assert_close(parameter.grad, 2 * grad, tol=1e-5, what="gradient, twice")
     assert_close(model.alignments(source, sizes, tokens, lengths), model.decoder.p, tol=0, what="alignments")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_initial_weights(level):
+    """All are drawn from the generator that is handed in, on their scale; a new model knows nothing."""
+    make = lambda seed: level.AttentionSeq2Seq(11, 7, 2, 30, 20, rng(seed))
+    one, same, other = (make(seed).state_dict() for seed in (17, 17, 18))
+    for name, value in one.items():
+        assert_close(same[name], value, tol=0, what=name)
+        assert value.ndim == 1 or np.abs(other[name] - value).max() > 1e-3, f"{name} is not drawn from rng"
+    model = make(17)
+    for array, size in ((model.decoder.w_query, 30), (model.decoder.w_key, 30), (model.decoder.v, 20)):
+        assert 0.8 < np.abs(array.data).max() * np.sqrt(size) <= 1
+        assert np.abs(array.data.mean()) * np.sqrt(3 * size * array.data.size) < 4
+    assert abs(model(*phrases()) - np.log(7)) < 0.1
+    default = [level.AttentionSeq2Seq(11, 7, 2, 30, 20, *given).state_dict()
+               for given in ((), (np.random.default_rng(0),))]
+    for name, value in default[0].items():
+        assert_close(default[1][name], value, tol=0, what=name)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_a_step_far_out(level):
+    """Logits that are thousands apart, within a row and between rows: probabilities still sum to 1."""
+    model, (source, sizes, *_) = level.AttentionSeq2Seq(5, 7, 2, 3, 4, rng(16)), phrases()
+    model.decoder.out.weight.data *= np.float32(1e5)
+    log_p, _ = model.step(model.start(source, sizes), np.array([3, 4, 5]))
+    assert log_p.min() < -1e3 and log_p.max() <= 0
+    assert_close(np.exp(log_p).sum(1), np.ones(3, np.float32), tol=1e-5, what="sum of probabilities")

@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:7c4f8c282f27cea2
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:a0e8c1538fa48505
 """Chapter 24: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -32,7 +32,8 @@ def test_refuses(level):
     expect_value_error("score", level.attend, Q, K, X, None, "cosine")
     expect_value_error("weights", level.attend, Q, K, X, None, "additive", OWN[:1])
     expect_value_error("keys", level.attend, Q, K, X)
-    expect_value_error("values", level.attend, Q, K, X[:, :4], None, "additive", OWN)
+    for values in (X[:, :4], X.astype(np.float32), X.astype(int)):
+        expect_value_error("values", level.attend, Q, K, values, None, "additive", OWN)
     for mask in (ones((2, 5)), ones((2, 3), bool), ones((1, 5), bool), ones((2, 3, 5), bool)):
         expect_value_error("mask", level.attend, Q, K, X, mask, "additive", OWN)
     _, cache = level.additive_score(Q, K, *OWN)
@@ -52,6 +53,8 @@ def test_decoder_refuses(level):
     for name in names:
         bad = good[name][:, 0] if name == "x" else good[name][:1]
         expect_value_error(name, level.attention_decoder, **(good | {name: bad}))
+        if name not in ("x", "mask"):
+            expect_value_error(name, level.attention_decoder, **(good | {name: good[name].astype(np.float32)}))
     expect_value_error("dout", level.attention_decoder_backward, out[:1], contexts, cache)
     expect_value_error("dcontexts", level.attention_decoder_backward, out, contexts[:, :1], cache)
 
@@ -76,6 +79,25 @@ def test_small(level, name, B, T, S):
         grads = level.attention_decoder_backward(*outs[:2], cache)
         assert [o.shape for o in outs] == [(B, T, 2), (B, T, 4), (B, T, S)]
         assert all(np.isfinite(g).all() for g in grads) and grads[2].shape == (B, S, 4)
+
+
+@pytest.mark.parametrize("D, A", [(0, 3), (4, 0), (0, 0)])
+def test_without_features(level, D, A):
+    """Vectors of no numbers have no score: every place gets the same weight."""
+    values = rng(0).standard_normal((2, 5, 3))
+    for name, own in (("additive", (ones((D, A)), ones(A), ones((D, A)))), ("dot", ()), ("general", (ones((D, D)),))):
+        if name == "additive" or D == 0:
+            (context, p), cache = level.attend(ones((2, 3, D)), ones((2, 5, D)), values, None, name, own)
+            assert_close(p, np.full((2, 3, 5), 0.2), tol=1e-12, what="p")
+            assert_close(context, np.repeat(values.mean(1, keepdims=True), 3, 1), tol=1e-12, what="context")
+            grads = level.attend_backward(context, p, cache)
+            assert [g.shape for g in grads[:2]] == [(2, 3, D), (2, 5, D)]
+            assert all(np.abs(g).max(initial=0) < 1e-12 for g in grads[3:])
+    if hasattr(level, "attention_decoder"):
+        given = [ones(s) for s in ((2, 3, D), (2, 4), (2, 5, 2), (4, A), (2, A), (A,), (D + 2, 12), (4, 12), 12, 12)]
+        (out, contexts, p), cache = level.attention_decoder(*given[:3], None, *given[3:])
+        grads = level.attention_decoder_backward(out, contexts, cache)
+        assert [g.shape for g in grads] == [a.shape for a in given] and np.isfinite(out).all()
 
 
 @pytest.mark.parametrize("name", ["additive", "dot", "general"])

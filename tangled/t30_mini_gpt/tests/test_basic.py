@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:91e482d5bb6c8108
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:593e006911e1036e
 """Chapter 30: shapes, values and gradients."""
 
 import numpy as np
@@ -149,6 +149,9 @@ def test_ties_stay_and_order_does_not_matter(level):
     logits = np.array([[1.0, 3, 2, 2, 2, 0], [0.0, 0, 0, 0, 0, 0]])
     assert np.isfinite(level.filter_logits(logits, top_k=2)).sum(-1).tolist() == [4, 6]
     assert np.isfinite(level.filter_logits(logits, top_p=0.3)).sum(-1).tolist() == [1, 6]
+    exact = np.log(np.array([0.25, 0.5, 0.125, 0.125]))         # reached by the first alone, or by two
+    for top_p, kept in ((0.5, 1), (0.75, 2), (0.76, 4)):
+        assert np.isfinite(level.filter_logits(exact, top_p=top_p)).sum() == kept, f"top_p = {top_p}"
     row, order = rng(8).standard_normal(30), rng(9).permutation(30)
     for options in ({"top_k": 4}, {"top_p": 0.6}, {"min_p": 0.2}):
         assert_close(level.filter_logits(row[order], **options), level.filter_logits(row, **options)[order], tol=0,
@@ -217,8 +220,11 @@ def test_central_differences_of_tuning(level):
     check_gradients(lambda x, a, b: level.low_rank_linear(x, w, a, b, bias, 0.7), level.low_rank_linear_backward,
                     [x, a, b])
     targets, mask = rng(13).integers(0, 5, (2, 3)), np.array([[True, True, False], [False, True, True]])
-    check_gradients(lambda z: level.sequence_log_probs(z, targets, mask), level.sequence_log_probs_backward,
-                    [draw((2, 3, 5))])
+    z = draw((2, 3, 5))
+    check_gradients(lambda z: level.sequence_log_probs(z, targets, mask), level.sequence_log_probs_backward, [z])
+    out, _ = level.sequence_log_probs(z, targets, mask)
+    z[0, 2, targets[0, 2]] = -np.inf                            # a prompt's token that could not be
+    assert_close(level.sequence_log_probs(z, targets, mask)[0], out, tol=1e-12, what="beside the mask")
     four = [-3 * rng(k).random(5) for k in range(4)]
     check_gradients(lambda c, r: level.dpo_loss(c, r, *four[2:], beta=0.6), level.dpo_loss_backward, four[:2])
     same, _ = level.dpo_loss(four[0], four[1], four[0], four[1])
@@ -294,6 +300,51 @@ def test_module(level):
     assert_close(again(ids), model(ids), tol=0, what="logits of the same weights")
     loss = -np.log(np.exp(model(ids)) / np.exp(model(ids)).sum(-1, keepdims=True)).mean()
     assert abs(loss - np.log(64)) < 0.1
+
+
+@pytest.mark.levels(2)
+@pytest.mark.gradient
+def test_gradients_are_added(level):
+    """A second backward pass without zero_grad doubles every gradient, that of the table too."""
+    model, ids = level.GPT(5, 3, 4, 2, 1, rng=rng(24)), rng(25).integers(0, 5, (2, 3))
+    dlogits = rng(26).random((2, 3, 5), np.float32)
+    model(ids)
+    model.backward(dlogits)
+    once = {name: p.grad.copy() for name, p in model.named_parameters()}
+    model(ids)
+    model.backward(dlogits)
+    for name, p in model.named_parameters():
+        assert_close(p.grad, 2 * once[name], tol=1e-5, what="d" + name)
+
+
+@pytest.mark.levels(2)
+@pytest.mark.gradient
+def test_dropout_in_both_directions(level):
+    """Of the embeddings and inside the blocks, each alone; gradients by differences, the masks drawn anew the same."""
+    draws, ids, dlogits = rng(27), rng(28).integers(0, 5, (2, 3)), rng(29).standard_normal((2, 3, 5))
+    model = level.GPT(5, 3, 4, 2, 1, dropout=0.4, rng=draws).astype(np.float64)
+    for silent in (model.blocks[0], model.drop):
+        model.train()
+        silent.eval()
+        assert np.abs(model(ids) - model(ids)).max() > 1e-6, "no dropout but in one place"
+    model.train()
+    kept = draws.bit_generator.state
+
+    def value():
+        draws.bit_generator.state = kept
+        return float((model(ids) * dlogits).sum())
+    value()
+    model.backward(dlogits)
+    for name in ("wpe", "wte"):
+        weight, step = getattr(model, name).weight, 1e-6
+        for place in np.ndindex(2, 3):
+            before, found = weight.data[place], []
+            for moved in (before + step, before - step):
+                weight.data[place] = moved
+                found.append(value())
+            weight.data[place] = before
+            slope = np.array((found[0] - found[1]) / (2 * step))
+            assert_close(slope, weight.grad[place], tol=1e-6, what=f"d{name}{place}")
 
 
 @pytest.mark.levels(2)

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:2872c1b4458a07b1
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:f2057fe56b1e95cc
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 import numpy as np
@@ -8,7 +8,6 @@ from tangled.t03_optimizers import AdamW, clip_by_global_norm, cosine_decay
 from tangled.t05_mlp_forward import softmax_cross_entropy
 from tangled.t06_backpropagation import CrossEntropyLoss
 from tangled.t30_mini_gpt import GPT, Groups, LoRA, add_lora, decay_groups, evaluate, generate
-from tangled.t30_mini_gpt.level3_memory_efficient import FlatGPT
 from tangled.t30_mini_gpt.train_gpt import main
 from tangled.t30_mini_gpt.training import BETAS, FINAL, SETTINGS, Numpy, draw_batches, prepare, train
 from tangled.testing import assert_close, rng
@@ -94,6 +93,21 @@ def test_temperature_is_applied_once(level, temperature):
 
 @pytest.mark.levels(2)
 @pytest.mark.value
+@pytest.mark.parametrize("temperature", [1e-3, 1e-40, 1e-300])
+def test_nearly_greedy(level, temperature):
+    """A temperature below what float16 or float32 can divide by, and two logits that would be infinite."""
+    class Fixed:
+        context = 3
+
+        def __call__(self, ids):
+            return np.broadcast_to(np.array([1.0, 4.5, 5, -2], np.float16), (*ids.shape, 4))
+
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        assert (level.generate(Fixed(), np.zeros((9, 1), int), 4, temperature)[:, 1:] == 2).all()
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
 def test_evaluated_without_dropout(level):
     """The same loss as of the model in evaluation, whatever its mode; which it is in again afterwards."""
     model, ids = small(4, level.GPT, dropout=0.5), rng(5).integers(0, 7, 40)
@@ -123,23 +137,34 @@ def test_every_token_once(level, n, stride):
     assert_close(np.array(level.evaluate(model, ids, stride, batch=2)), np.array(want), tol=1e-5, what="loss")
 
 
+@pytest.mark.levels(2, 3)
 @pytest.mark.gradient
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_flat_model_equals_the_module(threads):
-    """Loss, gradients and logits of level 2, for batches that threads divide and that they do not."""
-    module, ids = small(8), rng(9).integers(0, 7, (5, 4))
-    flat, targets, loss = FlatGPT(module.state_dict(), 3, threads), rng(10).integers(0, 7, (5, 4)), CrossEntropyLoss()
+def test_flat_model_equals_the_module(level, threads):
+    """Loss, gradients and logits of the module, for batches that threads divide and that they do not."""
+    ids, targets = rng(9).integers(0, 7, (5, 4)), rng(10).integers(0, 7, (5, 4))
+    module, loss = small(8), CrossEntropyLoss()
+    flat = level.FlatGPT(module.state_dict(), 3, threads)
+    assert [p.data.ndim for p in flat.parameters] == [1, 1] and (flat.context, flat.vocab_size) == (5, 7)
     assert_close(flat(ids), module(ids), tol=1e-5, what="logits")
     want = loss(module(ids), targets)
     module.backward(loss.backward())
-    assert_close(np.array(flat.loss_and_gradients(ids, targets)), np.array(want), tol=1e-5, what="loss")
-    flat.parameters[0].data, flat.parameters[1].data = (p.grad for p in flat.parameters)
+    for share in (1.0, 0.25):                                   # gradients are added, a share of them
+        found = flat.loss_and_gradients(ids, targets, share)
+        assert_close(np.array(found), np.array(want), tol=1e-5, what="loss")
+    for parameter in flat.parameters:                           # a state dict of gradients
+        parameter.data = parameter.grad / 1.25
     grads = flat.state_dict()
     for name, parameter in module.named_parameters():
         assert_close(grads[name] + 1, parameter.grad + 1, tol=2e-6, what="d" + name)
+    for parameter in flat.parameters:                           # as an optimiser may
+        parameter.data += np.float32(0.1)
+    moved = flat(ids)
+    assert_close(moved, GPT.from_state(flat.state_dict(), 3)(ids), tol=1e-5, what="logits of moved weights")
     flat.load_state_dict(module.state_dict())
     for name, array in flat.state_dict().items():
         assert_close(array, module.state_dict()[name], tol=0, what=name)
+    assert_close(flat(ids), module(ids), tol=1e-5, what="logits of weights loaded")
 
 
 @pytest.mark.value
@@ -210,6 +235,26 @@ def test_minutes_become_steps():
 
 
 @pytest.mark.value
+@pytest.mark.parametrize("later", [0.5, 1, 3])
+def test_the_schedule_ends_with_the_minutes(monkeypatch, later):
+    """A machine that becomes faster or slower on the way: the time is kept, and the rate reaches its end in it."""
+    clock, rates = [0.0], []
+
+    class Paced(Numpy):
+        def update(self, batches, lr):
+            clock[0] += 1 if len(rates) < 200 else later        # seconds
+            rates.append(lr)
+            return 1.0
+
+    monkeypatch.setattr("tangled.t30_mini_gpt.training.time.perf_counter", lambda: clock[0])
+    found = train(TEXT, SMALL | {"warmup": 20}, minutes=15, make=Paced)
+    assert abs(found.seconds - 900) <= 30 and found.seconds == clock[0] and found.steps == len(rates)
+    assert abs(found.steps - (200 + 700 / later)) < 0.04 * found.steps
+    assert max(rates) == rates[19] == 0.02 and rates[-1] < 0.021 * (FINAL + 0.01)
+    assert later < 1 or (np.diff(rates[20:]) <= 0).all()
+
+
+@pytest.mark.value
 def test_trained_on_tokens_of_bytes():
     """A vocabulary of merges in place of characters."""
     found = train(TEXT, SMALL | {"merges": 12}, steps=3)
@@ -259,6 +304,12 @@ def test_lora_by_either_way():
     two.weight.accumulate(np.einsum("btn,btm->nm", x, dout))
     for name in "ab":
         assert_close(getattr(two, name).grad, getattr(one, name).grad, tol=1e-5, what="d" + name)
+    linear = Linear(5, 3, rng(21))
+    lora = LoRA(linear, 2)
+    before = lora(x)
+    for p in (linear.weight, linear.bias):                      # its arrays are copies
+        p.data += 1
+    assert_close(lora(x), before, tol=0, what="out after the Linear has changed")
 
 
 @pytest.mark.edge
@@ -274,6 +325,14 @@ def test_the_command(tmp_path, capsys):
     assert (tmp_path / "a.png").exists()
     assert main([*argv, "--batch", "0"]) == 1
     assert "batch = 0; expected at least 1" in capsys.readouterr().err
+    assert main([*argv, "--record"]) == 1                       # said before the training, not after it
+    assert "record with data, merges or only" in capsys.readouterr().err
+    text.write_text("First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 12,
+                    encoding="utf-8")                           # as TinyShakespeare is laid out
+    for more in ([], ["--merges", "20"]):
+        assert main([*argv, *more]) == 0
+        said = capsys.readouterr().out
+        assert "numpy: 3 steps of training" in said and "bits a byte" in said and "--- top-p 0.9\n" in said
     text.write_text("too short", encoding="utf-8")
     assert main([*argv, "--fresh"]) == 1
     assert "text has 1 symbols to hold out; expected at least 10" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:6833b9d22f480340
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:7309b20aa1de1115
 """Chapter 30: byte-pair encoding."""
 
 import re
@@ -71,6 +71,7 @@ def test_merges_in_the_order_learned(level):
     assert level.encode_piece(b"xabcd", ranks(b"bc", b"ab", b"cd", b"abcd")) == [120, 97, 256, 100]
     assert level.encode_piece(b"aaa", ranks(b"aa")) == [256, 97]
     assert level.encode_piece(b"abc", ranks(b"ab", b"abc")) == [257]
+    assert level.encode_piece(b"abc", ranks(b"abc")) == [256], "a piece that is a token, though no merges lead to it"
 
 
 def any_text(draw, k):

@@ -1,0 +1,337 @@
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:2d11c0f5c2095dad
+"""Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
+
+import http.client
+import signal
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from tangled.t18_rnn.tokens import CharTokenizer
+from tangled.t31_kv_cache import Decoder, generate
+from tangled.t31_kv_cache.clients import JSON, WRONG, Bad, ask, get, malformed, post, send, with_length
+from tangled.t31_kv_cache.draft import NgramDraft
+from tangled.t31_kv_cache.level3_memory_efficient import Decoder as Folded
+from tangled.t31_kv_cache.measure_server import main as measure
+from tangled.t31_kv_cache.measure_server import together
+from tangled.t31_kv_cache.scheduler import Busy, Request, Scheduler
+from tangled.t31_kv_cache.serve import main
+from tangled.t31_kv_cache.server import Limits, Server
+from tangled.t31_kv_cache.tests.test_basic import model
+from tangled.testing import rng
+
+TOKENS = CharTokenizer("abcdefg")
+
+
+class Held(Folded):
+    """A decoder that waits before each step while `held()` is true, and `patience` seconds at most."""
+
+    held, patience = staticmethod(lambda: False), 20.0
+
+    def extend(self, *args, **options):
+        """As it is, ids (B, T), later."""
+        wait_for(lambda: not self.held(), self.patience)
+        return super().extend(*args, **options)
+
+
+def wait_for(true, seconds=20.0):
+    """Whether it became true in time."""
+    end = time.monotonic() + seconds
+    while not (found := true()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return found
+
+
+def decoder(batch, make=Folded, context=40):
+    """Seven letters, a context of 40."""
+    weights, heads = model(0, dtype=np.float32, context=context)
+    return make(weights, heads, batch)
+
+
+def request(k, n=None):
+    """Number k of many different requests, as a body and as the text that it must get."""
+    how = [{}, {"temperature": 0.6}, {"top_k": 2}, {"temperature": 0}][k % 4]
+    body = {"prompt": "abcdefg"[:1 + k % 7], "tokens": n or 3 + k % 11, "seed": k, "stream": k % 3 > 0, **how}
+    ids = generate(decoder(1), TOKENS.encode(body["prompt"]), body["tokens"], rng=np.random.default_rng(k), **how)
+    return body, TOKENS.decode(ids)
+
+
+@contextmanager
+def serving(batch=3, waiting=64, make=decoder, **limits):
+    """A server that runs, and is stopped in any case."""
+    server = Server(("127.0.0.1", 0), make(batch), TOKENS, waiting, Limits()._replace(**limits))
+    server.start()
+    try:
+        yield server, server.server_address
+    finally:
+        server.stop(2.0)
+
+
+@pytest.mark.value
+def test_batching_changes_nothing():
+    """Twenty requests through three rows, step by step: each gets what it would get alone."""
+    scheduler, given = Scheduler(decoder(3)), [request(k) for k in range(20)]
+    requests = [scheduler.submit(Request(TOKENS.encode(body["prompt"]), body["tokens"], body.get("temperature", 1.0),
+                                         body.get("top_k"), body["seed"])) for body, _ in given]
+    steps = 0
+    while scheduler.step():
+        steps += 1
+        assert scheduler.running() <= 3 and steps < 500
+    for one, (body, text) in zip(requests, given):
+        *tokens, reason = one.events(1.0)
+        assert (TOKENS.decode(tokens), reason) == (text, "length"), body
+    written = sum(body["tokens"] for body, _ in given)
+    assert scheduler.counts["tokens"] == written and scheduler.counts["prompts"] == 20
+    assert scheduler.counts["rows stepped"] > 2.2 * scheduler.counts["steps"], "rows stood empty"
+    assert scheduler.decoder.lengths.tolist() == [0, 0, 0]
+
+
+@pytest.mark.value
+def test_nobody_waits_for_the_longest():
+    """A short request that comes late is done before a long one that came first."""
+    scheduler, done = Scheduler(decoder(2)), []
+    long = scheduler.submit(Request(np.array([1]), 30))
+    for _ in range(5):
+        scheduler.step()
+    short = [scheduler.submit(Request(np.array([2, 3]), 3, seed=k)) for k in range(4)]
+    while scheduler.step():
+        done += [name for name, one in [("long", long), *((k, one) for k, one in enumerate(short))]
+                 if one.written == one.n and name not in done]
+    assert done == [0, 1, 2, 3, "long"]
+
+
+@pytest.mark.edge
+def test_line_and_cancelling():
+    """A full line is Busy; who cancels gives his place away, in the line and in the batch."""
+    scheduler = Scheduler(decoder(1), waiting=2)
+    first, second = (scheduler.submit(Request(np.array([1]), 30, seed=k)) for k in range(2))
+    with pytest.raises(Busy):
+        scheduler.submit(Request(np.array([1]), 3))
+    scheduler.step()
+    third = scheduler.submit(Request(np.array([4]), 2))
+    second.cancel()
+    first.cancel()
+    while scheduler.step():
+        pass
+    assert [list(one.events(1.0))[-1] for one in (first, second, third)] == ["cancelled", "cancelled", "length"]
+    scheduler.close()
+    with pytest.raises(Busy, match="closing"):
+        scheduler.submit(Request(np.array([1]), 3))
+
+
+@pytest.mark.edge
+def test_a_failure_is_told():
+    """A decoder that breaks ends all requests, and nobody waits for it."""
+    class Broken:
+        """A decoder of two rows that cannot."""
+
+        lengths = np.zeros(2, int)
+
+        def extend(self, ids, counts=None, rows=None):
+            """Raise, whatever ids (B, T) are."""
+            raise RuntimeError("broken")
+    scheduler = Scheduler(Broken())
+    requests = [scheduler.submit(Request(np.array([1]), 3)) for _ in range(3)]
+    scheduler.start()
+    assert [list(one.events(5.0)) for one in requests] == [["error"]] * 3
+    with pytest.raises(Busy, match="failed: RuntimeError"):
+        scheduler.submit(Request(np.array([1]), 3))
+    scheduler.close()
+
+
+@pytest.mark.value
+def test_sixteen_clients():
+    """Three rounds of 16 clients at once: nothing lost, mixed up or out of order; metrics add up."""
+    given, results = [request(k) for k in range(48)], {}
+    with serving(batch=4) as (_, address):
+        def client(k):
+            results[k] = ask(address, given[k][0], 30.0)
+        together(client, range(48), most=16)
+        status, text = get(address, "/metrics")
+        metrics = dict(line.rsplit(" ", 1) for line in text.splitlines())
+        assert get(address, "/health") == (200, '{"status": "ok"}\n')
+    for k, (body, wanted) in enumerate(given):
+        answer = results[k]
+        assert (answer.status, answer.text, answer.reason) == (200, wanted, "length"), body
+        assert answer.lines == (body["tokens"] + 1 if body["stream"] else 1)
+    assert status == 200 and int(metrics["tokens_total"]) == sum(body["tokens"] for body, _ in given)
+    assert int(metrics["ended_length_total"]) == 48 and int(metrics['responses_total{status="200"}']) == 48
+    assert metrics["rows_taken"] == metrics["waiting"] == "0"
+
+
+@pytest.mark.value
+def test_streams():
+    """Tokens are sent when they are there: nothing is made after the third until the first has arrived."""
+    arrived = threading.Event()
+    with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        counts = server.scheduler.counts
+        server.scheduler.decoder.held = lambda: counts["tokens"] == 3 and not arrived.is_set()
+        connection = http.client.HTTPConnection(*address, timeout=60)
+        connection.request("POST", "/generate", '{"prompt": "a", "tokens": 12, "stream": true}', JSON)
+        response = connection.getresponse()
+        first, made = response.readline(), counts["tokens"]
+        arrived.set()
+        assert b'"text"' in first and made <= 3 and len(response.readlines()) == 12
+        connection.close()
+
+
+@pytest.mark.edge
+def test_malformed_requests():
+    """200 of them, each with its status; the server answers as before."""
+    bad = list(islice(malformed(np.random.default_rng(0), 4.5), 200))
+    wrong, lock = [], threading.Lock()
+    with serving(reading=3.0) as (server, address):
+        def one(item):
+            status = send(address, item)
+            if status != item.status:
+                with lock:
+                    wrong.append(f"{item.name}, {item.pieces[0][:60]}: {status} for {item.status}")
+        together(one, bad, most=24)
+        body, text = request(3)
+        assert ask(address, body).text == text
+        assert not server.statuses["failed"]
+    assert not wrong, "\n".join(wrong)
+    assert len({item.name for item in bad}) > 20 and {item.status for item in bad} >= {400, 404, 405, 408, 413, 431}
+
+
+@pytest.mark.edge
+def test_messages():
+    """A refusal names the field, what was found and what was expected."""
+    with serving() as (_, address):
+        for body, said in (({"prompt": "a", "tokens": 41}, "41 tokens; expected at most"),
+                           ({"prompt": "xyz"}, "text has 'x'; expected one of"),
+                           ({"prompt": "a", "tokens": 0}, "tokens = 0; expected an integer, at least 1"),
+                           ({"prompt": "a", "tokns": 3}, "'tokns' is no field; expected"),
+                           ({"prompt": "a", "temperature": -1}, "temperature = -1; expected a finite number")):
+            answer = ask(address, body)
+            assert answer.status == 400 and said in answer.reason, answer
+        assert ask(address, {"prompt": "a", "tokens": 40}).reason == "length"
+    assert all(isinstance(body, bytes) for body in WRONG)
+
+
+@pytest.mark.edge
+def test_a_full_house():
+    """Beyond the line: 503. Beyond the connections: 503 too, from the door."""
+    make = lambda batch: decoder(batch, Held)
+    statuses, lock = [], threading.Lock()
+
+    def client(address):
+        answer = ask(address, {"prompt": "a", "tokens": 20})
+        with lock:
+            statuses.append(answer.status)
+    with serving(1, waiting=1, make=make) as (server, address):
+        server.scheduler.decoder.held = lambda: server.statuses["503"] < 4      # one has the row, one waits
+        together(client, [address] * 6, most=6)
+    assert sorted(set(statuses)) == [200, 503] and statuses.count(200) >= 1
+    with serving(1, connections=2, reading=60.0) as (server, address), socket.create_connection(address), \
+            socket.create_connection(address):
+        assert wait_for(lambda: len(server.connected) == 2)
+        assert send(address, Bad("one too many", [with_length(b"{}")], 503)) == 503
+
+
+@pytest.mark.edge
+def test_who_leaves_gives_the_row_away():
+    """A client that hangs up in the middle of a stream: its row is free long before its tokens are made."""
+    with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        rows, server.scheduler.decoder.patience = server.scheduler.rows, 0.5    # a token, to find out that he has left
+        server.scheduler.decoder.held = lambda: rows[0].n == 40 and not rows[0].cancelled
+        with socket.create_connection(address) as connection:
+            connection.sendall(with_length(b'{"prompt": "a", "tokens": 40, "stream": true}'))
+            connection.recv(100)
+        answer = ask(address, {"prompt": "b", "tokens": 2})
+        assert answer.reason == "length" and server.scheduler.counts["ended cancelled"] == 1
+        assert server.scheduler.counts["tokens"] < 30
+
+
+@pytest.mark.edge
+def test_graceful_end():
+    """While it closes, who is being served is served; who comes is told; silent connections do not hold it up."""
+    answers, before, told = [], threading.active_count(), threading.Event()
+    with serving(2, make=lambda batch: decoder(batch, Held), reading=60.0) as (server, address):
+        scheduler = server.scheduler
+        scheduler.decoder.held = lambda: not told.is_set() and (scheduler.running() == 2 or not scheduler.line)
+        ask_for = lambda k: answers.append(ask(address, {"prompt": "ab", "tokens": 25, "seed": k}))
+        threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(2)]
+        for thread in threads:
+            thread.start()
+        silent = socket.create_connection(address)
+        assert wait_for(lambda: scheduler.running() == 2)
+        closing = threading.Thread(target=server.stop, args=(20.0,))
+        closing.start()
+        assert wait_for(lambda: not scheduler.open)
+        late = ask(address, {"prompt": "a", "tokens": 2})
+        told.set()
+        closing.join(60)
+        assert not closing.is_alive()
+        for thread in threads:
+            thread.join(20)
+        silent.close()
+        with pytest.raises(OSError):
+            socket.create_connection(address, 0.5)
+    assert late.status == 503 and [answer.reason for answer in answers] == ["length", "length"]
+    assert threading.active_count() == before
+
+
+@pytest.mark.edge
+def test_the_deadline_of_the_end():
+    """What cannot be finished in time is cancelled, and said to be."""
+    answers = []
+    with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        rows, counts = server.scheduler.rows, server.scheduler.counts
+        server.scheduler.decoder.held = lambda: counts["tokens"] == 3 and not rows[0].cancelled
+        body = {"prompt": "a", "tokens": 40, "stream": True}
+        thread = threading.Thread(target=lambda: answers.append(ask(address, body)))
+        thread.start()
+        assert wait_for(lambda: counts["tokens"] == 3)
+        server.stop(0.2)
+        thread.join(20)
+    assert [answer.reason for answer in answers] == ["cancelled"] and 0 < len(answers[0].text) < 40
+
+
+@pytest.mark.value
+@pytest.mark.limit(120)
+def test_the_command(capsys):
+    """The trained network behind a port: it writes what `generate` writes, and ends on SIGTERM."""
+    from tangled.t30_mini_gpt.pretrained import load_pretrained
+    network, tokens = load_pretrained()
+    want = tokens.decode(generate(Decoder(network.state_dict(), network.num_heads), tokens.encode("KING"), 12,
+                                  rng=np.random.default_rng(5)))
+    found, threads = [], []
+
+    def ready(server):
+        def client():
+            found.append(ask(server.server_address, {"prompt": "KING", "tokens": 12, "seed": 5}))
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        threads.append(threading.Thread(target=client))
+        threads[0].start()
+    assert main(["--port", "0", "--batch", "2", "--seconds", "60"], ready) == 0
+    threads[0].join(10)
+    assert found[0].text == want and "serving on http://127.0.0.1:" in capsys.readouterr().out
+    assert main(["--port", "70000"]) == 1 and main(["--batch", "0"]) == 1
+    assert measure(["--clients", "0"]) == 1 and measure(["--malformed", "-1"]) == 1
+
+
+@pytest.mark.value
+def test_ngram_draft():
+    """Counts by hand; the same whether read at once, in pieces, or after going back."""
+    text = rng(1).integers(0, 3, 60)
+    draft, ids = NgramDraft(text, 3, 2, 8, prior=2.0), np.array([[0, 1, 2, 2, 0], [1, 1, 0, 2, 1]])
+    whole_ = draft.extend(ids)
+    one = (np.bincount(text, minlength=3) + 1) / (len(text) + 3)
+    after = text[1:][text[:-1] == 1]
+    two = (np.bincount(after, minlength=3) + 2 * one) / (len(after) + 2)
+    third = text[2:][(text[:-2] == 0) & (text[1:-1] == 1)]
+    three = (np.bincount(third, minlength=3) + 2 * two) / (len(third) + 2)
+    assert np.allclose(np.exp(whole_[0, 1]), three)
+    assert np.allclose(np.exp(whole_).sum(axis=2), 1)
+    draft.truncate([2, 3])
+    assert np.allclose(draft.extend(np.array([[2, 2], [2, 0]]), np.array([2, 1]), [0, 1])[0], whole_[0, 2:4])
+    assert np.allclose(draft.extend(ids[1:, 4:], rows=[1]), whole_[1:, 4:])
+    assert draft.lengths.tolist() == [4, 5] and post(b"x", length=1).endswith(b"\r\n\r\nx")
+    with pytest.raises(ValueError, match="capacity of 8"):
+        draft.extend(ids)
