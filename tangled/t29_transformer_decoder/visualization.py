@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:623316b5fe0f971c
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:f8316cb190e65ccc
 """Chapter 29: a block between its two streams, a cached step, a training run. Results in, a figure out."""
 
 import matplotlib.pyplot as plt
@@ -67,7 +67,7 @@ def draw_run(curves, shown, weights):
     other = left.twinx()
     other.plot(epochs, curves["chrf"], color="0.55", linewidth=2)
     other.set_ylabel("chrF of validation (grey)")
-    left.legend(loc="upper center", fontsize=6.5)
+    left.legend(loc="center right", fontsize=6.5)
     english, french = shown
     right.imshow(weights, cmap="gray_r", aspect="auto", vmin=0)
     for axis, text in ((right.xaxis, english), (right.yaxis, french)):
