@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:31234604c749995d
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:e6dc773c589e577a
 """Chapter 24: a step of the decoder, alignments, the gain. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -23,9 +23,9 @@ def _both(ax, start, end, shift=(0.12, 0)):
 
 def _box(ax, x, y, text, width=0.9, height=0.5, **style):
     """A box with text, centred."""
-    look = {"facecolor": "1", "edgecolor": "0", "linewidth": 0.8} | style
+    look = {"facecolor": "1", "edgecolor": "0", "linewidth": 0.8, "zorder": 4} | style
     ax.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, **look))
-    ax.text(x, y, text, ha="center", va="center", fontsize=7.5)
+    ax.text(x, y, text, ha="center", va="center", fontsize=7.5, zorder=5)
 
 
 def draw_mechanism(weights=(0.15, 0.7, 0.0, 0.15)):
@@ -44,7 +44,7 @@ def draw_mechanism(weights=(0.15, 0.7, 0.0, 0.15)):
         _box(ax, x - 0.15, 1.2, f"$k_{s}$", 0.6, 0.42)
         _both(ax, (x - 0.15, 1.44), (x - 0.15, 2.0))
         ax.text(x - 0.15, 2.16, f"$e_{s}$", ha="center", va="center", fontsize=8)
-        _arrow(ax, (x - 0.15, 2.34), (x - 0.15, 2.72))
+        _both(ax, (x - 0.15, 2.34), (x - 0.15, 2.72))
         ax.add_patch(Rectangle((x - 0.4, 2.75), 0.5, 1.0 * p, facecolor="0.55", edgecolor="0"))
         _both(ax, (x + 0.36, 0.28), (6.05, 2.9 - 0.12 * s), (0.03, 0.09))
     ax.text(-2.5, 1.2, "keys (S, A), once", fontsize=7, va="center")
@@ -55,10 +55,11 @@ def draw_mechanism(weights=(0.15, 0.7, 0.0, 0.15)):
     _both(ax, (-1.68, 2.16), (-0.35, 2.16), (0, 0.07))
     ax.text(-1.02, 2.36, "query", fontsize=7, ha="center")
     _box(ax, 6.6, 2.7, "$c_t$\n(C,)", 0.9, 0.7)
+    _both(ax, (3.3, 3.12), (6.1, 2.92), (0, 0.07))
     _both(ax, (6.6, 3.08), (6.6, 3.95))
     _box(ax, 6.6, 4.25, "GRU", 1.3, 0.55)
     _both(ax, (7.95, 3.2), (7.1, 3.95), (0.08, 0.05))
-    ax.text(8.1, 3.05, "$x_t$ (E,)", fontsize=7.5, ha="center")
+    ax.text(8.15, 2.9, "$x_t$ (E,)", fontsize=7.5, ha="center")
     _both(ax, (7.27, 4.25), (8.1, 4.25), (0, 0.07))
     ax.text(8.2, 4.25, "$h_t$", fontsize=8.5, va="center")
     ax.plot([-2.2, -2.2], [2.55, 4.32], color="0", linewidth=0.9)
@@ -97,7 +98,7 @@ def draw_gain(curves, plain, by_length, plain_by_length):
     names, at = [f"to {edge}" for edge in EDGES] + ["longer"], np.arange(len(by_length))
     right.bar(at - 0.2, plain_by_length, 0.4, color="0.9", edgecolor="black", label="one vector")
     right.bar(at + 0.2, by_length, 0.4, color="0.5", edgecolor="black", label="attention")
-    right.set(xlabel="characters of the reference", ylabel="chrF")
+    right.set(xlabel="characters of the reference", ylabel="chrF", ylim=(0, 1.3 * max(*by_length, *plain_by_length)))
     right.set_xticks(at, names, fontsize=7)
-    right.legend(fontsize=7)
+    right.legend(fontsize=7, loc="upper left", ncols=2)
     return figure

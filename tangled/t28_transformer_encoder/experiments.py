@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:5d773418e50723ee
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:1e793d67d905729f
 """Chapter 28: gradients at the start, digits by patches, experts that share the work. Nothing is drawn here."""
 
 import time
@@ -8,14 +8,16 @@ import numpy as np
 
 from tangled.t03_optimizers import Adam
 from tangled.t10_mnist import level3_memory_efficient as mnist
+from tangled.t13_pooling.experiments import shifted
 from tangled.t13_pooling.model import build_cnn
 from tangled.t13_pooling.training import Pictures
+from tangled.t17_cifar10 import crop
 from tangled.t28_transformer_encoder import level3_memory_efficient as lean
 from tangled.t28_transformer_encoder.level2_vectorized import MixtureOfExperts, TransformerEncoder
 
 SETTINGS = {"samples": 6_000, "epochs": 8, "batch": 64, "lr": 0.002, "weight_decay": 0.1, "patch": 7, "layers": 4,
-            "d_model": 64, "heads": 4, "d_ff": 128, "seed": 0}
-KINDS = ("vit", "set", "cnn")
+            "d_model": 64, "heads": 4, "d_ff": 128, "shift": 2, "seed": 0}
+KINDS = ("vit", "set", "moved", "cnn")
 EXPERTS = {"kinds": 8, "experts": 8, "d_model": 16, "d_ff": 16, "tokens": 256, "steps": 1000, "lr": 3e-3}
 
 
@@ -48,6 +50,19 @@ def start(norm_first, blocks, seed=0):
     return {name: np.array(values) for name, values in found.items()}
 
 
+class Moved(Pictures):
+    """A loader of pictures (B, 1, 28, 28), each moved up to `pixels` up or down and left or right, anew each time."""
+
+    def __init__(self, loader, pixels, rng):
+        super().__init__(loader)
+        self.pixels, self.rng = pixels, rng
+
+    def __iter__(self):
+        for x, y in super().__iter__():
+            paper, offsets = x.min(), self.rng.integers(0, 2 * self.pixels + 1, (len(x), 2))
+            yield crop(x - paper, offsets, self.pixels) + paper, y
+
+
 @dataclass
 class Trained:
     """A model, its history, the pixel statistics of its pictures, and the seconds that it took."""
@@ -59,24 +74,29 @@ class Trained:
 
 
 def build(kind, settings, rng):
-    """A model of pictures (B, 1, 28, 28): "vit", "set" (a ViT without positions) or "cnn"."""
+    """A model of pictures (B, 1, 28, 28): "vit", "moved" (the same), "set" (a ViT without positions) or "cnn"."""
     if kind == "cnn":
         return build_cnn(rng)
     s = settings
     return lean.ViT(28, s["patch"], 1, 10, s["layers"], s["d_model"], s["heads"], s["d_ff"],
-                    positions=kind == "vit", rng=rng)
+                    positions=kind != "set", rng=rng)
 
 
 def train(kind, training, settings, path=None, progress=False):
-    """Train on the first samples of (images (N, 28, 28), labels (N,)); a checkpoint at `path` is continued."""
+    """Train on the first samples of (images (N, 28, 28), labels (N,)); a checkpoint at `path` is continued.
+
+    The kind "moved" is a ViT for which each picture is moved anew at every epoch.
+    """
     start, settings = time.perf_counter(), SETTINGS | settings
     images, labels = (array[:settings["samples"]] for array in training)
-    initial, shuffle = (np.random.default_rng([settings["seed"], k]) for k in range(2))
+    initial, shuffle, moves = (np.random.default_rng([settings["seed"], k]) for k in range(3))
     scale = mnist.pixel_statistics(images)
-    loader = Pictures(mnist.make_loader(images, labels, settings["batch"], *scale, shuffle))
+    loader = mnist.make_loader(images, labels, settings["batch"], *scale, shuffle)
+    loader = Moved(loader, settings["shift"], moves) if kind == "moved" else Pictures(loader)
     model, epochs = build(kind, settings, initial), settings["epochs"]
     engine = mnist.build_engine(model, epochs * len(loader), settings["lr"], settings["weight_decay"])
-    history = mnist.train(engine, loader, epochs, path, {"shuffle": shuffle}, None, settings | {"kind": kind}, progress)
+    history = mnist.train(engine, loader, epochs, path, {"shuffle": shuffle, "moves": moves}, None,
+                          settings | {"kind": kind}, progress)
     return Trained(model, history, scale, time.perf_counter() - start)
 
 
@@ -84,6 +104,12 @@ def accuracy(trained, pictures):
     """The share of (images (N, 28, 28), labels (N,)) that is named rightly."""
     logits, target = mnist.predict(trained.model, Pictures(mnist.make_loader(*pictures, 500, *trained.scale)))
     return mnist.accuracy(target, logits.argmax(axis=1))
+
+
+def by_shift(trained, pictures, shifts=range(5)):
+    """A list of accuracies on (images (N, 28, 28), labels (N,)) moved to the right by so many pixels."""
+    images, labels = pictures
+    return [accuracy(trained, (shifted(images, pixels), labels)) for pixels in shifts]
 
 
 def train_experts(weight, seed, settings=EXPERTS):

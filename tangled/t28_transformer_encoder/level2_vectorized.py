@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:379ae0a848ad296b
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:3ea43e9fa96f4fbe
 """Transformer encoder, level 2: whole arrays, and the modules."""
 
 import numpy as np
@@ -185,7 +185,8 @@ def encoder_block_backward(dout, cache):
         change, *of_a = multi_head_attention_backward(dfirst, kept_a)
         dx = dfirst + change
     grads = dict(zip(given.given, (*of_1, *of_a, *of_2, *of_f), strict=True))
-    return dx.astype(given.dtype, copy=False), {k: g.astype(given.dtype, copy=False) for k, g in grads.items()}
+    return dx.astype(given.dtype, copy=False), {
+        k: g.astype(given.dtype, copy=False) for k, g in grads.items()}
 
 
 class FeedForward(Module):
@@ -283,14 +284,16 @@ class EncoderBlock(Module):
 
     balance, balance_weight = 0.0, 0.01
 
-    def __init__(self, d_model, num_heads, d_ff, dropout=0.0, activation="gelu", norm_first=True, causal=False,
-                 num_kv_heads=None, bias=True, ffn=None, norm=None, rng=None):
+    def __init__(self, d_model, num_heads, d_ff, dropout=0.0, activation="gelu", norm_first=True,
+                 causal=False, num_kv_heads=None, bias=True, ffn=None, norm=None, rng=None):
         rng = np.random.default_rng(0) if rng is None else rng
-        self.norm_first, norm, p = check.truth("norm_first", norm_first), norm or LayerNorm, check.rate(dropout)
+        self.norm_first, norm, p = (
+            check.truth("norm_first", norm_first), norm or LayerNorm, check.rate(dropout))
         self.norm1 = norm(d_model)
         self.attention = MultiHeadAttention(d_model, num_heads, num_kv_heads, bias, causal, p, rng)
         self.drop1, self.norm2 = Dropout(p, rng), norm(d_model)
-        self.ffn = FeedForward(d_model, d_ff, activation, p, bias, rng) if ffn is None else ffn(d_model, d_ff, rng=rng)
+        self.ffn = (FeedForward(d_model, d_ff, activation, p, bias, rng) if ffn is None
+                    else ffn(d_model, d_ff, rng=rng))
         self.drop2 = Dropout(p, rng)
 
     def forward(self, x, mask=None):
@@ -341,19 +344,21 @@ class TransformerEncoder(Module):
 
     block = EncoderBlock
 
-    def __init__(self, num_layers, d_model, num_heads, d_ff, norm_first=True, norm=None, rng=None, **options):
+    def __init__(self, num_layers, d_model, num_heads, d_ff, norm_first=True, norm=None, rng=None,
+                 **options):
         rng = np.random.default_rng(0) if rng is None else rng
-        self.blocks = [self.block(d_model, num_heads, d_ff, norm_first=norm_first, norm=norm, rng=rng, **options)
-                       for _ in range(check.whole("num_layers", num_layers))]
+        self.blocks = [
+            self.block(d_model, num_heads, d_ff, norm_first=norm_first, norm=norm, rng=rng, **options)
+            for _ in range(check.whole("num_layers", num_layers))]
         self.norm = (norm or LayerNorm)(d_model) if norm_first else None
 
     def forward(self, x, mask=None, lengths=None):
-        """x (B, T, D), mask as in `encoder_block`, lengths (B,) of the real tokens, or None: (B, T, D)."""
+        """x (B, T, D), mask as in `encoder_block`, lengths (B,) of real tokens, or None: (B, T, D)."""
         real = self.cache = None
         if lengths is not None:
             (B, T, _), H = x.shape, self.blocks[0].attention.num_heads
-            real, mask = check.real_tokens(lengths, B, T), check.visible(mask, (B, H, T, T))        # (B, T, 1)
-            padding = padding_mask(lengths, T)                              # (B, 1, 1, T)
+            real, mask = check.real_tokens(lengths, B, T), check.visible(mask, (B, H, T, T))
+            padding = padding_mask(lengths, T)                  # (B, 1, 1, T); real: (B, T, 1)
             mask = padding if mask is None else padding & (mask[:, None] if mask.ndim == 3 else mask)
             x = _only(real, x)                                              # not x * real: NaN * 0 is NaN
         for block in self.blocks:
@@ -589,8 +594,8 @@ def mixture_of_experts(x, w_router, w1, b1, w2, b2, top_k=1, capacity_factor=Non
         caches.append((n, y, kept))
     share = np.bincount(chosen.ravel(), minlength=p.shape[1]) / chosen.size         # f, (E,)
     balance = p.shape[1] * (share @ p.mean(axis=0, dtype=float))    # eq. 28.18
-    return (out.reshape(shape).astype(dtype, copy=False), dtype.type(balance)), (rows, w_router, p, share, caches,
-                                                                                 shape, dtype)
+    return (out.reshape(shape).astype(dtype, copy=False), dtype.type(balance)), (
+        rows, w_router, p, share, caches, shape, dtype)
 
 
 def _within(chosen, room, experts):

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:4dbba7ab0eca7207
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:f4ac695fb952d53a
 """Chapter 28: a block as a stream with stations, gradients by depth, a trained ViT. Results in, a figure out."""
 
 import matplotlib.pyplot as plt
@@ -24,9 +24,9 @@ def _box(ax, x, y, width, height, text, shade="white"):
 
 def draw_mechanism():
     """The stream from x to out, two sublayers above it, gradients below."""
-    figure, ax = plt.subplots(figsize=(6.8, 2.9))
-    ax.plot([0.6, 12.9], [0, 0], color="0.1", linewidth=3, solid_capstyle="butt")
-    _arrow(ax, (12.8, 0), (13.3, 0))
+    figure, ax = plt.subplots(figsize=(6.8, 2.8), layout="constrained")
+    ax.plot([0.5, 13.0], [0, 0], color="0.1", linewidth=3, solid_capstyle="butt")
+    _arrow(ax, (12.8, 0), (13.4, 0))
     for k, (norm, inner, drop) in enumerate(STATIONS):
         x = 1.2 + 6.0 * k
         _arrow(ax, (x, 0), (x, 1.5))
@@ -41,12 +41,11 @@ def draw_mechanism():
         says = ("moves between tokens", "each token alone")[k]
         ax.text(x + 2.2, 2.65, says, ha="center", fontsize=7.5, style="italic")
         _gradients(ax, x, k)
-    for x, text in ((0.25, "x\n(B, T, D)"), (13.75, "out\n(B, T, D)")):
-        ax.text(x, 0.05, text, ha="center", va="center", fontsize=7.5)
-    ax.text(6.3, 0.12, "$x_{l+1}$ (B, T, D)", ha="center", va="bottom", fontsize=7.5)
-    for x, text in ((0.25, "dx"), (13.75, "dout")):
-        ax.text(x, -1.0, text, ha="center", va="center", fontsize=8)
-    ax.set(xlim=(-0.5, 14.5), ylim=(-1.75, 3.0))
+    for x, y, text in ((0.35, 0, "x"), (13.55, 0, "out"), (0.35, -1, "dx"), (13.55, -1, "dout")):
+        ax.text(x, y, text, ha=("right", "left")[x > 1], va="center", fontsize=8)
+    for x, text in ((0.05, "(B, T, D)"), (6.45, "(B, T, D)"), (13.0, "(B, T, D)")):
+        ax.text(x, 0.22, text, ha="center", va="bottom", fontsize=7)
+    ax.set(xlim=(-0.6, 14.3), ylim=(-1.55, 3.0))
     ax.axis("off")
     return figure
 
@@ -62,20 +61,19 @@ def _gradients(ax, x, k):
     end = 0.55 if k == 0 else x - 1.7
     _arrow(ax, (x - 0.18, -1.0), (end, -1.0), back=True)
     if k == 1:
-        ax.text(x + 5.05, -1.0, "", fontsize=7)
         _arrow(ax, (13.4, -1.0), (x + 4.3, -1.0), back=True)
 
 
 def draw_start(found):
     """{blocks: (pre, post)}, each what `experiments.start` gives."""
-    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.5))
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.2))
     for shade, (blocks, pair) in zip(("0.65", "0.4", "0"), found.items()):
         at = (np.arange(blocks) + 0.5) / blocks
         for values, line, name in zip(pair, ("-", "--"), ("pre-norm", "post-norm")):
             for ax, key in zip(axes, ("share", "w1")):
                 ax.semilogy(at, np.maximum(values[key], 1e-3), line, color=shade, label=f"{name}, {blocks} blocks")
     axes[0].set_ylabel("share along the stream", fontsize=8)
-    axes[1].set_ylabel("length of the gradient of $W_1$", fontsize=8)
+    axes[1].set_ylabel("gradient of $W_1$, length", fontsize=8)
     axes[1].set_ylim(0.3, 6)
     for ax in axes:
         ax.set_xlabel("depth, from the input to the output", fontsize=8)
@@ -86,25 +84,22 @@ def draw_start(found):
     return figure
 
 
-def draw_vit(curves, positions):
-    """Mistakes by epoch of what "... accuracy" there is; cosines of positions (1 + N, D)."""
-    figure, (ax, right) = plt.subplots(1, 2, figsize=(6.4, 2.6), width_ratios=(1.35, 1))
-    names = {"vit": ("ViT", "-", "0"), "set": ("without positions", "--", "0.4"), "cnn": ("CNN", ":", "0.2")}
+def draw_vit(curves, moved):
+    """Mistakes by epoch of what "... accuracy" there is; {kind: accuracies on pictures moved by 0, 1, ... pixels}."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.1), layout="constrained")
+    names = {"vit": ("ViT", "-", "0"), "moved": ("ViT, pictures moved", "-.", "0"),
+             "set": ("ViT without positions", "--", "0.45"), "cnn": ("CNN", ":", "0.2")}
     for kind, (name, line, shade) in names.items():
         if f"{kind} accuracy" in curves:
             wrong = 1 - np.asarray(curves[f"{kind} accuracy"])
-            ax.semilogy(np.arange(1, len(wrong) + 1), np.maximum(wrong, 1e-5), line, color=shade, label=name)
-    ax.set_xlabel("epoch", fontsize=8)
-    ax.set_ylabel("share wrong, in training", fontsize=8)
-    ax.tick_params(labelsize=7, which="both")
-    ax.legend(fontsize=7, frameon=False)
-    p = positions[1:] - positions[1:].mean(axis=0)
-    p = p / np.linalg.norm(p, axis=1, keepdims=True)
-    side = round(len(p) ** 0.5)
-    tiles = np.full((side * (side + 1), side * (side + 1)), np.nan)
-    for n, row in enumerate(p @ p.T):
-        i, j = (k * (side + 1) for k in divmod(n, side))
-        tiles[i:i + side, j:j + side] = row.reshape(side, side)
-    right.imshow(tiles[:-1, :-1], cmap="gray_r", vmin=-0.5, vmax=1)
-    right.axis("off")
+            left.semilogy(np.arange(1, len(wrong) + 1), np.maximum(wrong, 1e-5), line, color=shade, label=name)
+            right.plot(range(len(moved[kind])), moved[kind], line, color=shade)
+    left.set_xlabel("epoch", fontsize=8)
+    left.set_ylabel("wrong, in training", fontsize=8)
+    right.set_xlabel("moved by so many pixels", fontsize=8)
+    right.set_xticks(range(5))
+    right.set_ylabel("right, test pictures", fontsize=8)
+    for ax in (left, right):
+        ax.tick_params(labelsize=7, which="both")
+    figure.legend(fontsize=7, frameon=False, ncol=4, loc="outside upper center")
     return figure

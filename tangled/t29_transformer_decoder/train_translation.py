@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:1523d0133727e82f
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:a085c92baf765fac
 """English to French with a Transformer: python -m tangled.t29_transformer_decoder.train_translation --help"""
 
 import argparse
@@ -29,7 +29,7 @@ def parse(argv):
     for name in ("epochs", "d_model", "num_heads", "num_layers", "d_ff", "batch", "first"):
         if getattr(given, name) < 1:
             raise ValueError(f"{name} = {getattr(given, name)}; expected at least 1")
-    for name in ("unknown", "smoothing", "dropout"):
+    for name in ("unknown", "smoothing", "dropout", "joined"):
         if not 0 <= getattr(given, name) < 1:
             raise ValueError(f"{name} = {getattr(given, name)}; expected 0 to less than 1")
     return given

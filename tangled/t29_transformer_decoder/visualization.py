@@ -1,11 +1,11 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:9ff74d9cbe97e2d1
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:623316b5fe0f971c
 """Chapter 29: a block between its two streams, a cached step, a training run. Results in, a figure out."""
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
 
-SUBLAYERS = (("LN", "self-attention\ncausal (B, H, T, T)"), ("LN", "cross-attention\n(B, H, T, S)"),
+SUBLAYERS = (("LN", "self-attention,\ncausal (B,H,T,T)"), ("LN", "cross-attention\n(B,H,T,S)"),
              ("LN", "$W_1$, ReLU, $W_2$"))
 
 
@@ -35,7 +35,7 @@ def draw_mechanism():
         _arrow(ax, (x + 0.4, 1.45), (x + 0.85, 1.45))
         _box(ax, x + 2.1, 1.45, 2.3, 0.9, inner, "0.82" if k == 1 else "white")
         _arrow(ax, (x + 3.3, 1.45), (x + 3.75, 0.26))
-        ax.add_patch(Circle((x + 3.85, 0), 0.24, facecolor="white", edgecolor="0.1", linewidth=1.2, zorder=3))
+        ax.plot([x + 3.85], [0], "o", markersize=13, markerfacecolor="white", markeredgecolor="0.1", zorder=3)
         ax.text(x + 3.85, -0.02, "+", ha="center", va="center", fontsize=11, zorder=4)
         _arrow(ax, (x + 3.7, -0.75), (x + 0.1, -0.75), back=True)
         ax.text(x + 1.9, -1.05, ("d of x", "d of middle", "d of late")[k], ha="center", fontsize=7)
@@ -44,7 +44,7 @@ def draw_mechanism():
     for x, words in ((7.5, "K"), (8.3, "V")):
         _arrow(ax, (x, 3.15), (x, 1.97))
         ax.text(x + 0.15, 2.55, words, fontsize=8)
-    ax.text(7.0, 0.6, "Q", fontsize=8, ha="center")
+    ax.text(6.55, 1.6, "Q", fontsize=8, ha="center")
     _arrow(ax, (9.0, 1.97), (9.0, 3.1), back=True)
     ax.text(9.2, 2.5, "its share of dM: added to that of every other block", fontsize=7, va="center")
     for x, text in ((0.2, "x\n(B, T, D)"), (16.0, "out\n(B, T, D)")):

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:b7c31de7378ba6b6
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:0ff48612ca534a01
 """Chapter 23: shapes, values and gradients of the loss."""
 
 import numpy as np
@@ -173,6 +173,9 @@ def test_dtypes(level):
     loss, cache = level.masked_cross_entropy(z, np.array([2, 1]), np.ones(2, bool))
     assert_close(np.asarray(loss), np.asarray((2e4 + np.log(2)) / 2), tol=1e-10, what="loss")
     assert np.isfinite(level.masked_cross_entropy_backward(1.0, cache)).all()
+    n = 50_000
+    many, _ = level.masked_cross_entropy(np.zeros((n, 4), np.float16), np.zeros(n, int), np.ones(n, bool))
+    assert abs(float(many) - np.log(4)) < 1e-3, "a sum of 69,315 is more than a float16 can hold"
 
 
 @pytest.mark.levels(2, 3)

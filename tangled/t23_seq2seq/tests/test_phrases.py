@@ -1,11 +1,11 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:0c9a6f4680bffa52
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:6aac95b695222367
 """Chapter 23: the split, the symbols, the scores, training and the program."""
 
 import numpy as np
 import pytest
 
 from tangled.t23_seq2seq import chrf, experiments, train_phrases
-from tangled.t23_seq2seq.experiments import OWN, SETTINGS, Translator, hide, scores, train
+from tangled.t23_seq2seq.experiments import MOST, OWN, SETTINGS, Translator, build, hide, scores, train
 from tangled.t23_seq2seq.phrases import (
     BOS,
     EOS,
@@ -110,6 +110,9 @@ def test_scores_by_hand(level):
     precision, recall = (2 / 4 + 1 / 3) / 2, (2 / 3 + 1 / 2) / 2
     want = 100 * 5 * precision * recall / (4 * precision + recall)
     assert_close(np.asarray(level.chrf(["ab ab"], ["a b c"], order=2)), np.asarray(want), tol=1e-10, what="chrF")
+    assert_close(np.asarray(level.chrf(["abab"], ["abc"], order=2, beta=1.0)), np.asarray(
+        200 * precision * recall / (precision + recall)), tol=1e-10, what="chrF of beta 1")
+    assert level.chrf(["a\u00a0b\tc\n"], ["abc"]) == 100
     assert level.chrf(["abc"], ["abc"]) == 100 and level.chrf(["x"], ["y"]) == 0 == level.chrf([], [])
     assert level.chrf(["abcdef"], ["abc"]) > level.chrf(["abc"], ["abcdef"])
     assert level.exact_match(["a", "b", "c "], ["a", "B", "c"]) == 1 / 3 and level.exact_match([], []) == 0
@@ -159,6 +162,16 @@ def test_settings_count(monkeypatch):
     train(pairs, pairs[:2], short | {"own": 0.8})
     assert_close(np.array(rates), 0.8 * np.arange(4) / 4, tol=1e-12, what="rates")
     assert norms == [1.0] * 4
+
+
+@pytest.mark.value
+def test_a_translation_is_asked_for(monkeypatch):
+    """Beam, longest and penalty are those of the call; greedy for a beam of 1."""
+    found, asked = build([("ab", "cd"), ("b", "d")], SETTINGS | SMALL)[0], []
+    monkeypatch.setattr(experiments, "beam_search", lambda step, state, *rest: asked.append(rest) or ([[4, 5]], None))
+    monkeypatch.setattr(experiments, "greedy_decode", lambda step, state, *rest: asked.append(rest) or [[5]])
+    assert found.translate(["ab"], 3, 0.7) == ["cd"] and found.translate(["ab"]) == ["d"]
+    assert asked == [(BOS, EOS, 3, MOST, 0.7), (BOS, EOS, MOST)]
 
 
 @pytest.mark.value

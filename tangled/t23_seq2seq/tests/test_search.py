@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:863d05d9ceeb7375
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:a528e67572166e90
 """Chapter 23: greedy and beam search against everything there is."""
 
 import itertools
@@ -133,9 +133,10 @@ def test_max_len_counts_eos(level):
         log_p[:, 3], log_p[state == 3, 3], log_p[state == 3, EOS] = 0, -np.inf, -0.5
         return log_p, state + 1
     for max_len, want, score in ((4, [3, 3, 3], -0.5), (3, [3, 3, 3], 0.0), (2, [3, 3], 0.0)):
-        tokens, scores = level.beam_search(step, np.zeros(1, int), BOS, EOS, 2, max_len)
-        assert tokens[0].tolist() == want
-        assert_close(scores, np.array([score]), tol=1e-12, what="score")
+        for beam in (2, 9):                                     # also with room for what is impossible
+            tokens, scores = level.beam_search(step, np.zeros(1, int), BOS, EOS, beam, max_len)
+            assert tokens[0].tolist() == want
+            assert_close(scores, np.array([score]), tol=1e-12, what="score")
     if hasattr(level, "greedy_decode"):
         assert [level.greedy_decode(step, np.zeros(1, int), BOS, EOS, n)[0].tolist() for n in (4, 3, 2)] == [
             [3, 3, 3], [3, 3, 3], [3, 3]]
@@ -172,6 +173,20 @@ def test_stops_when_decided(level):
 
 
 @pytest.mark.value
+def test_the_last_step_counts(level):
+    """Of four tokens the sentence that wins has all four: a bound for three would have stopped before."""
+    def step(state, tokens):
+        log_p = np.full((len(tokens), V), -np.inf)
+        log_p[state == 0, EOS], log_p[state == 0, 3] = np.log(0.5), -0.98
+        log_p[(state == 1) | (state == 2), 3], log_p[state == 3, EOS] = 0, 0
+        return log_p, state + 1
+    for alpha, want, score in ((1.0, [3, 3, 3], -0.98 / 1.5), (0.5, [], np.log(0.5))):
+        tokens, scores = level.beam_search(step, np.zeros(1, int), BOS, EOS, 2, 4, alpha)
+        assert tokens[0].tolist() == want
+        assert_close(scores, np.array([score]), tol=1e-12, what="score")
+
+
+@pytest.mark.value
 def test_ties(level):
     """Of equals the hypothesis that comes first, and of its tokens the smallest."""
     def step(state, tokens):
@@ -181,6 +196,13 @@ def test_ties(level):
     tokens, _ = level.beam_search(step, np.zeros((2, 1)), BOS, EOS, 3, 4, 9.0)
     want = reference(step, np.zeros((1, 1)), 3, 4, 9.0)[1]
     assert [t.tolist() for t in tokens] == [want, want]
+    tokens, _ = level.beam_search(step, np.zeros((2, 1)), BOS, EOS, 30, 2, 9.0)     # three sentences end at once
+    assert [t.tolist() for t in tokens] == [[0], [0]]
+
+    def many(state, tokens):
+        return np.tile(rng(51).integers(-9, -5, 100) * 1.0, (len(tokens), 1)), state
+    tokens, _ = level.beam_search(many, np.zeros((1, 1)), BOS, 99, 5, 3, 0.0)
+    assert tokens[0].tolist() == 3 * [int(many(0, [0])[0].argmax())]
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:41976eaf59ac127d
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:abe1a6cdee3e3d10
 """Chapter 29: shapes, values and gradients."""
 
 import numpy as np
@@ -167,7 +167,8 @@ def test_a_state_can_branch(level):
     state = level.start_decoding(memory, w, mask, num_heads=2)
     _, state = walk(level, x[:, :2], state, w, num_heads=2)
     rows, ways = np.array([2, 0, 2, 1]), []
-    for seed, chosen in ((21, np.arange(3)), (22, rows), (23, np.arange(3))):
+    for seed, chosen in ((21, np.arange(3)), (22, rows), (52, np.array([1, 2, 0])), (53, np.array([0, 0, 2])),
+                         (23, np.arange(3))):
         more = draw(seed, len(chosen), 4, 6)
         got, _ = walk(level, more, select(state, chosen), w, num_heads=2)
         whole = np.concatenate([x[chosen, :2], more], axis=1)
@@ -181,6 +182,13 @@ def test_a_state_can_branch(level):
     again, _ = walk(level, x[:, [2, 4]], state, w, num_heads=2)
     assert_close(np.stack([first, third], 1), again, tol=1e-12, what="the first way, after the second was gone")
     assert np.abs(second - first).max() > 1e-6
+    known = [(state, [x[:, 0], x[:, 1]])]                       # a tree: each step from one that was made before
+    for k, parent in enumerate((0, 1, 0, 1, 2, 2, 3, 0, 5, 1, 4, 5)):
+        (before, read), token = known[parent], draw(80 + k, 3, 6)
+        got, after = level.decoder_block_step(token, before, w, num_heads=2)
+        known.append((after, [*read, token]))
+        want, _ = level.decoder_block(np.stack(known[-1][1], axis=1), memory, w, mask, num_heads=2)
+        assert_close(got, want[:, -1], what=f"step {k} of the tree")
 
 
 @pytest.mark.levels(2, 3)
@@ -203,6 +211,30 @@ def test_gradients_of_the_block(level):
 
 
 @pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_module_in_steps_and_under_padding(level):
+    """The module's steps are its forward pass, with its own activation and eps; NaN in the padding reaches nothing."""
+    block, mask = level.DecoderBlock(6, 3, 5, activation="gelu_tanh", rng=rng(46)).astype(np.float64), [[1, 1, 0, 0]]
+    mask, x, memory = np.array([[1, 1, 1, 1], *mask], bool), draw(47, 2, 3, 6), draw(48, 2, 4, 6)
+    for norm in (block.norm1, block.norm2, block.norm3):
+        norm.eps = 0.3
+    arrays = {name: p.data for name, p in block.arrays().items()}
+    want, cache = level.decoder_block(x, memory, arrays, mask, num_heads=3, activation="gelu_tanh", eps=0.3)
+    wanted = level.decoder_block_backward(want, cache)
+    memory[1, 2:] = np.nan
+    out, state, steps = block(x, memory, mask), block.start(memory, mask), []
+    for t in range(3):
+        y, state = block.step(x[:, t], state)
+        steps.append(y)
+    assert_close(out, want, tol=1e-12, what="out")
+    assert_close(np.stack(steps, axis=1), want, tol=1e-12, what="out, step by step")
+    for name, a, b in zip(("dx", "dmemory"), block.backward(want), wanted):
+        assert_close(a, b, tol=1e-12, what=name)
+    for name, parameter in block.arrays().items():
+        assert_close(off_zero(name, parameter.grad), off_zero(name, wanted[2][name]), tol=1e-12, what="d" + name)
+
+
+@pytest.mark.levels(2, 3)
 @pytest.mark.gradient
 def test_dropout_in_training_only(level):
     """In evaluation nothing is dropped; in training the gradient goes with what was dropped."""
@@ -210,7 +242,9 @@ def test_dropout_in_training_only(level):
     x, memory = draw(28, 2, 3, 6), draw(29, 2, 4, 6)
     sure = level.DecoderBlock(6, 2, 5, rng=rng(27)).astype(np.float64)
     assert_close(block.eval()(x, memory), sure(x, memory), tol=1e-12, what="out in evaluation")
-    block.train()
+    wanted = sure.backward(x)
+    for got, want in zip(block.train().backward(x), wanted):    # of the pass in evaluation, though training is on
+        assert_close(got, want, tol=1e-12, what="a gradient of what was not dropped")
     noises = [module for module in block.modules() if hasattr(module, "rng")]
     assert np.abs(block(x, memory) - block(x, memory)).max() > 1e-3 and noises
 
@@ -222,6 +256,26 @@ def test_dropout_in_training_only(level):
     for layer in (block.attention.out_proj, block.cross.out_proj, block.ffn.linear2):
         layer.weight.data[...], layer.bias.data[...] = 0, 0
     assert_close(block(x, memory), x, tol=0, what="the stream, which nothing is dropped from")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_every_part_gets_what_the_model_was_given(level):
+    """One rate and one generator for all noise, one activation, the number of blocks, weights by the generator."""
+    def build(seed):
+        return level.Transformer(9, 8, 2, 3, 6, dropout=0.3, activation="gelu_tanh", rng=rng(seed))
+    model, twin, other = build(34), build(34), build(35)
+    noises = [module for module in model.modules() if hasattr(module, "rng")]
+    rates = [getattr(module, "p", getattr(module, "dropout", None)) for module in noises]
+    assert rates == [0.3] * (2 + 3 * 4 + 3 * 6), "embeddings, heads, networks, and behind every sublayer"
+    assert len({id(module.rng) for module in noises}) == 1
+    blocks = [*model.encoder.blocks, *model.blocks]
+    assert [block.ffn.activation for block in blocks] == ["gelu_tanh"] * 6
+    assert_close(model.table.data.std() * 8 ** 0.5, np.float32(1), tol=0.3, what="the table's spread")
+    for a, b, c in zip(model.parameters(), twin.parameters(), other.parameters()):
+        assert a.data.dtype == np.float32
+        assert_close(a.data, b.data, tol=0, what="a weight, drawn again")
+        assert a.data.ndim == 1 or np.abs(a.data - c.data).max() > 1e-3, "a weight that no seed changes"
 
 
 def network(level, case):
@@ -267,12 +321,52 @@ def test_training_equals_pytorch(level, golden):
     assert_close(np.array(losses), golden("training").outputs["losses"], tol=1e-6, what="losses")
 
 
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_weights_go_to_pytorch_and_back(level, golden):
+    """By value: neither side hears of what is done to the other's arrays afterwards."""
+    model, source, lengths, tokens = network(level, golden("training"))
+    logits, state = model(source, lengths, tokens), level.to_pytorch(model)
+    other = level.Transformer(*golden("training").inputs["sizes"].tolist(), rng=rng(54)).astype(np.float64)
+    assert level.from_pytorch(other, state) is other
+    for array in state.values():
+        array += 1
+    for each in (model, other):
+        assert_close(each(source, lengths, tokens), logits, tol=0, what="logits")
+
+
 def small(level, seed=31, **options):
     """A sharp little Transformer in evaluation, and two sources."""
     model = level.Transformer(9, 8, 2, 2, 6, rng=rng(seed), **options).astype(np.float64).eval()
     for parameter in model.parameters():
         parameter.data += 0.4 * rng(seed + 1).standard_normal(parameter.data.shape)
     return model, np.array([[3, 4, 5, 6, 2], [8, 7, 2, 0, 0]]), np.array([5, 3])
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_gradients_under_dropout(level):
+    """With the noise held still, along random directions through all weights: the slope that backward says."""
+    model, source, lengths = small(level, dropout=0.4)
+    noises, up = [m for m in model.train().modules() if hasattr(m, "rng")], draw(50, 2, 4, 9)
+
+    def total():
+        for k, module in enumerate(noises):
+            module.rng = rng(60 + k)
+        return float((model(source, lengths, source[:, :4]) * up).sum())
+    total()
+    model.zero_grad()
+    model.backward(up)
+    for seed in (100, 200, 300):
+        ways = [1e-6 * draw(seed + k, *p.data.shape) for k, p in enumerate(model.parameters())]
+        slope, ends = sum(float((p.grad * v).sum()) for p, v in zip(model.parameters(), ways)), []
+        for share in (1, -2):                                   # there, and as far the other way
+            for parameter, way in zip(model.parameters(), ways):
+                parameter.data += share * way
+            ends.append(total())
+        for parameter, way in zip(model.parameters(), ways):
+            parameter.data += way
+        assert_close(np.array((ends[0] - ends[1]) / 2e-6), np.array(slope * 1e6), tol=1e-5, what="slope")
 
 
 class Whole:
@@ -311,6 +405,41 @@ def test_decoding_with_a_cache_is_decoding_without(level):
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.value
+def test_the_model_s_steps_may_branch(level):
+    """Two ways on from one state; no rows at all; logits too large for exp."""
+    model, source, lengths = small(level)
+    state = model.start(source, lengths)
+    for token in (1, 4, 6):
+        before, state = state, model.step(state, np.array([token, 5]))[1]
+    first, _ = model.step(state, np.array([3, 7]))
+    other, _ = model.step(before, np.array([8, 8]))
+    again, _ = model.step(state, np.array([3, 7]))
+    assert_close(again, first, tol=0, what="the same step, taken again")
+    want, _ = Whole(model, source, lengths).step((np.arange(2), np.array([[1, 4], [5, 5]])), np.array([8, 8]))
+    assert_close(other, want, tol=1e-9, what="another way on from an earlier state")
+    none, after = model.step(select(state, np.array([], np.int64)), np.array([], np.int64))
+    assert none.shape == (0, 9) and len(after["t"]) == 0
+    model.table.data *= 1e4
+    loud, _ = model.step(model.start(source, lengths), np.array([1, 1]))
+    assert np.isfinite(loud).all() and (loud.max(axis=1) <= 0).all()
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_gradients_add_up(level):
+    """A second backward pass is added to the first, in every weight of the model."""
+    model, source, lengths = small(level)
+    dlogits, found = draw(51, 2, 4, 9), []
+    for _ in range(2):
+        model(source, lengths, source[:, :4])
+        model.backward(dlogits)
+        found.append([p.grad.copy() for p in model.parameters()])
+    for once, twice in zip(*found):
+        assert_close(twice, 2 * once, tol=1e-10, what="the sum of two gradients")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
 def test_a_source_is_translated_alike_in_any_batch(level):
     """Alone, or padded to its neighbour's length; whatever the padding says."""
     model, source, lengths = small(level)
@@ -337,9 +466,32 @@ def test_positions_and_scale(level):
     real = lengths_to_mask(lengths, 5)[..., None]
     assert_close(seen[0] * real, want * real, tol=1e-10, what="what the encoder reads")
     assert_close(seen[1], want[:, :4], tol=1e-10, what="what the decoder reads")
+    far = rng(49).integers(0, 9, (1, 131))                      # longer than any table so far
+    model(far, np.array([131]), far[:, :67])
+    angles = np.arange(131)[:, None] / 10000.0 ** (2 * i / 8)
+    want = model.table.data[far] * 8 ** 0.5 + np.stack([np.sin(angles), np.cos(angles)], 2).reshape(131, 8)
+    assert_close(seen[2], want, tol=1e-10, what="what the encoder reads far on")
+    assert_close(seen[3], want[:, :67], tol=1e-10, what="what the decoder reads far on")
     single = level.Transformer(9, 8, 2, 2, 6, rng=rng(0))
     assert single(source, lengths, source).dtype == np.float32
     assert single.eval().step(single.start(source, lengths), np.array([1, 1]))[0].dtype == np.float32
+
+
+@pytest.mark.value
+def test_half_precision_comes_back(level):
+    """float16 in, float16 out: every gradient, and steps, all near those of float64."""
+    w, results = weights(43), {}
+    x, memory, mask = draw(44, 2, 3, 6), draw(45, 2, 4, 6), lengths_to_mask([4, 2], 4)
+    for dtype in (np.float64, np.float16):
+        given, own = [a.astype(dtype) for a in (x, memory)], {name: a.astype(dtype) for name, a in w.items()}
+        out, cache = level.decoder_block(*given, own, mask, num_heads=2)
+        dx, dmemory, dweights = level.decoder_block_backward(given[0], cache)
+        steps, _ = walk(level, given[0], level.start_decoding(given[1], own, mask, num_heads=2), own, num_heads=2)
+        results[dtype] = {"out": out, "dx": dx, "dmemory": dmemory, "steps": steps} | dweights
+    for name, a in results[np.float16].items():
+        assert a.dtype == np.float16, f"{name} is {a.dtype}"
+        want = results[np.float64][name]
+        assert_close(off_zero(name, a.astype(float)), off_zero(name, want), tol=5e-2, what=name)
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:a92f40dd56dd8ccd
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:0662017c6c3d860c
 """Chapter 29: what is trained on what, the program, its checkpoints."""
 
 import numpy as np
@@ -20,7 +20,8 @@ class Reader:
         self.size = size
 
     def __call__(self, source, lengths, inputs):
-        self.inputs, self.logits = inputs, np.random.default_rng(0).standard_normal((*inputs.shape, self.size))
+        self.source, self.inputs = source, inputs
+        self.logits = np.random.default_rng(0).standard_normal((*inputs.shape, self.size))
         return self.logits
 
 
@@ -36,6 +37,9 @@ def test_the_teacher_is_one_step_behind():
     assert_close(loss, float(want), tol=1e-12, what="loss")
     assert not dlogits[batch.tokens[:, 1:] == PAD].any(), "padding has a gradient"
     assert (dlogits[batch.tokens[:, 1:] != PAD][:, PAD] > 0).all(), "padding is asked for"
+    hidden = batch.source * 0 + 3, batch.tokens[:, :-1] * 0 + 3
+    experiments.loss_of(model, batch, 0.1, *hidden)
+    assert (model.source == 3).all() and (model.inputs == 3).all(), "what was hidden is read"
 
 
 @pytest.mark.value
@@ -47,6 +51,51 @@ def test_what_is_said_is_the_model_s(monkeypatch):
     assert found.translate(texts) == found.translate(texts)
     assert found.curves["loss"][-1] < found.curves["loss"][0]
     assert all(len(curve) == 3 for curve in found.curves.values())
+
+
+@pytest.mark.value
+def test_joined_phrases():
+    """Every phrase once, its translation at the same place; as many in twos as asked for; other twos every time."""
+    pairs, noise = [(f"e{k}", f"f{k}") for k in range(11)], np.random.default_rng(0)
+    for share, twos in ((0.0, 0), (0.5, 2), (0.99, 5)):
+        found = experiments.joined(pairs, share, noise)
+        assert len(found) == 11 - twos and sum(" " in english for english, _ in found) == twos
+        for english, french in found:
+            assert french == english.replace("e", "f")
+        assert sorted(word for english, _ in found for word in english.split()) == sorted(e for e, _ in pairs)
+    assert experiments.joined(pairs, 0.5, noise) != experiments.joined(pairs, 0.5, noise)
+
+
+@pytest.mark.value
+def test_every_setting_counts():
+    """Each of them changed alone: another network, or other weights after an epoch."""
+    def weights(**changed):
+        found = experiments.train(PAIRS, PAIRS[:2], SMALL | {"epochs": 1} | changed)
+        return np.concatenate([p.data.ravel() for p in found.model.parameters()])
+    plain, changes = weights(), {"epochs": 2, "d_model": 12, "num_heads": 1, "num_layers": 2, "d_ff": 9, "dropout": 0.4,
+                                 "batch": 7, "lr": 0.01, "weight_decay": 3.0, "smoothing": 0.3, "unknown": 0.5,
+                                 "joined": 0.9, "seed": 1}
+    assert set(changes) == set(experiments.SETTINGS)
+    for name, value in changes.items():
+        other = weights(**{name: value})
+        assert other.shape != plain.shape or np.abs(other - plain).max() > 1e-6, f"{name} changes nothing"
+
+
+@pytest.mark.value
+def test_rates_clipping_and_means(monkeypatch):
+    """The rate warms up for a tenth of all steps and falls to nothing; each step is clipped; losses are by symbol."""
+    clipped, rates = [], []
+    clip, step = experiments.clip_by_global_norm, experiments.AdamW.step
+    monkeypatch.setattr(experiments, "clip_by_global_norm", lambda p, most: clipped.append(most) or clip(p, most))
+    monkeypatch.setattr(experiments.AdamW, "step", lambda self: rates.append(self.lr) or step(self))
+    experiments.train(PAIRS, PAIRS[:2], SMALL | {"epochs": 10, "lr": 0.01, "joined": 0.5})
+    assert clipped == [1.0] * 20 and len(rates) == 20           # 10 joined and 20 alone: two batches of 16
+    assert np.argmax(rates) in (1, 2) and max(rates) <= 0.01 and rates[0] < 0.006 and rates[-1] < 5e-4
+    still = experiments.train(PAIRS, PAIRS[:3], SMALL | {"epochs": 1, "lr": 1e-12, "dropout": 0.0, "unknown": 0.0,
+                                                         "smoothing": 0.2, "joined": 0.0})
+    for curve, pairs, smoothing in (("loss", PAIRS, 0.2), ("held", PAIRS[:3], 0.0)):
+        want, _ = experiments.loss_of(still.model, batch_of(pairs, still.english, still.french), smoothing)
+        assert_close(still.curves[curve][0], want, tol=1e-5, what=curve)
 
 
 @pytest.mark.value

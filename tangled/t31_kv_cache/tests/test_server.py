@@ -1,6 +1,7 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:b796326fb53c04e7
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:2d11c0f5c2095dad
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
+import http.client
 import signal
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from tangled.t18_rnn.tokens import CharTokenizer
 from tangled.t31_kv_cache import Decoder, generate
-from tangled.t31_kv_cache.clients import WRONG, Bad, ask, get, malformed, post, send, with_length
+from tangled.t31_kv_cache.clients import JSON, WRONG, Bad, ask, get, malformed, post, send, with_length
 from tangled.t31_kv_cache.draft import NgramDraft
 from tangled.t31_kv_cache.level3_memory_efficient import Decoder as Folded
 from tangled.t31_kv_cache.measure_server import main as measure
@@ -27,13 +28,23 @@ from tangled.testing import rng
 TOKENS = CharTokenizer("abcdefg")
 
 
-class Slow(Folded):
-    """A decoder that takes its time."""
+class Held(Folded):
+    """A decoder that waits before each step while `held()` is true, and `patience` seconds at most."""
+
+    held, patience = staticmethod(lambda: False), 20.0
 
     def extend(self, *args, **options):
         """As it is, ids (B, T), later."""
-        time.sleep(0.03)
+        wait_for(lambda: not self.held(), self.patience)
         return super().extend(*args, **options)
+
+
+def wait_for(true, seconds=20.0):
+    """Whether it became true in time."""
+    end = time.monotonic() + seconds
+    while not (found := true()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return found
 
 
 def decoder(batch, make=Folded, context=40):
@@ -155,18 +166,26 @@ def test_sixteen_clients():
 
 @pytest.mark.value
 def test_streams():
-    """Tokens are sent when they are there: the first arrives while the last is not yet made."""
-    with serving(1, make=lambda batch: decoder(batch, Slow)) as (_, address):
-        answer = ask(address, {"prompt": "a", "tokens": 12, "stream": True})
-    assert answer.lines == 13 and answer.first < 0.6 * answer.seconds
+    """Tokens are sent when they are there: nothing is made after the third until the first has arrived."""
+    arrived = threading.Event()
+    with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        counts = server.scheduler.counts
+        server.scheduler.decoder.held = lambda: counts["tokens"] == 3 and not arrived.is_set()
+        connection = http.client.HTTPConnection(*address, timeout=60)
+        connection.request("POST", "/generate", '{"prompt": "a", "tokens": 12, "stream": true}', JSON)
+        response = connection.getresponse()
+        first, made = response.readline(), counts["tokens"]
+        arrived.set()
+        assert b'"text"' in first and made <= 3 and len(response.readlines()) == 12
+        connection.close()
 
 
 @pytest.mark.edge
 def test_malformed_requests():
     """200 of them, each with its status; the server answers as before."""
-    bad = list(islice(malformed(np.random.default_rng(0), 0.9), 200))
+    bad = list(islice(malformed(np.random.default_rng(0), 4.5), 200))
     wrong, lock = [], threading.Lock()
-    with serving(reading=0.6) as (server, address):
+    with serving(reading=3.0) as (server, address):
         def one(item):
             status = send(address, item)
             if status != item.status:
@@ -198,28 +217,29 @@ def test_messages():
 @pytest.mark.edge
 def test_a_full_house():
     """Beyond the line: 503. Beyond the connections: 503 too, from the door."""
-    make = lambda batch: decoder(batch, Slow)
+    make = lambda batch: decoder(batch, Held)
     statuses, lock = [], threading.Lock()
 
     def client(address):
         answer = ask(address, {"prompt": "a", "tokens": 20})
         with lock:
             statuses.append(answer.status)
-    with serving(1, waiting=1, make=make) as (_, address):
+    with serving(1, waiting=1, make=make) as (server, address):
+        server.scheduler.decoder.held = lambda: server.statuses["503"] < 4      # one has the row, one waits
         together(client, [address] * 6, most=6)
     assert sorted(set(statuses)) == [200, 503] and statuses.count(200) >= 1
-    with serving(1, connections=2, reading=3.0) as (server, address), socket.create_connection(address), \
+    with serving(1, connections=2, reading=60.0) as (server, address), socket.create_connection(address), \
             socket.create_connection(address):
-        end = time.monotonic() + 5
-        while len(server.connected) < 2 and time.monotonic() < end:
-            time.sleep(0.01)
+        assert wait_for(lambda: len(server.connected) == 2)
         assert send(address, Bad("one too many", [with_length(b"{}")], 503)) == 503
 
 
 @pytest.mark.edge
 def test_who_leaves_gives_the_row_away():
     """A client that hangs up in the middle of a stream: its row is free long before its tokens are made."""
-    with serving(1, make=lambda batch: decoder(batch, Slow)) as (server, address):
+    with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        rows, server.scheduler.decoder.patience = server.scheduler.rows, 0.5    # a token, to find out that he has left
+        server.scheduler.decoder.held = lambda: rows[0].n == 40 and not rows[0].cancelled
         with socket.create_connection(address) as connection:
             connection.sendall(with_length(b'{"prompt": "a", "tokens": 40, "stream": true}'))
             connection.recv(100)
@@ -231,24 +251,25 @@ def test_who_leaves_gives_the_row_away():
 @pytest.mark.edge
 def test_graceful_end():
     """While it closes, who is being served is served; who comes is told; silent connections do not hold it up."""
-    answers, before = [], threading.active_count()
-    with serving(2, make=lambda batch: decoder(batch, Slow), reading=30.0) as (server, address):
+    answers, before, told = [], threading.active_count(), threading.Event()
+    with serving(2, make=lambda batch: decoder(batch, Held), reading=60.0) as (server, address):
+        scheduler = server.scheduler
+        scheduler.decoder.held = lambda: not told.is_set() and (scheduler.running() == 2 or not scheduler.line)
         ask_for = lambda k: answers.append(ask(address, {"prompt": "ab", "tokens": 25, "seed": k}))
         threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(2)]
         for thread in threads:
             thread.start()
-        silent, end = socket.create_connection(address), time.monotonic() + 5
-        while server.scheduler.running() < 2 and time.monotonic() < end:
-            time.sleep(0.01)
-        closing = threading.Thread(target=server.stop, args=(10.0,))
+        silent = socket.create_connection(address)
+        assert wait_for(lambda: scheduler.running() == 2)
+        closing = threading.Thread(target=server.stop, args=(20.0,))
         closing.start()
-        while not server.closing:
-            time.sleep(0.001)
+        assert wait_for(lambda: not scheduler.open)
         late = ask(address, {"prompt": "a", "tokens": 2})
-        closing.join(20)
+        told.set()
+        closing.join(60)
         assert not closing.is_alive()
         for thread in threads:
-            thread.join(5)
+            thread.join(20)
         silent.close()
         with pytest.raises(OSError):
             socket.create_connection(address, 0.5)
@@ -260,15 +281,15 @@ def test_graceful_end():
 def test_the_deadline_of_the_end():
     """What cannot be finished in time is cancelled, and said to be."""
     answers = []
-    with serving(1, make=lambda batch: decoder(batch, Slow)) as (server, address):
+    with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        rows, counts = server.scheduler.rows, server.scheduler.counts
+        server.scheduler.decoder.held = lambda: counts["tokens"] == 3 and not rows[0].cancelled
         body = {"prompt": "a", "tokens": 40, "stream": True}
         thread = threading.Thread(target=lambda: answers.append(ask(address, body)))
         thread.start()
-        end = time.monotonic() + 5
-        while server.scheduler.running() < 1 and time.monotonic() < end:
-            time.sleep(0.01)
+        assert wait_for(lambda: counts["tokens"] == 3)
         server.stop(0.2)
-        thread.join(10)
+        thread.join(20)
     assert [answer.reason for answer in answers] == ["cancelled"] and 0 < len(answers[0].text) < 40
 
 
