@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bdcf62f68ee6c473
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:baf67128dcfd579d
 """Chapter 34: a worker, started by `spawn`: python -m tangled.t34_distributed.worker '{"rank": ...}'"""
 
 import contextlib
@@ -16,9 +16,10 @@ from collections import deque
 import numpy as np
 
 from tangled.t34_distributed.group import Group
+from tangled.t34_distributed.local import SLOT
 
 NOTICE, START = 0.2, 60.0                                       # seconds: of a wait worth a note, to load Python
-HEAD, SLOT = 8, 1 << 18                                         # bytes: of a length, of a slot
+HEAD = 8                                                        # bytes: of a length
 
 
 class Lost(RuntimeError):

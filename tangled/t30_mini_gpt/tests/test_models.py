@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:f2057fe56b1e95cc
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:3463ce4fec389844
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 import numpy as np
@@ -165,6 +165,18 @@ def test_flat_model_equals_the_module(level, threads):
     for name, array in flat.state_dict().items():
         assert_close(array, module.state_dict()[name], tol=0, what=name)
     assert_close(flat(ids), module(ids), tol=1e-5, what="logits of weights loaded")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("merges", [0, 9])
+def test_what_is_held_out(merges):
+    """The last tenth, of which neither training nor merges see anything; windows begin at every place that fits."""
+    text = TEXT[:900] + "zqx " * 25
+    tokens, ids, held = prepare(text, merges)
+    assert tokens.decode(ids) == text[:900] and tokens.decode(held) == text[900:]
+    assert not merges or not any(b"zq" in token for token in tokens.tokens)
+    (x, y), = draw_batches(np.arange(8), SMALL | {"batch": 99}, rng(30))
+    assert set(x[:, 0].tolist()) == {0, 1} and (y == x + 1).all()
 
 
 @pytest.mark.value
