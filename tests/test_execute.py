@@ -23,9 +23,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def kernels() -> list[psutil.Process]:
-    """The kernels below this process."""
-    return [p for p in psutil.Process().children(recursive=True)
-            if any("ipykernel" in part for part in p.cmdline())]
+    """The kernels below this process; one that has ended and is not yet collected is none."""
+    return [p for p in psutil.Process().children(recursive=True) if is_kernel(p)]
+
+
+def is_kernel(process: psutil.Process) -> bool:
+    try:
+        return any("ipykernel" in part for part in process.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return False
 
 
 def run(root: Path) -> tuple[dict, int]:
