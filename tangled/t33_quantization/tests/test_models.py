@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b203ea80b544b683
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:09573a6349f65614
 """Chapter 33: layers and a network of integers, keys and values, a step at quantised weights."""
 
 import numpy as np
@@ -78,8 +78,13 @@ def test_integer_activations(level):
     plain = x @ linear.weight.data
     got = layer_(x) - linear.bias.data
     assert (np.abs(got - plain)[..., 0] <= 0.03 * np.abs(plain).max(axis=-1) + 1e-6).all()
-    with pytest.raises(ValueError, match="block"):
-        level.QuantizedLinear(linear, block=(4, 1), activations=8)
+    even = layer(12, 6)
+    for block in ((4, 1), (None, 2), (12, 3)):
+        with pytest.raises(ValueError, match="block"):
+            level.QuantizedLinear(even, block=block, activations=8)
+    for block in (None, (None, None), (12, 6)):                 # one scale for all
+        assert_close(level.QuantizedLinear(even, block=block, activations=8)(x),
+                     level.QuantizedLinear(even, block=None, activations=8)(x), tol=1e-6, what="out")
     for wrong in ({"activations": 4}, {"bits": 9}, {"block": (5, 1)}, {"method": "best"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             level.QuantizedLinear(linear, **wrong)
@@ -129,10 +134,26 @@ def test_bytes_of_a_cache(level):
             assert_close(b[:, :, :5], a, tol=0, what="what was there before")
             step = np.abs(given).max(axis=-1, keepdims=True) / 127
             assert (np.abs(a - given) <= (0.5001 * step if bits else 0)).all()
-    with pytest.raises(ValueError, match="k has 5 tokens"):
-        cache.append(k, v)
     with pytest.raises(ValueError, match="bits"):
         level.KVCache(9, 4)
+
+
+@pytest.mark.parametrize("bits", [8, None])
+def test_a_refusal_changes_nothing(level, bits):
+    """Too many tokens, other texts or heads, NaN: the cache is as it was, and goes on; what it gives is a copy."""
+    k, v = rng(6).standard_normal((2, 2, 3, 5, 16)).astype(np.float32)
+    cache = level.KVCache(7, bits)
+    kept = [a.copy() for a in cache.append(k, v)]
+    for wrong, match in ((k, "k has 5 tokens"), (k[:1, :, :1], "k has shape"), (k[:, :1, :1], "k has shape"),
+                         (k[:, :, :1, :8], "k has shape"), (k[:, :, :2] * np.nan, "NaN")):
+        if bits or match != "NaN":
+            with pytest.raises(ValueError, match=match):
+                cache.append(wrong, wrong)
+            assert cache.length == 5
+    for a in cache.append(k[:, :, :1], v[:, :, :1]):
+        a[...] = 99
+    for a, b in zip(cache.append(k[:, :, :1], v[:, :, :1]), kept):
+        assert_close(a[:, :, :5], b, tol=0, what="what was there before")
 
 
 def test_evaluated(level):
@@ -173,5 +194,10 @@ def test_step_at_quantised_weights(level):
     for p, grad, outside in zip(parameters, grads, cut):
         assert 0 < outside.mean() < 0.6
         assert_close(grad, np.where(outside, 0, p.grad), tol=1e-6, what="gradient")
+    kept = [p.data.copy() for p in parameters]
     with pytest.raises(ZeroDivisionError):
         level.at_quantized_weights(parameters, grids, 3, lambda: 1 / 0)
+    for p, data in zip(parameters, kept):
+        assert_close(p.data, data, tol=0, what="the floats behind, after an error")
+    with pytest.raises(ValueError, match="grids"):
+        level.at_quantized_weights(parameters, grids[:-1], 3, run)
