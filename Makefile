@@ -14,6 +14,7 @@ engine = $(if $(ENGINE),--engine "$(ENGINE)")
 paper  = $(if $(PAPER),--paper "$(PAPER)")
 only   = $(if $(ONLY),--only "$(ONLY)")
 graded = $(if $(filter-out 0 no,$(EXERCISES)),--exercises)
+minutes = $(if $(MINUTES),--minutes "$(MINUTES)")
 force  = $(if $(filter-out 0 no,$(FORCE)),--force)
 
 # What each verb takes. A variable that a verb does not know would be ignored, so it is refused.
@@ -21,6 +22,7 @@ takes-render   := TOPIC ENGINE PAPER ARGS
 takes-test     := TOPIC IMPL LEVEL EXERCISES ARGS
 takes-start    := TOPIC EXERCISES FORCE
 takes-hint     := TOPIC N
+takes-interview := TOPIC MINUTES
 takes-review   := TOPIC N
 takes-cards    := TOPIC
 takes-train    := TOPIC ONLY IMPL ARGS
@@ -42,7 +44,7 @@ $(foreach word,$(subst \$(space),_,$(MAKEOVERRIDES)),$(foreach name,$(firstword 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help render preview test tangle stitch start hint progress review cards watch train serve \
+.PHONY: help render preview test tangle stitch start hint progress interview review cards watch train serve \
         verify-setup golden bench notebook check setup lock clean
 
 help: ## this list
@@ -66,6 +68,9 @@ hint: .venv/ready-test ## the next hint of a topic, or the Nth (TOPIC=27, N=2)
 
 progress: .venv/ready-test ## how far you are
 	@$(RUN) progress
+
+interview: .venv/ready-test ## a task against the clock, hidden tests, follow-up questions (TOPIC=25, MINUTES=40; or none)
+	@$(RUN) interview $(topic) $(minutes)
 
 review: .venv/ready-review ## the interview questions as cards, each when it is due (TOPIC=25; N=10 new ones)
 	@$(RUN) review $(topic) $(number)

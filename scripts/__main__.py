@@ -18,6 +18,7 @@ VERBS = {  # verb: (module, function, what it does)
     "start": ("scripts.learn", "start", "a stub of one topic in workspace/"),
     "hint": ("scripts.learn", "hint", "the next hint of a topic"),
     "progress": ("scripts.learn", "progress", "how far you are"),
+    "interview": ("scripts.interview", "main", "a task against the clock, hidden tests, follow-up questions"),
     "review": ("scripts.review", "main", "the interview questions as cards, each when it is due"),
     "cards": ("scripts.cards", "main", "the interview questions as a deck for Anki"),
     "watch": ("scripts.watch", "main", "re-tangle and re-test what a save touched"),
