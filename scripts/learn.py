@@ -29,7 +29,7 @@ HINT = re.compile(r"^(:{3,})[ \t]*\{(?=[^}\n]*\.hint\b)([^}\n]*)\}[ \t]*$", re.M
 # -- what the three commands share
 
 def options(argv: list[str], verb: str, *flags: str) -> argparse.Namespace:
-    """The options that the Makefile passes on; `--topic` is looked at by `topic_of`."""
+    """The options of a verb; `--topic` is looked at by `topic_of`."""
     parser = argparse.ArgumentParser(prog=f"python -m scripts {verb}")
     for flag in flags:
         parser.add_argument(flag, action="store_true") if flag in SWITCHES else parser.add_argument(flag)
