@@ -25,7 +25,7 @@ class Verb(NamedTuple):
     all_parts: str = ""                    # needed as well where no topic is named
 
 
-EVERYTHING = "test book reference mpi"
+EVERYTHING = "test book review reference mpi"
 SWITCHES = ("EXERCISES", "FORCE")          # EXERCISES=1 is --exercises, EXERCISES=0 nothing
 OFF = ("0", "no")
 READING, WRITING, SET_UP = "reading and learning", "writing", "set-up"
@@ -41,6 +41,10 @@ VERBS = {
     "hint": Verb("scripts.learn", "hint", "TOPIC N", "test", READING,
                  "the next hint of a topic, or the Nth (TOPIC=27, N=2)"),
     "progress": Verb("scripts.learn", "progress", "", "test", READING, "how far you are"),
+    "review": Verb("scripts.review", "main", "TOPIC N", "review", READING,
+                   "the interview questions as cards, each when it is due (TOPIC=25; N=10 new ones)"),
+    "cards": Verb("scripts.cards", "main", "TOPIC", "review", READING,
+                  "the interview questions as a deck for Anki, in build/cards/ (TOPIC=25)"),
     "watch": Verb("scripts.watch", "main", "", "test", READING, "test again whatever a save touches; Ctrl-C ends it"),
     "train": Verb("scripts.train", "main", "TOPIC ONLY IMPL -- ARGS", "test", READING,
                   'a chapter\'s end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5" or --record; '
