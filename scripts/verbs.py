@@ -28,8 +28,8 @@ class Verb(NamedTuple):
 EVERYTHING = "test book review reference mpi"
 SWITCHES = ("EXERCISES", "FORCE")          # EXERCISES=1 is --exercises, EXERCISES=0 nothing
 OFF = ("0", "no")
-READING, WRITING, SET_UP = "reading and learning", "writing", "set-up"
-GROUPS = (READING, WRITING, SET_UP)
+READING, TEACHING, WRITING, SET_UP = "reading and learning", "teaching", "writing", "set-up"
+GROUPS = (READING, TEACHING, WRITING, SET_UP)
 
 VERBS = {
     "render": Verb("scripts.render", "main", "TOPIC ENGINE PAPER ARGS", "book", READING,
@@ -55,6 +55,8 @@ VERBS = {
                      "a chapter as a notebook, to run elsewhere (TOPIC=27)"),
     "verify-setup": Verb("scripts.setup_report", "main", "", "", READING,
                          "what is installed, what is missing, and the command that installs it"),
+    "grade": Verb("scripts.grade", "main", "FILES TOPIC EXERCISES FORCE ARGS", "test", TEACHING,
+                  "many files of one topic, into build/grades/ (FILES='submissions/*.py' TOPIC=9, EXERCISES=1)"),
     "tangle": Verb("scripts.tangle", "main", "ARGS", "test", WRITING, "chapters -> tangled/"),
     "stitch": Verb("scripts.stitch", "main", "ARGS", "test", WRITING,
                    "hand edits in tangled/ -> back into the chapters"),
