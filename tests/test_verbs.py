@@ -96,7 +96,7 @@ def test_backslashes_in_args_on_windows():
 
 @pytest.mark.parametrize("words, said", [
     (["hint", "LEVEL=2", "TOPIC=1"], "make hint knows no LEVEL=; it takes N= TOPIC="),
-    (["progress", "N=x"], "make progress knows no N=; it takes "),
+    (["progress", "N=x"], "make progress knows no N=; it takes ARGS="),
     (["test", "TOPICS=9"], "make test knows no TOPICS=; it takes ARGS= EXERCISES= IMPL= LEVEL="),
     (["train", "N=a", "ARGS=--epochs 5 --a=b"], "make train knows no N=; it takes ARGS= IMPL= ONLY= TOPIC="),
     (["clean", "TOPIC=1"], "make clean knows no TOPIC=; it takes no variables"),
