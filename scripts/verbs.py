@@ -73,6 +73,8 @@ VERBS = {
     "lock": Verb("scripts.chores", "lock", "", EVERYTHING, SET_UP, "requirements.lock from what is installed"),
     "clean": Verb("scripts.chores", "clean", "", "", SET_UP,
                   "remove what can be made again; keeps workspace/, checkpoints/ and .venv/"),
+    "completion": Verb("scripts.completion", "main", "", "", SET_UP,
+                       "what bash and zsh need to complete verbs, variables and topics: source <(make completion)"),
     "help": Verb("scripts.chores", "help", "", "", SET_UP, "this list"),
 }
 
