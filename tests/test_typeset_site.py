@@ -276,7 +276,7 @@ def test_what_stands_behind_a_gate():
     assert behind == ["sec-27-code", "sec-27-level1", "sec-27-program", "sec-27-pitfalls"]
     assert split(blocks[:1]) == (blocks[:1], [], [], [])
     assert split(blocks[:2]) == (blocks[:1], blocks[1:2], [], [])
-    shut = [part for part in split([heading("sec-27-try"), heading("sec-27-code"), heading("sec-27-looks")])]
+    shut = split([heading("sec-27-try"), heading("sec-27-code"), heading("sec-27-looks")])
     assert [block["id"] for block in shut[2]] == ["sec-27-code"]
 
 

@@ -63,8 +63,8 @@ def invitation(chapter: Chapter, heading: str) -> list[str]:
     rest = (f"writes `{file}` with signatures, docstrings and empty bodies{checks}. "
             f"`make test TOPIC={chapter.topic} IMPL=workspace` grades it, and `make hint TOPIC={chapter.topic}` "
             "gives the next hint.")
-    return ["", '::: {.content-visible when-format="html"}', "", "```{.bash}", begin, "```", "", f"This {rest}", "", ":::",
-            "", '::: {.content-hidden when-format="html"}', "", f"`{begin}` {rest}", "", ":::", ""]
+    return ["", '::: {.content-visible when-format="html"}', "", "```{.bash}", begin, "```", "", f"This {rest}", "",
+            ":::", "", '::: {.content-hidden when-format="html"}', "", f"`{begin}` {rest}", "", ":::", ""]
 
 
 def marks(chapter: Chapter, heading: str) -> list[str]:
