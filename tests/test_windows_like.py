@@ -68,7 +68,8 @@ def test_a_learners_file_from_notepad(repo, wrong):
 def test_an_endless_loop_ends_without_alarms(repo):
     (repo / f"workspace/{PACKAGE}.py").write_text(level_two(repo).replace("q @ k.T", "q @ k.T\n    while True: pass"))
     done = without_posix(repo, "test", "TOPIC=90", "IMPL=workspace", "--limit", "1", "-k", "golden")
-    assert done.returncode == 1 and b"took longer than its time limit and was stopped" in done.stdout, done.stdout.decode()
+    said = done.stdout.decode("cp1252")
+    assert done.returncode == 1 and "took longer than its time limit and was stopped" in said, said
 
 
 def test_verbs_of_a_learner(repo):
