@@ -18,7 +18,7 @@ force  = $(if $(filter-out 0 no,$(FORCE)),--force)
 
 # What each verb takes. A variable that a verb does not know would be ignored, so it is refused.
 takes-render   := TOPIC ENGINE PAPER ARGS
-takes-test     := TOPIC IMPL LEVEL EXERCISES ARGS
+takes-test     := TOPIC IMPL LEVEL ONLY EXERCISES ARGS
 takes-start    := TOPIC EXERCISES FORCE
 takes-hint     := TOPIC N
 takes-train    := TOPIC ONLY IMPL ARGS
@@ -53,8 +53,8 @@ help: ## this list
 render: .venv/ready-book ## the book as HTML, PDF and EPUB into _book/, or one chapter (TOPIC=27, ENGINE=, PAPER=)
 	@$(RUN) render $(topic) $(engine) $(paper) $(ARGS)
 
-test: .venv/ready-test $(if $(TOPIC),,.venv/ready-book) ## all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2, EXERCISES=1)
-	@$(RUN) test $(topic) $(impl) $(level) $(graded) $(ARGS)
+test: .venv/ready-test $(if $(TOPIC),,.venv/ready-book) ## all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2, ONLY=rope, EXERCISES=1)
+	@$(RUN) test $(topic) $(impl) $(level) $(only) $(graded) $(ARGS)
 
 start: .venv/ready-test ## your own file for a topic, signatures given, bodies to be written (TOPIC=27, EXERCISES=1, FORCE=1)
 	@$(RUN) start $(topic) $(graded) $(force)
