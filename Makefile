@@ -13,14 +13,16 @@ number = $(if $(N),--n "$(N)")
 engine = $(if $(ENGINE),--engine "$(ENGINE)")
 paper  = $(if $(PAPER),--paper "$(PAPER)")
 only   = $(if $(ONLY),--only "$(ONLY)")
+reset  = $(if $(RESET),--reset "$(RESET)")
 graded = $(if $(filter-out 0 no,$(EXERCISES)),--exercises)
 force  = $(if $(filter-out 0 no,$(FORCE)),--force)
 
 # What each verb takes. A variable that a verb does not know would be ignored, so it is refused.
 takes-render   := TOPIC ENGINE PAPER ARGS
 takes-test     := TOPIC IMPL LEVEL ONLY EXERCISES ARGS
-takes-start    := TOPIC EXERCISES FORCE
+takes-start    := TOPIC EXERCISES FORCE RESET
 takes-hint     := TOPIC N
+takes-solution := TOPIC ONLY
 takes-train    := TOPIC ONLY IMPL ARGS
 takes-serve    := TOPIC ARGS
 takes-notebook := TOPIC
@@ -40,7 +42,7 @@ $(foreach word,$(subst \$(space),_,$(MAKEOVERRIDES)),$(foreach name,$(firstword 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help render preview test tangle stitch start hint progress watch train serve verify-setup golden bench \
+.PHONY: help render preview test tangle stitch start hint solution progress watch train serve verify-setup golden bench \
         notebook check setup lock clean
 
 help: ## this list
@@ -56,11 +58,14 @@ render: .venv/ready-book ## the book as HTML, PDF and EPUB into _book/, or one c
 test: .venv/ready-test $(if $(TOPIC),,.venv/ready-book) ## all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2, ONLY=rope, EXERCISES=1)
 	@$(RUN) test $(topic) $(impl) $(level) $(only) $(graded) $(ARGS)
 
-start: .venv/ready-test ## your own file for a topic, signatures given, bodies to be written (TOPIC=27, EXERCISES=1, FORCE=1)
-	@$(RUN) start $(topic) $(graded) $(force)
+start: .venv/ready-test ## your own file for a topic, signatures given, bodies to be written (TOPIC=27, EXERCISES=1, FORCE=1; RESET=rope: one of them again)
+	@$(RUN) start $(topic) $(graded) $(force) $(reset)
 
 hint: .venv/ready-test ## the next hint of a topic, or the Nth (TOPIC=27, N=2)
 	@$(RUN) hint $(topic) $(number)
+
+solution: .venv/ready-test ## one function of the solution, after giving up (TOPIC=27, ONLY=rope)
+	@$(RUN) solution $(topic) $(only)
 
 progress: .venv/ready-test ## how far you are
 	@$(RUN) progress

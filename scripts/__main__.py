@@ -17,6 +17,7 @@ VERBS = {  # verb: (module, function, what it does)
     "test": ("scripts.test", "main", "all tests, or one topic's report"),
     "start": ("scripts.learn", "start", "a stub of one topic in workspace/"),
     "hint": ("scripts.learn", "hint", "the next hint of a topic"),
+    "solution": ("scripts.desk.solution", "main", "one function of the solution, with its chapter line"),
     "progress": ("scripts.learn", "progress", "how far you are"),
     "watch": ("scripts.watch", "main", "re-tangle and re-test what a save touched"),
     "train": ("scripts.train", "main", "a chapter's end-to-end program"),
