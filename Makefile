@@ -23,6 +23,8 @@ takes-test     := TOPIC IMPL LEVEL ONLY EXERCISES ARGS
 takes-start    := TOPIC EXERCISES FORCE RESET
 takes-hint     := TOPIC N
 takes-solution := TOPIC ONLY
+takes-review   := TOPIC N
+takes-cards    := TOPIC
 takes-train    := TOPIC ONLY IMPL ARGS
 takes-serve    := TOPIC ARGS
 takes-notebook := TOPIC
@@ -42,8 +44,8 @@ $(foreach word,$(subst \$(space),_,$(MAKEOVERRIDES)),$(foreach name,$(firstword 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help render preview test tangle stitch start hint solution progress watch train serve verify-setup golden bench \
-        notebook check setup lock clean
+.PHONY: help render preview test tangle stitch start hint solution progress review cards watch train serve \
+        verify-setup golden bench notebook check setup lock clean
 
 help: ## this list
 	@echo "make VERB [TOPIC=27] [IMPL=workspace] [LEVEL=2] [N=2] [ENGINE=auto|embedded|quarto] [PAPER=a4|letter]"
@@ -69,6 +71,12 @@ solution: .venv/ready-test ## one function of the solution, after giving up (TOP
 
 progress: .venv/ready-test ## how far you are
 	@$(RUN) progress
+
+review: .venv/ready-review ## the interview questions as cards, each when it is due (TOPIC=25; N=10 new ones)
+	@$(RUN) review $(topic) $(number)
+
+cards: .venv/ready-review ## the interview questions as a deck for Anki, in build/cards/ (TOPIC=25)
+	@$(RUN) cards $(topic)
 
 watch: .venv/ready-test ## test again whatever a save touches; Ctrl-C ends it
 	@$(RUN) watch
@@ -107,9 +115,9 @@ bench: .venv/ready-test ## measure the four levels, beside the record (TOPIC=27,
 
 # -- set-up
 
-setup: .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi ## everything at once, PyTorch and MPI included; no other verb needs it
+setup: .venv/ready-test .venv/ready-book .venv/ready-review .venv/ready-reference .venv/ready-mpi ## everything at once, PyTorch and MPI included; no other verb needs it
 
-lock: .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi ## requirements.lock from what is installed
+lock: .venv/ready-test .venv/ready-book .venv/ready-review .venv/ready-reference .venv/ready-mpi ## requirements.lock from what is installed
 	@$(PY) scripts/requirements.py lock
 
 clean: ## remove what can be made again; keeps workspace/, checkpoints/ and .venv/
@@ -119,6 +127,6 @@ clean: ## remove what can be made again; keeps workspace/, checkpoints/ and .ven
 .venv/bin/python:
 	@$(PYTHON) scripts/bootstrap.py --venv
 
-.venv/ready-core .venv/ready-test .venv/ready-book .venv/ready-reference .venv/ready-mpi: .venv/ready-%: \
+.venv/ready-core .venv/ready-test .venv/ready-book .venv/ready-review .venv/ready-reference .venv/ready-mpi: .venv/ready-%: \
 		.venv/bin/python pyproject.toml requirements.lock
 	@$(PYTHON) scripts/bootstrap.py $*

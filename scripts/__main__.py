@@ -19,6 +19,8 @@ VERBS = {  # verb: (module, function, what it does)
     "hint": ("scripts.learn", "hint", "the next hint of a topic"),
     "solution": ("scripts.desk.solution", "main", "one function of the solution, with its chapter line"),
     "progress": ("scripts.learn", "progress", "how far you are"),
+    "review": ("scripts.review", "main", "the interview questions as cards, each when it is due"),
+    "cards": ("scripts.cards", "main", "the interview questions as a deck for Anki"),
     "watch": ("scripts.watch", "main", "re-tangle and re-test what a save touched"),
     "train": ("scripts.train", "main", "a chapter's end-to-end program"),
     "serve": ("scripts.serve", "main", "a chapter's server, until Ctrl-C"),

@@ -218,7 +218,7 @@ def hints(chapter: Chapter) -> list[tuple[str, str]]:
 
 def labels(book: Book):
     """A function that says in words what `@eq-27-rotation` and its like refer to."""
-    kinds = {"fig": "the figure", "tbl": "the table", "lst": "the listing"}
+    kinds = {"fig": "the figure", "tbl": "the table", "lst": "the listing", "thm": "the theorem"}
 
     def say(label: str) -> str:
         kind, _, rest = label.partition("-")
