@@ -129,7 +129,7 @@ def alone(package: str | None, only: str | None):
     with tempfile.TemporaryDirectory(prefix="book-chosen-") as folder:
         path = Path(folder) / "chosen.json"
         Chosen(names, others, tests).write(path)
-        yield ["--chosen", str(path)]
+        yield ["--alone", str(path)]
 
 
 def run_pytest(arguments: list[str], graded: bool = False) -> parent.Run:

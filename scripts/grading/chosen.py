@@ -1,6 +1,6 @@
 """`ONLY=rope`: the tests that touch a function, and what a test says that stops in another, unwritten one.
 
-`scripts test` writes the choice to a file, pytest reads it with `--chosen FILE`. A test that stops because another
+`scripts test` writes the choice to a file, pytest reads it with `--alone FILE`. A test that stops because another
 function of the topic is not written yet says nothing about the chosen one: it is skipped, with its reason.
 """
 

@@ -33,12 +33,12 @@ def pytest_addoption(parser) -> None:
                     "file), or the path of a Python file that stands for level 2")
     group.addoption("--exercises", action="store_true", help="the graded exercises alone, in the learner's file or "
                     "the file that --impl names")
-    group.addoption("--chosen", metavar="FILE", help="of a learner's file the tests that FILE names: see chosen.py")
+    group.addoption("--alone", metavar="FILE", help="of a learner's file the tests that FILE names: see chosen.py")
     group.addoption("--level", type=int, choices=(1, 2, 3, 4), help="test this level alone")
 
 
 def pytest_configure(config) -> None:
-    config.stash[CHOSEN] = chosen.read(config.getoption("chosen"))
+    config.stash[CHOSEN] = chosen.read(config.getoption("alone"))
     for name in CATEGORIES:
         config.addinivalue_line("markers", f"{name}: checks {MEANS[name]}")
     config.addinivalue_line("markers", "levels(n, ...): run on these levels only (the workspace counts as 2)")
@@ -76,7 +76,7 @@ def whose_exercises(config) -> list[str]:
 
 
 def pytest_collection_modifyitems(config, items) -> None:
-    """Leave out what `--impl`, `--level` and `--chosen` do not ask for."""
+    """Leave out what `--impl`, `--level` and `--alone` do not ask for."""
     only = config.stash[CHOSEN]
     drop = [item for item in items if unwanted(item, config) or (only and item.nodeid not in only.tests)]
     if drop:
