@@ -42,6 +42,8 @@ VERBS = {
                  "the next hint of a topic, or the Nth (TOPIC=27, N=2)"),
     "progress": Verb("scripts.learn", "progress", "ARGS", "test", READING,
                      "how far you are; ARGS=--page: as a page too, with a map of what builds on what"),
+    "interview": Verb("scripts.interview", "main", "TOPIC MINUTES", "test", READING,
+                      "a task against the clock, hidden tests, follow-up questions (TOPIC=25, MINUTES=40; or none)"),
     "review": Verb("scripts.review", "main", "TOPIC N", "review", READING,
                    "the interview questions as cards, each when it is due (TOPIC=25; N=10 new ones)"),
     "cards": Verb("scripts.cards", "main", "TOPIC", "review", READING,

@@ -266,6 +266,7 @@ def record_of(item, phases) -> dict:
     accident = item.stash.get(RESULT, None) if failed else None
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),
+              "measured": [value for name, value in item.user_properties if name == "measured"],
               "why": why, "kind": "", "lines": [], "code": "", "test": "", "pitfalls": [],
               "printed": printed(failed)}
     if accident:
