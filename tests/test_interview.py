@@ -22,6 +22,7 @@ from scripts.errors import Problem
 from scripts.gates import interviews as gate
 from scripts.interviewing import choosing, examples, grading, page
 from scripts.interviewing.desk import Desk
+from scripts.interviewing.lines import Lines
 from scripts.interviewing.session import FOLDER, Session
 from scripts.interviewing.tasks import tasks_of
 from scripts.reading.chapters import find_topic, read_book
@@ -255,6 +256,16 @@ def test_the_end_of_the_input_leaves(repo):
     assert Session.unfinished(repo).folder == session.folder
 
 
+def test_lines_come_whole_however_they_are_sent():
+    inlet, outlet = os.pipe()
+    lines = Lines(inlet, "utf-8")
+    for piece in (b"on", b"e\r\ntw\xc3", b"\xb6\n\nlast"):
+        os.write(outlet, piece)
+        time.sleep(0.05)
+    os.close(outlet)
+    assert [lines.get(5) for _ in range(6)] == ["one", "tw\u00f6", "", "last", None, None]
+
+
 # -- from the beginning to the report
 
 def test_a_whole_interview(repo):
@@ -275,7 +286,7 @@ def test_a_whole_interview(repo):
     candidate.type("\n")
     said = candidate.end()
     assert candidate.child.returncode == 0, said
-    assert "3 of 3 hidden tests passed: solved." in said
+    assert "5 of 5 hidden tests passed: solved." in said
     assert re.search(r"Time: 0:\d\d of 7:00, pauses not counted; the examples were run 1 time\.", said)
     assert "target of double(x): time O(N); space O(N)" in said
     assert re.search(r"measured: memory grows with the power (0\.9|1\.0)\d \(passed: Memory grows as N\)", said)
@@ -293,7 +304,7 @@ def test_a_wrong_solution_is_told_and_asked_about(repo):
     candidate.until("WRONG")
     candidate.type("s\n\n\n")
     said = candidate.end()
-    assert re.search(r"1 of 3 hidden tests passed: not solved", said)
+    assert re.search(r"1 of 5 hidden tests passed: not solved", said)
     assert 'Your code fails here: "By name". Why' in said
 
 
@@ -315,7 +326,7 @@ def test_killed_at_any_step_it_goes_on(repo):
     assert ", handed in." in third.until("n begins another: ")
     third.type("\n\n")
     said = third.end()
-    assert "Question 2 of 2" in said and "Question 1" not in said and "3 of 3 hidden tests passed: solved." in said
+    assert "Question 2 of 2" in said and "Question 1" not in said and "5 of 5 hidden tests passed: solved." in said
     assert "    Mine.\n" in (Session.all(repo)[0].folder / "report.txt").read_text()
 
 
