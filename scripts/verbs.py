@@ -35,7 +35,8 @@ VERBS = {
     "render": Verb("scripts.render", "main", "TOPIC ENGINE PAPER ARGS", "book", READING,
                    "the book as HTML, PDF and EPUB into _book/, or one chapter (TOPIC=27, ENGINE=, PAPER=)"),
     "test": Verb("scripts.test", "main", "TOPIC IMPL LEVEL ONLY EXERCISES ARGS", "test", READING,
-                 "all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2, ONLY=rope, EXERCISES=1)", "book"),
+                 "all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2, ONLY=rope, EXERCISES=1)",
+                 "book"),
     "start": Verb("scripts.learn", "start", "TOPIC EXERCISES FORCE RESET", "test", READING,
                   "your own file for a topic, signatures given, bodies to be written (TOPIC=27, EXERCISES=1, FORCE=1; "
                   "RESET=rope: one of them again)"),
