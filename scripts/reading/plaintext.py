@@ -25,8 +25,10 @@ SILENT = (
     "left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "bigg", "Bigg", "displaystyle",
     "limits", "nolimits", "textstyle", "nonumber", "phantom", "middle")
 WRAPPERS = ("mathbb", "mathbf", "mathrm", "mathcal", "mathsf", "mathit", "boldsymbol", "bm", "text", "textbf",
-            "textit", "texttt", "operatorname", "mbox", "underline", "overline", "bar", "hat", "tilde", "vec",
-            "dot", "mathop", "underbrace", "overbrace")
+            "textit", "texttt", "operatorname", "mbox", "underline", "vec", "mathop", "underbrace", "overbrace")
+ACCENTS = {"bar": "bar", "overline": "bar", "hat": "hat", "widehat": "hat", "tilde": "tilde", "widetilde": "tilde",
+           "dot": "dot"}                        # \bar x becomes x_bar
+CITED = re.compile(r"(?<![\w`@])@([a-z]+)((?:19|20)\d\d)\w*")
 SIGNS = {
     "–": "-", "—": "-", "−": "-", "×": "x", "·": "*", "…": "...", "→": "->", "≤": "<=", "≥": ">=",
     "≠": "!=", "≈": "~", "√": "sqrt ", "∞": "inf", "’": "'", "‘": "'", "“": '"', "”": '"', "\u00a0": " ",
@@ -91,6 +93,9 @@ def command_at(text: str, at: int) -> tuple[str, int]:
     if name in WRAPPERS:
         inside, end = group(text, end)
         return plain_maths(inside), end
+    if name in ACCENTS:
+        inside, end = group(text, end)
+        return f"{bracketed(inside)}_{ACCENTS[name]}", end
     if name in SILENT:
         return "", end + (text[end:end + 1] == ".")
     word = WORDS.get(name, name)
@@ -120,6 +125,11 @@ def plain_maths(tex: str) -> str:
     return re.sub(r"\|\| (\w+) \|\|", r"||\1||", re.sub(r";(?=\S)", "; ", text)).strip()
 
 
+def cited(text: str) -> str:
+    """A source named in a sentence, `@he2015delving`, as "He (2015)"."""
+    return CITED.sub(lambda match: f"{match[1].capitalize()} ({match[2]})", text)
+
+
 def plain_line(text: str, names=None) -> str:
     """Inline Markdown without its marks. `names(kind, label)` says what `@eq-27-x` is called."""
     codes = []
@@ -130,10 +140,11 @@ def plain_line(text: str, names=None) -> str:
 
     text = re.sub(r"(`+)(.+?)\1(?:\{[^}]*\})?", keep, text)
     text = re.sub(r"(?<!\\)\$(?!\s)([^$]+?)(?<!\s)(?<!\\)\$(?!\d)", lambda m: plain_maths(m[1]), text)
-    text = re.sub(r"\s*\[@(?!eq-|fig-|tbl-|sec-|lst-)[^\]]*\]", "", text)
+    text = re.sub(r"\s*\[@(?!eq-|fig-|tbl-|sec-|lst-|thm-)[^\]]*\]", "", text)
+    text = cited(text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)(?:\{[^}]*\})?", r"\1", text)
     text = re.sub(r"\[\^[\w-]+\]", "", text)
-    label = re.compile(r"\[?-?@((?:eq|fig|tbl|sec|lst)-[\w-]*\w)\]?", re.I)
+    label = re.compile(r"\[?-?@((?:eq|fig|tbl|sec|lst|thm)-[\w-]*\w)\]?", re.I)
     text = label.sub(lambda m: names(m[1].lower()) if names else m[1], text)
     text = re.sub(r"(\*{1,3})(?=\S)(.+?)(?<=\S)\1", r"\2", text)
     text = re.sub(r"(?<![\w/])_(?=\S)([^_]+?)(?<=\S)_(?!\w)", r"\1", text)
