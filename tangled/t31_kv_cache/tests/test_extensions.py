@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:41fe80e000530da8
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:3842099dd035cc78
 """Chapter 31: pages, prefixes, speculation."""
 
 import numpy as np
@@ -284,6 +284,20 @@ def test_speculation_is_given_the_options(level, how):
     z = filter_logits(whole(full, target, heads)[:, 1:-1], **how)
     assert np.isfinite(np.take_along_axis(z, one[..., None], axis=2)).all(), "a token that the options rule out"
     assert np.isinf(z).any(axis=2).mean() > 0.5
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_rows_at_different_paces(level):
+    """A row at the end of its window beside rows that are still drafting: it reads no more."""
+    target, heads = model(16)
+    draft = {name: a + 0.05 * rng(20).standard_normal(a.shape) for name, a in target.items()}
+    ids = rng(18).integers(0, 7, (4, 2))
+    for seed in range(6):
+        pair = [level.Decoder(weights, heads, 4) for weights in (target, draft)]
+        tokens, done = level.speculative_decode(*pair, ids, 8, 4, rng=rng(seed))
+        assert tokens.shape == (4, 8) and 0 < done.accepted < done.drafted
+        assert all((decoder.lengths <= 9).all() for decoder in pair)
 
 
 @pytest.mark.levels(2)
