@@ -356,7 +356,8 @@ def test_the_front_stands_above_the_preface_with_its_map_in_the_page(tmp_path):
     (project / "figures" / "map.svg").write_text(MAP, encoding="utf-8")
     typeset(project, tmp_path / "_book", ("html",))
     text = (tmp_path / "_book" / "index.html").read_text(encoding="utf-8")
-    assert text.index('class="cover"') < text.index('<h2 id="sec-preface-built">') < text.index("Words of the preface")
+    built_at = text.index('<h2 id="sec-preface-built">')
+    assert text.index('class="cover"') < built_at < text.index("<p>Words of the preface.</p>")
     assert text.count("sec-preface-built\"") == text.count('href="#sec-preface-built"') + 1, "it stands there once"
     assert '<a class="start" href="chapters/00-prerequisites.html">Start</a>' in text
     assert '<svg class="drawn" role="group" aria-label="What builds on what" xmlns' in text
