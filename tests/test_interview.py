@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,9 @@ from scripts import interview
 from scripts.errors import Problem
 from scripts.gates import interviews as gate
 from scripts.interviewing import choosing, examples, grading, page
+from scripts.interviewing.completing import put
 from scripts.interviewing.desk import Desk
+from scripts.interviewing.lines import Lines
 from scripts.interviewing.session import FOLDER, Session
 from scripts.interviewing.tasks import tasks_of
 from scripts.reading.chapters import find_topic, read_book
@@ -209,6 +212,20 @@ def test_an_example_without_an_end_is_ended(repo):
     assert got[0]["error"] == "takes longer than 3 s: a loop without an end?"
 
 
+def test_the_others_call_the_readers_functions_wherever_they_keep_them():
+    part = types.ModuleType("part")
+    exec("def f(x): return 1\n"
+         "def g(x): return f(x)\n"
+         "TABLE = {'f': (f, g), 'n': 3}\n"
+         "class Layer:\n"
+         "    op, same = staticmethod(f), f\n"
+         "    def forward(self): return self.op(0), g(0), TABLE['f'][0](0), TABLE['f'][1](0), self.same()\n"
+         "class Below(Layer): pass\n", vars(part))
+    assert part.Below().forward() == (1,) * 5
+    put(part, {"f": lambda x: 2})
+    assert part.Below().forward() == part.Layer().forward() == (2,) * 5 and part.TABLE["n"] == 3
+
+
 # -- the clock
 
 class Typed:
@@ -255,6 +272,16 @@ def test_the_end_of_the_input_leaves(repo):
     assert Session.unfinished(repo).folder == session.folder
 
 
+def test_lines_come_whole_however_they_are_sent():
+    inlet, outlet = os.pipe()
+    lines = Lines(inlet, "utf-8")
+    for piece in (b"on", b"e\r\ntw\xc3", b"\xb6\n\nlast"):
+        os.write(outlet, piece)
+        time.sleep(0.05)
+    os.close(outlet)
+    assert [lines.get(5) for _ in range(6)] == ["one", "tw\u00f6", "", "last", None, None]
+
+
 # -- from the beginning to the report
 
 def test_a_whole_interview(repo):
@@ -275,7 +302,7 @@ def test_a_whole_interview(repo):
     candidate.type("\n")
     said = candidate.end()
     assert candidate.child.returncode == 0, said
-    assert "3 of 3 hidden tests passed: solved." in said
+    assert "5 of 5 hidden tests passed: solved." in said
     assert re.search(r"Time: 0:\d\d of 7:00, pauses not counted; the examples were run 1 time\.", said)
     assert "target of double(x): time O(N); space O(N)" in said
     assert re.search(r"measured: memory grows with the power (0\.9|1\.0)\d \(passed: Memory grows as N\)", said)
@@ -293,7 +320,7 @@ def test_a_wrong_solution_is_told_and_asked_about(repo):
     candidate.until("WRONG")
     candidate.type("s\n\n\n")
     said = candidate.end()
-    assert re.search(r"1 of 3 hidden tests passed: not solved", said)
+    assert re.search(r"1 of 5 hidden tests passed: not solved", said)
     assert 'Your code fails here: "By name". Why' in said
 
 
@@ -315,7 +342,7 @@ def test_killed_at_any_step_it_goes_on(repo):
     assert ", handed in." in third.until("n begins another: ")
     third.type("\n\n")
     said = third.end()
-    assert "Question 2 of 2" in said and "Question 1" not in said and "3 of 3 hidden tests passed: solved." in said
+    assert "Question 2 of 2" in said and "Question 1" not in said and "5 of 5 hidden tests passed: solved." in said
     assert "    Mine.\n" in (Session.all(repo)[0].folder / "report.txt").read_text()
 
 

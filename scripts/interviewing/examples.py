@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ def results(root: Path, task: Task, file: Path | None, seconds: float = SECONDS)
         except subprocess.TimeoutExpired:
             said = f"takes longer than {seconds:g} s: a loop without an end?"
         finally:
-            end_group(child, own_session=hasattr(subprocess.os, "killpg"))
+            end_group(child, own_session=hasattr(os, "killpg"))
         if result.is_file() and child.returncode == 0:
             return json.loads(result.read_text(encoding="utf-8")), printed.decode("utf-8", "replace")[-2000:]
     return [{"error": said} for _ in task.examples], printed.decode("utf-8", "replace")[-2000:]

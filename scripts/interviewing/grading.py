@@ -13,20 +13,23 @@ from scripts.grading.touching import fingerprint, tests_touching, touched
 from scripts.interviewing import page
 from scripts.interviewing.tasks import Task
 
+FEW = 5
 PLUGIN = "scripts.interviewing.hidden"
 
 
 def hidden_tests(root: Path, task: Task) -> list[str]:
-    """The ids of the tests that touch a function of the task."""
-    return tests_touching(root, task.package, list(task.functions)) or failing_blank(root, task)
+    """The ids of the tests that call a function of the task; where those are few, of all that need one."""
+    found = tests_touching(root, task.package, list(task.functions))
+    return found if len(found) > FEW else failing_blank(root, task)
 
 
 def failing_blank(root: Path, task: Task) -> list[str]:
-    """The tests that fail while the functions are not written: for those that level 2 does not have itself."""
+    """The tests that fail while the functions are not written: they need them, if only through others."""
     kept = root / "build" / "touching" / f"{task.package}-{task.name}.json"
     state = {"of": fingerprint(root, task.package), "functions": list(task.functions)}
     found = keeping.load(kept, lambda data: data["tests"])
     if found.get("state") != state:
+        print(f"Looking which tests of topic {task.topic} need {task.name} (once) ...", flush=True)
         with tempfile.TemporaryDirectory(prefix="book-interview-") as folder:
             blank = Path(folder) / "blank.py"
             blank.write_text(page.page(root, task, "", task.minutes, []), encoding="utf-8")

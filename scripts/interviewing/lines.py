@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import queue
 import sys
 import threading
@@ -10,16 +12,28 @@ END = None                                       # what `get` gives once nothing
 
 
 class Lines:
-    """Lines of standard input, read by a thread."""
+    """Lines of standard input, read by a thread.
 
-    def __init__(self, stream=None):
+    It reads the descriptor: a thread that waits in `sys.stdin` holds a lock that Python asks for when it ends.
+    """
+
+    def __init__(self, descriptor: int = 0, encoding: str | None = None):
         self.waiting: queue.Queue = queue.Queue()
         self.ended = False
-        threading.Thread(target=self.read, args=(stream or sys.stdin,), daemon=True).start()
+        encoding = encoding or getattr(sys.stdin, "encoding", None) or "utf-8"
+        threading.Thread(target=self.read, args=(descriptor, encoding), daemon=True).start()
 
-    def read(self, stream) -> None:
-        for line in iter(stream.readline, ""):
-            self.waiting.put(line.rstrip("\r\n"))
+    def read(self, descriptor: int, encoding: str) -> None:
+        decoder, rest = codecs.getincrementaldecoder(encoding)(errors="replace"), ""
+        try:
+            while data := os.read(descriptor, 65536):
+                *lines, rest = (rest + decoder.decode(data)).split("\n")
+                for line in lines:
+                    self.waiting.put(line.rstrip("\r"))
+        except OSError:                          # the terminal is gone
+            pass
+        if rest:
+            self.waiting.put(rest)
         self.waiting.put(END)
 
     def get(self, seconds: float | None = None) -> str | None:
@@ -34,7 +48,7 @@ class Lines:
         """A line, after a prompt."""
         print(prompt, end="", flush=True)
         line = self.get()
-        if not sys.stdin.isatty():
+        if not os.isatty(0):
             print("" if line is END else line)
         return line
 
