@@ -22,12 +22,12 @@ def map_of_topics(book: Book, here: Chapter) -> tuple[list[str], dict[str, bytes
     """Rows for the division and the picture they show."""
     part_of = {path: part for part, paths in parts(book) for path in paths}
     home = posixpath.dirname(here.path) or "."
-    topics = [Topic(c.topic, short(c.title), part_of.get(c.path, "").rpartition("· ")[2], list(c.meta.get("needs") or []),
-                    posixpath.relpath(c.path, home).removesuffix(".qmd") + ".html")
+    topics = [Topic(c.topic, short(c.title), part_of.get(c.path, "").rpartition("· ")[2],
+                    list(c.meta.get("needs") or []), posixpath.relpath(c.path, home).removesuffix(".qmd") + ".html")
               for c in book.chapters if c.topic is not None]
     if not topics:
         return [], {}
-    rows = ["", f"![](figures/topic-map.svg){{.drawn fig-alt={quoted(words_of(topics))} width="50%"}}", ""]
+    rows = ["", f"![](figures/topic-map.svg){{.drawn fig-alt={quoted(words_of(topics))} width=50%}}", ""]
     return rows, {"topic-map.svg": topic_map(topics).encode()}
 
 
