@@ -36,6 +36,7 @@ GATES = {  # name: (function, what it promises)
     "levels": ("scripts.gates.runs:levels", "tests pass on every level, with only topics up to their own"),
     "stubs": ("scripts.gates.runs:stubs", "every test fails on the stub"),
     "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall fails a test that it names"),
+    "browser": ("scripts.gates.browser:exercises", "level 2 passes in its page, every pitfall is named there"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import posixpath
 
+from scripts.typeset import exercising
 from scripts.typeset.book import KINDS
 from scripts.typeset.code import Piece, code_lines
 from scripts.typeset.html_tables import Tables
@@ -48,6 +49,7 @@ class HtmlWriter(Tables, Writer):
     def __init__(self, book, chapter):
         super().__init__(book, chapter)
         self.notes: list[str] = []
+        self.hinted = False                     # whether a hint, with the door to the exercise before it, was written
 
     def chapter_body(self) -> str:
         return self.blocks(self.chapter.blocks) + self.footnotes()
@@ -285,6 +287,9 @@ class HtmlWriter(Tables, Writer):
         classes = " ".join(["callout", node["kind"], *node["classes"]])
         title = self.inlines(node["title"])
         body = f'<div class="callout-body">\n{self.blocks(node["body"])}</div>\n'
+        if "hint" in node["classes"] and not self.hinted and self.format == "html":
+            self.hinted = True
+            return exercising.door(self.book, self.chapter) + self.block_Callout(node)
         if fold:
             state = "" if node["collapse"] else ' open="open"'
             return (
