@@ -123,7 +123,8 @@ def command(browser: str, profile: str, address: str) -> list[str]:
         Path(profile, "user.js").write_text("\n".join(lines))
         return [browser, "--headless", "--no-remote", "--profile", profile, address]
     return [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}",
-            "--disable-background-timer-throttling", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", address]
+            "--disable-background-timer-throttling",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", address]
 
 
 @contextlib.contextmanager

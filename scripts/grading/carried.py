@@ -17,7 +17,10 @@ from scripts.tangling.outputs import chapter_outputs
 from scripts.weaving.woven_chunks import ids
 
 TOOLS = ("scripts/*.py", "scripts/grading/*.py", "scripts/reading/*.py", "scripts/tangling/*.py")
-NOT_RUN = ("benchmark.py", "visualization.py", f"{levels.STEMS[4]}.py")
+NOT_RUN = ("benchmark.py", f"{levels.STEMS[4]}.py")
+DATA = {"load_en_fr": "en-fr-phrases.tsv.gz", "load_cps85": "cps85.csv", "load_nhefs": "nhefs.csv",
+        "load_first_names": "first-names.txt.gz", "load_shakespeare": "shakespeare-9plays.txt.gz"}
+SMALL = 100_000                                     # bytes of a data set that is carried for what it is needed by
 
 
 def carried(root: Path, path: str) -> tuple[bytes, dict]:
@@ -27,10 +30,12 @@ def carried(root: Path, path: str) -> tuple[bytes, dict]:
     built = pitfalls.build(root, chapter.package)
     files = [p for pattern in TOOLS for p in sorted(root.glob(pattern))]
     files += [root / "pyproject.toml", *sorted(root.glob("tangled/*.py"))]
-    for package in sorted(packages(root, chapter.package)):
+    needed = packages(root, chapter.package)
+    for package in sorted(needed):
         files += [p for p in sorted((root / "tangled" / package).glob("*.py")) if p.name not in NOT_RUN]
     files += sorted((root / "tangled" / chapter.package / "tests").glob("*.py"))
     files += [p.path for p in built.values()]
+    files += data_of(root, chapter.package, needed)
     golden = root / "golden" / f"t{chapter.topic:02d}.npz"
     files += [golden] if golden.is_file() else []
     named = [(p.relative_to(root).as_posix(), p.read_bytes()) for p in files]
@@ -48,6 +53,18 @@ def facts_of(root: Path, chapter: Chapter, book: Book, built: dict, names: set[s
     return {"package": chapter.package, "rows": rows,
             "pitfalls": [{"stem": p.stem, "number": p.number, "name": p.name, "place": p.place}
                          for p in built.values()]}
+
+
+def data_of(root: Path, package: str, needed: set[str]) -> list[Path]:
+    """The small data sets that a package or its tests read, and the smallest that the packages it needs read."""
+    texts = {p: "".join(path.read_text(encoding="utf-8") for path in (root / "tangled" / p).rglob("*.py"))
+             for p in needed}
+    found = []
+    for load, name in DATA.items():
+        path = root / "data" / name
+        if load in texts[package] or (path.stat().st_size < SMALL and any(load in text for text in texts.values())):
+            found.append(path)
+    return found
 
 
 def chunks_of(chapter: Chapter) -> list[tuple[int, int, str]]:

@@ -12,7 +12,8 @@ import posixpath
 from pathlib import Path
 
 from scripts.typeset import page_python
-from scripts.typeset.assets import HERE, copy, write as write_text
+from scripts.typeset.assets import HERE, copy
+from scripts.typeset.assets import write as write_text
 from scripts.typeset.book import Book
 from scripts.typeset.project import Chapter
 
@@ -66,6 +67,7 @@ def write(book: Book, out: Path) -> None:
     worker = (HERE / "exercise" / "worker.js").read_text(encoding="utf-8")
     write_text(folder / "worker.js", f"bookExercise.worker({json.dumps(worker)});\n")
     copy(CODEMIRROR / "codemirror.js", folder / "codemirror.js")
+    copy(HERE / "exercise" / "NOTICE.txt", out / "assets" / "licences" / "page-python.txt")
     copy(CODEMIRROR / "LICENSE", out / "assets" / "licences" / "codemirror.txt")
     for package, chapter in chapters.items():
         write_text(folder / f"{package}.js", topic_script(book, chapter))
