@@ -109,7 +109,7 @@ def render(wanted: Settings) -> int:
 def python_for_pages(wanted: Settings, steps: Steps) -> None:
     """The Python that runs in the pages, where npm and pip can fetch it; the book is whole without it."""
     from scripts.typeset import page_python
-    if "html" not in wanted.formats or not wanted.fetch:
+    if "html" not in wanted.formats or not wanted.fetch or not any(wanted.root.glob("tangled/t*/tests/test_*.py")):
         return
     try:
         page_python.make(wanted.root, steps.say)
