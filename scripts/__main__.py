@@ -1,52 +1,48 @@
-"""`python -m scripts VERB …`: looks the verb up and calls its module. The Makefile only calls this."""
+"""`python -m scripts VERB …`: looks the verb up, sets up what it needs and calls its module. make only calls this.
 
-from __future__ import annotations
+Readable by Python 3.6 up to the point where the Python of `.venv` has taken over.
+"""
 
 import importlib
 import os
 import sys
 
-from scripts.errors import Problem, Problems
-from scripts.tools import environment
-
-VERBS = {  # verb: (module, function, what it does)
-    "tangle": ("scripts.tangle", "main", "chapters -> tangled/"),
-    "stitch": ("scripts.stitch", "main", "hand edits in tangled/ -> back into the chapters"),
-    "render": ("scripts.render", "main", "the book, or one chapter, as HTML, PDF and EPUB into _book/"),
-    "preview": ("scripts.preview", "main", "live HTML while writing"),
-    "test": ("scripts.test", "main", "all tests, or one topic's report"),
-    "start": ("scripts.learn", "start", "a stub of one topic in workspace/"),
-    "hint": ("scripts.learn", "hint", "the next hint of a topic"),
-    "progress": ("scripts.learn", "progress", "how far you are"),
-    "review": ("scripts.review", "main", "the interview questions as cards, each when it is due"),
-    "cards": ("scripts.cards", "main", "the interview questions as a deck for Anki"),
-    "watch": ("scripts.watch", "main", "re-tangle and re-test what a save touched"),
-    "train": ("scripts.train", "main", "a chapter's end-to-end program"),
-    "serve": ("scripts.serve", "main", "a chapter's server, until Ctrl-C"),
-    "verify-setup": ("scripts.setup_report", "main", "Python, packages, BLAS, data: what is there"),
-    "golden": ("scripts.golden", "main", "regenerate golden outputs with PyTorch"),
-    "bench": ("scripts.bench", "main", "the measured ladders"),
-    "notebook": ("scripts.notebook", "main", "a chapter as a notebook"),
-    "check": ("scripts.check", "main", "every gate"),
-}
+from scripts import door
+from scripts.verbs import Unknown, find, options
 
 
-def main(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m scripts VERB [options]\n")
-        for verb, (_, _, what) in VERBS.items():
-            print(f"  {verb:14s}{what}")
-        return 0 if argv else 2
-    if argv[0] not in VERBS:
-        import difflib
-        near = difflib.get_close_matches(argv[0], VERBS, 1)
-        print(f"no verb {argv[0]!r}" + (f"; did you mean {near[0]!r}?" if near else
-              f"; there are {', '.join(VERBS)}"), file=sys.stderr)
-        return 2
-    os.environ.update(environment())            # every tool that is called reads and writes UTF-8
-    module, function, _ = VERBS[argv[0]]
+def main(argv):
+    name, words = (argv[0], argv[1:]) if argv else ("help", [])
+    if name in ("-h", "--help"):
+        name = "help"
+    patient_streams()
     try:
-        return getattr(importlib.import_module(module), function)(argv[1:]) or 0
+        verb = find(name)
+        given = options(name, words, os.environ.get("BOOK_GOALS", "").split())
+    except Unknown as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
+    parts = verb.parts.split() + ([] if "--topic" in given else verb.all_parts.split())
+    status = door.enter(parts, argv)
+    if status is None:
+        status = run(verb, given)
+    return status if argv else 2
+
+
+def patient_streams():
+    """A character that the console can't show (cp1252, say) is written as its escape, and ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def run(verb, argv):
+    """Call the verb's function; a mistake of the user's is one line."""
+    from scripts.errors import Problem, Problems
+    from scripts.tools import environment
+    os.environ.update(environment())            # every tool that is called reads and writes UTF-8
+    try:
+        return getattr(importlib.import_module(verb.module), verb.function)(argv) or 0
     except (Problem, Problems) as mistake:
         print(mistake, file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 """Set up `.venv` for a part of the book: `python3 scripts/bootstrap.py EXTRA …`.
 
-EXTRA is one or more of core, test, book, reference, quarto, mpi (pyproject.toml). The Makefile calls this
+EXTRA is one or more of core, test, book, reference, quarto, mpi (pyproject.toml). Every verb calls this (door.py)
 whenever a part is not there yet. Standard library only, and kept to what Python 3.6 can read, so that an old
 Python gets a sentence and not a syntax error. Safe to run again at any time: an interrupted run is taken up
 where it stopped, a working `.venv` is used as it is.
@@ -163,7 +163,7 @@ def run_pip(command, log):
     environment = dict(os.environ, PIP_USER="0", PYTHONUNBUFFERED="1")
     for name in ("PYTHONHOME", "PYTHONPATH"):
         environment.pop(name, None)
-    output, show = [], sys.stdout.isatty()
+    output, show = [], sys.stdout.isatty() and os.name != "nt"      # older consoles there show the code itself
     with open(log, "w", encoding="utf-8") as file:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
                                  universal_newlines=True, errors="replace")

@@ -14,6 +14,7 @@ import re
 import shutil
 from pathlib import Path
 
+from scripts.desk.reset import reset
 from scripts.errors import Problem
 from scripts.grading import stub
 from scripts.reading import plaintext
@@ -21,7 +22,7 @@ from scripts.reading.chapters import Book, Chapter, find_topic, read_book
 
 WORKSPACE = "workspace"
 MEMORY = f"{WORKSPACE}/.progress.json"
-SWITCHES = ("--force", "--exercises")
+SWITCHES = ("--force", "--exercises", "--page")
 BAR = 17                                                    # the width of the bar of `progress`
 HINT = re.compile(r"^(:{3,})[ \t]*\{(?=[^}\n]*\.hint\b)([^}\n]*)\}[ \t]*$", re.M)
 
@@ -29,7 +30,7 @@ HINT = re.compile(r"^(:{3,})[ \t]*\{(?=[^}\n]*\.hint\b)([^}\n]*)\}[ \t]*$", re.M
 # -- what the three commands share
 
 def options(argv: list[str], verb: str, *flags: str) -> argparse.Namespace:
-    """The options that the Makefile passes on; `--topic` is looked at by `topic_of`."""
+    """The options of a verb; `--topic` is looked at by `topic_of`."""
     parser = argparse.ArgumentParser(prog=f"python -m scripts {verb}")
     for flag in flags:
         parser.add_argument(flag, action="store_true") if flag in SWITCHES else parser.add_argument(flag)
@@ -138,13 +139,19 @@ def header(chapter: Chapter) -> str:
 
 
 def start(argv: list[str], root: Path = Path(".")) -> int:
-    given = options(argv, "start", "--topic", "--force", "--exercises")
+    given = options(argv, "start", "--topic", "--force", "--exercises", "--reset")
     book, chapter = topic_of(given.topic, "start", root)
     if given.exercises and not has_exercises(chapter):
         raise Problem(chapter.path, 0, f"topic {chapter.topic} has no graded exercises yet")
     more = " EXERCISES=1" * given.exercises
     path = workspace_file(chapter, root, given.exercises)
     shown = path.relative_to(root).as_posix()
+    if given.reset is not None:
+        if given.force:
+            raise Problem("", 0, f"RESET={given.reset} and FORCE=1: one function, or all of them? Expected one of both")
+        stub_now = stub_text(book, chapter, given.exercises)
+        print("\n".join(reset(path, shown, stub_now, given.reset, f"make start TOPIC={chapter.topic}{more}")))
+        return 0
     if path.exists() and not given.force:
         print(f"{shown} is there already and stays as it is. To begin again, with yours kept beside it: "
               f"make start TOPIC={chapter.topic}{more} FORCE=1")
@@ -303,11 +310,13 @@ def state(chapter: Chapter, entry: dict, root: Path) -> str:
         text += ", exercises started"
     used = entry.get("hints", 0)
     text += f", {used} hint{'s' * (used > 1)} read" if used else ""
+    given_up = len(entry.get("solutions", []))
+    text += f", {given_up} solution{'s' * (given_up > 1)} seen" if given_up else ""
     return text + (f"  ({entry['when'][:10]})" if entry.get("when") else "")
 
 
 def progress(argv: list[str], root: Path = Path(".")) -> int:
-    options(argv, "progress")
+    given = options(argv, "progress", "--page")
     book = read_book(root, only=[])
     topics = [c for c in book.chapters if c.topic is not None]
     if not topics:
@@ -318,11 +327,33 @@ def progress(argv: list[str], root: Path = Path(".")) -> int:
     for chapter in topics:
         said = state(chapter, memory.get(str(chapter.topic), {}), root)
         print(f"  {chapter.topic:02d}  {plaintext.plain_line(chapter.title):{width}s}  {said}")
+    following, line = what_is_next(topics, memory, root)
+    print(line)
+    if given.page:
+        from scripts import progress_page
+        parts = progress_page.parts(root)
+        rows = [row(chapter, memory.get(str(chapter.topic), {}), root, parts) for chapter in topics]
+        path = progress_page.write(root, rows, headline(topics, memory), line, following and following.topic)
+        print(f"As a page, with what builds on what: {path}")
+    return 0
+
+
+def what_is_next(topics: list[Chapter], memory: dict, root: Path) -> tuple[Chapter | None, str]:
+    """The topic to go on with, and the line that says how."""
     undone = [c for c in [at_hand(topics, memory), *topics] if not is_done(memory.get(str(c.topic), {}))]
     if not undone:
-        print("All of it done.")
-    elif workspace_file(undone[0], root).exists():
-        print(f"Next: make test TOPIC={undone[0].topic} IMPL=workspace")
-    else:
-        print(f"Next: make start TOPIC={undone[0].topic}")
-    return 0
+        return None, "All of it done."
+    if workspace_file(undone[0], root).exists():
+        return undone[0], f"Next: make test TOPIC={undone[0].topic} IMPL=workspace"
+    return undone[0], f"Next: make start TOPIC={undone[0].topic}"
+
+
+def row(chapter: Chapter, entry: dict, root: Path, parts: dict[str, str]):
+    """One topic of the page; it links to the rendered chapter where there is one."""
+    from scripts.progress_page import Row
+    begun = workspace_file(chapter, root).exists() or entry.get("passed", 0) or entry.get("failed", 0)
+    page = Path("_book") / Path(chapter.path).with_suffix(".html")
+    return Row(chapter.topic, plaintext.plain_line(chapter.title), parts.get(chapter.path, ""),
+               "done" if is_done(entry) else "begun" if begun else "open", state(chapter, entry, root),
+               [n for n in chapter.meta.get("needs") or [] if isinstance(n, int)],
+               f"../{page.as_posix()}" if (root / page).is_file() else "")

@@ -20,15 +20,16 @@ from scripts.weaving.woven_chunks import cited
 
 FOLDER = Path("build/notebooks")
 FIRST = '''\
-# The programs of the book, from wherever this notebook lies.
+# The programs of the book, from wherever below its folder this notebook lies.
 import os
 import sys
 from pathlib import Path
 
-places = [Path.cwd(), *Path.cwd().parents, Path({root!r})]
+places = [Path.cwd(), *Path.cwd().parents, *map(Path, filter(None, [os.environ.get("TANGLED_HOME")]))]
 root = next((p for p in places if (p / "tangled").is_dir() and (p / "_quarto.yml").is_file()), None)
 if root is None:
-    raise SystemExit("the book's folder is not to be found; put this notebook somewhere below it")
+    raise SystemExit(f"{Path.cwd()} is not in the book's folder: put this notebook somewhere below it, or set "
+                     "TANGLED_HOME to that folder")
 os.chdir(root)
 sys.path.insert(0, str(root))
 %matplotlib inline'''
@@ -64,7 +65,7 @@ def write(book: Book, chapter: Chapter) -> str:
 def build(book: Book, chapter: Chapter):
     """The notebook of one chapter."""
     import nbformat
-    cells = [code(FIRST.format(root=str(Path(book.root).resolve())))]
+    cells = [code(FIRST)]
     softener, values = Softener(chapter, Names(book)), inline_values(book, chapter)
     say = lambda n, line: evaluated(line, iter(values.get(n, [])))
     prose: list[str] = []

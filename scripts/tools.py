@@ -34,7 +34,8 @@ def utf8_locale() -> str | None:
 def environment(**more: str) -> dict[str, str]:
     """The environment for another program: file names and texts are UTF-8, whatever LANG says."""
     name = utf8_locale()
-    return {**os.environ, **({"LC_ALL": name} if name else {}), **more}
+    utf8 = {"PYTHONUTF8": "1"} if os.name == "nt" else {"LC_ALL": name} if name else {}
+    return {**os.environ, **utf8, **more}
 
 
 def message(text: str) -> str:

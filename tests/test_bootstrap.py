@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from scripts import bootstrap, requirements
-from scripts.__main__ import VERBS
 
 HERE = Path(__file__).resolve().parent.parent
 PYTHON = "{}.{}".format(*sys.version_info[:2])
@@ -224,7 +223,7 @@ def test_a_venv_without_pip_is_finished(tmp_path):
     assert bootstrap.asked(bootstrap.ensure_venv(str(tmp_path)), "import pip") is not None
 
 
-# -- pyproject.toml, the lock and the Makefile of this repository
+# -- pyproject.toml and the lock of this repository
 
 def test_the_lock_covers_what_is_asked_for():
     lines = (HERE / "requirements.lock").read_text().splitlines()
@@ -243,54 +242,3 @@ def test_the_lock_holds_versions_alone():
     assert not re.search(r"https?:|--|/simple|\+", "\n".join(lines))
     names = [line.partition("==")[0] for line in lines if "==" in line]
     assert names == sorted(names)
-
-
-@pytest.fixture
-def made(tmp_path):
-    """A folder where every part is ready, so that make only says what it would run."""
-    (tmp_path / "Makefile").write_text((HERE / "Makefile").read_text())
-    for name in ("pyproject.toml", "requirements.lock"):
-        (tmp_path / name).write_text("")
-    (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/python").touch()
-    for extra in ("core", "test", "book", "reference"):
-        (tmp_path / f".venv/ready-{extra}").touch()
-
-    def make(*arguments):
-        given = ("TOPIC", "IMPL", "LEVEL", "N", "ENGINE", "PAPER", "FORCE", "ONLY", "ARGS", "PYTHON")
-        clean = {k: v for k, v in os.environ.items() if k not in given and not k.startswith(("MAKE", "MFL"))}
-        done = subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, env=clean)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return make
-
-
-@pytest.mark.parametrize("arguments, run", [
-    ("test", "test"), ("test TOPIC=27", 'test --topic "27"'),
-    ("test TOPIC=27 IMPL=workspace LEVEL=2", 'test --topic "27" --impl "workspace" --level "2"'),
-    ("render TOPIC=27 ENGINE=embedded PAPER=letter",
-     'render --topic "27" --engine "embedded" --paper "letter"'),
-    ("start TOPIC=2 FORCE=1", 'start --topic "2" --force'), ("start TOPIC=2 FORCE=0", 'start --topic "2"'),
-    ("hint TOPIC=2 N=3", 'hint --topic "2" --n "3"'), ("golden", "golden"),
-    ("bench TOPIC=1", 'bench --topic "1"'), ("bench TOPIC=1 ONLY=sum", 'bench --topic "1" --only "sum"'),
-    ("notebook TOPIC=1", 'notebook --topic "1"'), ("preview", "preview"), ("progress", "progress"),
-    ("tangle", "tangle"), ("stitch", "stitch"), ("watch", "watch"), ("check", "check")])
-def test_make_passes_on_what_it_is_given(made, arguments, run):
-    assert " ".join(made("-n", *arguments.split()).split()) == f".venv/bin/python -m scripts {run}"
-
-
-def test_make_sets_up_only_what_a_verb_needs(made, tmp_path):
-    for extra in ("core", "test", "book", "reference"):
-        (tmp_path / f".venv/ready-{extra}").unlink()
-    asks = lambda *words: re.findall(r"bootstrap\.py (\w+)", made("-n", *words))
-    assert asks("test", "TOPIC=27") == ["test"] and asks("test") == ["test", "book"]
-    assert asks("render") == ["book"] and asks("check") == ["test", "book", "reference"]
-    assert asks("golden", "TOPIC=1") == ["test", "reference"] and asks("verify-setup") == []
-    (tmp_path / ".venv/bin/python").unlink()
-    assert "bootstrap.py --venv" in made("-n", "test", "TOPIC=27")
-
-
-def test_every_verb_is_a_target_and_listed(made):
-    listed = re.findall(r"^  make ([a-z-]+)", made("help"), re.M)
-    assert set(VERBS) <= set(listed) and made() == made("help")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 
 import pytest
-from harness_book import PACKAGE, ROOT, make_repo, run, scripts
+from harness_book import PACKAGE, make_repo, run, scripts
 
 SOLUTION = '''
 ## Exercises {#sec-90-questions}
@@ -221,29 +220,3 @@ def test_gate_stubs(gates):
     gates.change('    """Twice, and a tenth"""\n', '    """Twice, and a tenth"""\n    return\n')
     found = gates.offenders(stubs)
     assert len(found) == 1 and "test_loud" in found[0] and "passes on the stub of the exercises" in found[0]
-
-
-# -- variables that a verb does not know
-
-
-@pytest.mark.parametrize("words, said", [
-    (["hint", "LEVEL=2", "TOPIC=1"], "make hint knows no LEVEL=; it takes N= TOPIC="),
-    (["progress", "ONLY=x"], "make progress knows no ONLY=; it takes no variables"),
-    (["test", "TOPICS=9"], "make test knows no TOPICS=; it takes ARGS= EXERCISES= IMPL= LEVEL= TOPIC="),
-    (["train", "N=a", "ARGS=--epochs 5 --a=b"], "make train knows no N=; it takes ARGS= IMPL= ONLY= TOPIC="),
-    (["render", "IMPL=workspace"], "make render knows no IMPL="),
-])
-def test_make_refuses_what_does_nothing(words, said):
-    done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, timeout=30)
-    assert done.returncode != 0 and said in done.stderr and len(done.stderr.strip().split("\n")) == 1
-
-
-@pytest.mark.parametrize("words, said", [
-    (["train", "TOPIC=2", "ARGS=--epochs 5 --a=b"], 'train --topic "2"   -- --epochs 5 --a=b'),
-    (["start", "TOPIC=9", "EXERCISES=1"], 'start --topic "9" --exercises'),
-    (["test", "TOPIC=9", "IMPL=my file.py"], 'test --topic "9" --impl "my file.py"'),
-    (["progress", "PYTHON=python3"], "progress"),
-])
-def test_make_takes_what_it_knows(words, said):
-    done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 0 and said in done.stdout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import nbformat
 import pytest
 from small_book import edit, make, tangled
@@ -59,19 +57,37 @@ def test_chunks_are_shown(prose):
     assert "*Pitfall: forgot the last* (in place of ⟨Run over the *entries*⟩)" in prose
 
 
-def test_it_runs_from_anywhere(root, tmp_path, capsys):
-    """Both notebooks, one of which holds a cell that is meant to fail."""
+def execute(path, folder):
+    """Run a notebook as if it lay in a folder."""
     from nbclient import NotebookClient
+    made = nbformat.read(path, 4)
+    NotebookClient(made, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    return made
+
+
+def test_it_runs_from_anywhere_in_the_clone(root, capsys):
+    """Both notebooks, one of which holds a cell that is meant to fail; moved with the clone as well"""
     assert main(["--root", str(root), "--topic", "1", "--topic", "2"]) == 0
     paths = capsys.readouterr().out.split()
     assert paths == ["build/notebooks/01-sums.ipynb", "build/notebooks/02-means.ipynb"]
+    (root / "notes").mkdir()
     for path in paths:
-        shutil.copy(root / path, tmp_path)
-        made = nbformat.read(tmp_path / path.rpartition("/")[2], 4)
-        NotebookClient(made, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        assert str(root) not in (root / path).read_text(encoding="utf-8"), "no path of this machine"
+        made = execute(root / path, root / "notes")
         printed = [o.text for c in made.cells for o in c.get("outputs", []) if o.output_type == "stream"]
         assert "01" not in path or printed == ["total 3.0\n"]
     assert made.cells[-1].outputs[0]["ename"] == "ZeroDivisionError"
+
+
+def test_elsewhere_it_says_where_it_belongs(root, tmp_path, monkeypatch):
+    from nbclient.exceptions import CellExecutionError
+    assert main(["--root", str(root), "--topic", "1"]) == 0
+    path = root / "build/notebooks/01-sums.ipynb"
+    monkeypatch.delenv("TANGLED_HOME", raising=False)
+    with pytest.raises(CellExecutionError, match="is not in the book's folder: put this notebook somewhere below it"):
+        execute(path, tmp_path)
+    monkeypatch.setenv("TANGLED_HOME", str(root))
+    assert execute(path, tmp_path)
 
 
 def test_which_chapter(root):

@@ -13,6 +13,7 @@ import pytest
 
 from scripts import requirements, serve, setup_report, train
 from scripts.errors import Problem
+from scripts.verbs import VERBS
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -226,9 +227,8 @@ def test_train_before_tangling(book):
 
 def test_every_make_command_of_the_readme_exists():
     text = (HERE / "README.md").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", (HERE / "Makefile").read_text(encoding="utf-8"), re.M))
     named = set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.M))
-    assert {"render", "test"} <= named <= targets, named - targets
+    assert {"render", "test"} <= named <= set(VERBS), named - set(VERBS)
 
 
 def test_the_readme_names_every_data_set():
