@@ -1,6 +1,6 @@
 """Exercises that run in the page: the door in a chapter, and what the site carries for them.
 
-    door(book, chapter)     the HTML before the first hint: a button, or a word that this edition has no Python
+    door(book, chapter)     the HTML at the gate: a button, or a word that this edition has no Python
     write(book, out)        assets/exercise/: an archive a topic, the Python of all of them, editor and script
 """
 
@@ -34,7 +34,7 @@ def parts(book: Book) -> list[Path]:
 
 
 def door(book: Book, chapter: Chapter) -> str:
-    """What stands before the hints of a topic."""
+    """What stands at the gate of a topic, below the hints."""
     if not (package := package_of(book, chapter)):
         return ""
     topic, found = chapter.meta["topic"], parts(book)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import posixpath
 
-from scripts.typeset import exercising
 from scripts.typeset.book import KINDS
 from scripts.typeset.check import image_file
 from scripts.typeset.code import Piece, code_lines
@@ -53,7 +52,6 @@ class HtmlWriter(Tables, Gates, Writer):
     def __init__(self, book, chapter):
         super().__init__(book, chapter)
         self.notes: list[str] = []
-        self.hinted = False                     # whether a hint, with the door to the exercise before it, was written
 
     def chapter_body(self) -> str:
         return self.gated(self.chapter) + self.footnotes()
@@ -310,9 +308,6 @@ class HtmlWriter(Tables, Gates, Writer):
         classes = " ".join(["callout", node["kind"], *node["classes"]])
         title = self.inlines(node["title"])
         body = f'<div class="callout-body">\n{self.blocks(node["body"])}</div>\n'
-        if "hint" in node["classes"] and not self.hinted and self.format == "html":
-            self.hinted = True
-            return exercising.door(self.book, self.chapter) + self.block_Callout(node)
         if fold:
             state = "" if node["collapse"] else ' open="open"'
             return (
