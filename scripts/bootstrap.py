@@ -163,7 +163,7 @@ def run_pip(command, log):
     environment = dict(os.environ, PIP_USER="0", PYTHONUNBUFFERED="1")
     for name in ("PYTHONHOME", "PYTHONPATH"):
         environment.pop(name, None)
-    output, show = [], sys.stdout.isatty()
+    output, show = [], sys.stdout.isatty() and os.name != "nt"      # older consoles there show the code itself
     with open(log, "w", encoding="utf-8") as file:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
                                  universal_newlines=True, errors="replace")

@@ -16,6 +16,7 @@ GATES = {  # name: (function, what it promises)
     "form": ("scripts.gates.form:form", "the skeleton's headings, a picture before the mathematics"),
     "references": ("scripts.gates.form:references", "no reference to a section that is not there"),
     "graded": ("scripts.gates.structure:graded", "two graded exercises a chapter, one of them hard"),
+    "interviews": ("scripts.gates.interviews:interviews", "each chapter names tasks for an interview"),
     "listed": ("scripts.gates.structure:listed", "_quarto.yml names the chapters there are"),
     "targets": ("scripts.gates.structure:targets", "the front matter's API is the code's API"),
     "imports": ("scripts.gates.structure:imports", "levels 1-3 import only what they may"),
@@ -35,7 +36,9 @@ GATES = {  # name: (function, what it promises)
     "overfull": ("scripts.gates.results:overfull", "no text past the margins of the PDF"),
     "levels": ("scripts.gates.runs:levels", "tests pass on every level, with only topics up to their own"),
     "stubs": ("scripts.gates.runs:stubs", "every test fails on the stub"),
+    "hidden": ("scripts.gates.interviews:hidden", "an interview's hidden tests: level 2 passes all, a blank page none"),
     "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall fails a test that it names"),
+    "browser": ("scripts.gates.browser:exercises", "level 2 passes in its page, every pitfall is named there"),
 }
 
 

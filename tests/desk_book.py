@@ -36,7 +36,12 @@ def _checked(f):
 
 def double(x):
     """Twice x, of any shape."""
-    return _twice(x)
+    return _twice(checked(x))
+
+
+def checked(x):
+    """x itself; no test calls this one."""
+    return x
 
 
 def _twice(x):

@@ -11,6 +11,9 @@ from typeset_sample import built, write_sample
 
 from scripts.gates.site import broken
 from scripts.typeset import typeset
+from scripts.typeset.gate import split
+from scripts.typeset.pictures import size_of
+from scripts.typeset.style import sheet
 
 ROTARY = "chapters/27-positional-encodings.html"
 
@@ -110,7 +113,7 @@ def test_the_page_s_frame():
         '<html lang="en"',
         'class="skip" href="#content"',
         '<main id="content"',
-        'aria-label="On this page"',
+        'class="sections" aria-label="On this page"',
         'aria-current="page"',
         'rel="prev" href="01-tensor-operations.html"',
         'rel="next" href="a-testing.html"',
@@ -146,8 +149,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_colours_have_enough_contrast():
-    assets = built() / "_book" / "assets"
-    style = "".join((assets / name).read_text(encoding="utf-8") for name in ("book.css", "code.css"))
+    style = sheet()
     for start in (":root {", '[data-theme="dark"] {'):
         blocks = [part.split("}")[0] for part in style.split(start)[1:]]
         colours = {
@@ -199,3 +201,165 @@ def test_the_same_files_again(tmp_path):
             assert file.read_bytes() == (built() / "_book" / file.relative_to(tmp_path / "_book")).read_bytes()
     text = (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8")
     assert text == re.sub(r'<a class="pdf".*?</a>', "", page())
+
+
+def test_nothing_keeps_a_page_from_being_painted():
+    """No style sheet or script has to be fetched first, and every address in the style leads to a file."""
+    for file in (built() / "_book").rglob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        assert "<style>" in text and 'rel="stylesheet"' not in text
+        assert all("defer" in tag for tag in re.findall(r"<script src=[^>]*>", text))
+        found = re.findall(r"url\((.*?)\)", text)
+        assert found and all((file.parent / address).is_file() for address in found)
+
+
+def test_the_index_comes_with_the_first_search():
+    """No page names it; the script that fetches it does, once it is used."""
+    for file in (built() / "_book").rglob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        assert "search-index" not in text and "minisearch" not in text
+    code = (built() / "_book" / "assets" / "search.js").read_text(encoding="utf-8")
+    assert 'script("search-index.js")' in code and code.index('addEventListener("focus"') > 0
+
+
+def test_pictures_keep_their_place():
+    for file in (built() / "_book").rglob("*.html"):
+        for tag in re.findall(r"<img [^>]*>", file.read_text(encoding="utf-8")):
+            assert re.search(r' width="\d+" height="\d+"', tag), tag
+    assert ' width="400" height="140"' in page()
+
+
+def test_sizes_of_pictures(tmp_path):
+    for name, head, size in (
+        ("points.svg", '<?xml version="1.0"?>\n<svg height="72pt" version="1.1" width="144.5pt">', (193, 96)),
+        ("box.svg", '<svg xmlns="x" viewBox="0 0 300 120.4">', (300, 120)),
+        ("none.svg", "<svg>", None), ("no.txt", "words", None),
+    ):
+        (tmp_path / name).write_text(head, encoding="utf-8")
+        assert size_of(tmp_path / name) == size, name
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0\0\0\0\x20")
+    assert size_of(tmp_path / "a.png") == (256, 32) and size_of(tmp_path / "gone.png") is None
+
+
+LANDMARKS = re.compile(r"<(nav|main|aside|header|footer|section|form)\b([^>]*)>|<\w+\b([^>]*\brole=\"(?:region|search|"
+                       r"complementary|navigation|main|banner|contentinfo|form)\"[^>]*)>")
+
+
+def test_landmarks_have_names_of_their_own():
+    for file in (built() / "_book").rglob("*.html"):
+        names = []
+        for tag, one, other in LANDMARKS.findall(file.read_text(encoding="utf-8")):
+            name = re.search(r'aria-label(?:ledby)?="([^"]*)"', one or other)
+            if tag not in ("section", "form") or name:
+                names.append((tag, name and name[1]))
+        assert len(set(names)) == len(names), (file, names)
+        assert sum(tag == "main" for tag, _ in names) == 1
+
+
+def test_what_has_a_name_has_a_role():
+    """A name on a plain division or span is not read aloud."""
+    for file in (built() / "_book").rglob("*.html"):
+        for tag in re.findall(r"<(?:div|span|pre|p)\b[^>]*\baria-label=[^>]*>", file.read_text(encoding="utf-8")):
+            assert "role=" in tag, tag
+
+
+def heading(id: str, level: int = 2) -> dict:
+    return {"t": "Heading", "level": level, "id": id}
+
+
+def test_what_stands_behind_a_gate():
+    ids = ["sec-27-problem", "sec-27-try", "sec-27-code", "sec-27-program", "sec-27-pitfalls", "sec-27-measured"]
+    blocks = [heading(id) for id in ids]
+    blocks.insert(3, heading("sec-27-level1", 3))
+    before, gate, behind, after = ([block["id"] for block in part] for part in split(blocks))
+    assert before == ["sec-27-problem"] and gate == ["sec-27-try"] and after == ["sec-27-measured"]
+    assert behind == ["sec-27-code", "sec-27-level1", "sec-27-program", "sec-27-pitfalls"]
+    assert split(blocks[:1]) == (blocks[:1], [], [], [])
+    assert split(blocks[:2]) == (blocks[:1], blocks[1:2], [], [])
+    shut = split([heading("sec-27-try"), heading("sec-27-code"), heading("sec-27-looks")])
+    assert [block["id"] for block in shut[2]] == ["sec-27-code"]
+
+
+GATED = """---
+topic: 7
+---
+
+# Gates {#sec-gates}
+
+Before.
+
+## Stop here and try {#sec-07-try}
+
+Try it.
+
+## The code {#sec-07-code}
+
+::: {#chunk-07-bench .chunk}
+[benchmark.py]{.chunk-file}
+
+``` {.python .chunk-code}
+x = 1
+```
+:::
+
+## Pitfalls {#sec-07-pitfalls}
+
+Wrong.
+
+## Measured {#sec-07-measured}
+
+Fast.
+"""
+
+
+def test_a_gate_stands_open_where_no_script_runs_and_folds_the_solutions_where_one_does(tmp_path):
+    typeset(write_sample(tmp_path / "build" / "book", **{"00_prerequisites": GATED, "27_positional_encodings": GATED
+            .replace("-07", "-27").replace("topic: 7", "topic: 27").replace("sec-gates", "sec-positional-encodings"),
+            "01_tensor_operations": "# One {#sec-one}\n", "a_testing": "# A {#sec-testing}\n",
+            "identifiers": "# I {#sec-identifiers}\n", "index": "# P {#sec-preface .unnumbered}\n"}),
+            tmp_path / "_book", ("html", "epub"))
+    text = (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8")
+    gate = text.index('<section class="gate" aria-labelledby="sec-27-try">')
+    box = text.index('<details class="solutions" data-gate="27" open="open">')
+    after = text.index('<h2 id="sec-27-measured">')
+    assert gate < text.index("Try it.") < text.index('<div class="gate-exercise" data-topic="27">') < box
+    inside = text[box:after]
+    assert "Wrong." in inside and inside.index("localStorage") < inside.index('id="sec-27-code"')
+    assert "The code · Pitfalls</small>" in inside and inside.rstrip().endswith("</details>")
+    assert re.search(r'<details class="chunkbox" id="chunk-27-bench">\n<summary class="chunk-head">', inside)
+    import zipfile
+    with zipfile.ZipFile(tmp_path / "_book" / "deep-learning-from-scratch.epub") as book:
+        assert not any(b"<details" in book.read(name) for name in book.namelist() if name.endswith(".xhtml"))
+
+
+FRONT = """# Preface {#sec-preface .unnumbered}
+
+Words of the preface.
+
+::: {.front}
+
+## Built {#sec-preface-built .unnumbered}
+
+[Start](chapters/00-prerequisites.qmd#sec-prerequisites){.start}
+
+![](figures/map.svg){.drawn fig-alt="What builds on what. One; two."}
+
+:::
+"""
+MAP = ('<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"><a href="chapters/00-prerequisites.html"><text>0'
+       '</text></a><a href="chapters/99-none.html"><text>99</text></a></svg>')
+
+
+def test_the_front_stands_above_the_preface_with_its_map_in_the_page(tmp_path):
+    project = write_sample(tmp_path / "build" / "book", index=FRONT)
+    (project / "figures").mkdir()
+    (project / "figures" / "map.svg").write_text(MAP, encoding="utf-8")
+    typeset(project, tmp_path / "_book", ("html",))
+    text = (tmp_path / "_book" / "index.html").read_text(encoding="utf-8")
+    built_at = text.index('<h2 id="sec-preface-built">')
+    assert text.index('class="cover"') < built_at < text.index("<p>Words of the preface.</p>")
+    assert text.count("sec-preface-built\"") == text.count('href="#sec-preface-built"') + 1, "it stands there once"
+    assert '<a class="start" href="chapters/00-prerequisites.html">Start</a>' in text
+    assert '<svg class="drawn" role="group" aria-label="What builds on what" xmlns' in text
+    assert '<a href="chapters/00-prerequisites.html"><text>' in text and "99-none" not in text
+    assert broken(tmp_path / "_book") == []

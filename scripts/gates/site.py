@@ -22,12 +22,13 @@ class Page(HTMLParser):
         self.loads: list[tuple[str, int]] = []
         self.twice: list[tuple[str, int]] = []
         self.alts: list[int] = []
-        self.svg = 0
+        self.svg, self.style = 0, False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         line, values = self.getpos()[0], dict(attributes)
         self.svg += tag == "svg"
+        self.style = tag == "style"
         if "id" in values and not self.svg:
             if values["id"] in self.ids:
                 self.twice.append((values["id"], line))
@@ -44,6 +45,11 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         self.svg -= tag == "svg" and self.svg > 0
+        self.style = False
+
+    def handle_data(self, data):
+        if self.style:
+            self.loads += [(a or b, self.getpos()[0]) for a, b in CSS_URL.findall(data)]
 
 
 def broken(site: Path) -> list[str]:

@@ -116,6 +116,10 @@ class Chapter:
         """The line of a front matter key (1: it is not there)."""
         return self._head.line(key)
 
+    def front_entry(self, key: str, number: int) -> int:
+        """The line of an entry, counted from 0, of a list in the front matter."""
+        return self._head.entry(key, number)
+
     @property
     def number(self) -> str:
         """`27`, `A`, or nothing: what the numbers of its equations and pitfalls begin with."""

@@ -10,7 +10,10 @@ from scripts.errors import Problem
 PACKAGE = re.compile(r"t(\d\d)_[a-z0-9]+(?:_[a-z0-9]+)*")
 PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OURS = ("topic", "package", "module", "needs", "difficulty", "minutes", "exports", "targets", "shared",
-        "train", "serve", "optional")
+        "train", "serve", "optional", "interview")
+TASK = {"functions": "a list of functions, such as [rope]", "minutes": "a whole number from 5 to 120",
+        "asked": "a whole number from 1 (seldom) to 5 (often)", "says": "a paragraph",
+        "examples": "a list of two expressions", "follow_ups": "a list of words from the chapter's interview questions"}
 QUARTO = ("author", "date", "description", "subtitle", "abstract", "keywords", "format", "execute", "jupyter",
           "engine", "lang", "toc", "number-sections", "bibliography", "aliases", "code-fold", "toc-depth",
           "citation-location", "reference-location", "categories", "image", "image-alt")
@@ -69,8 +72,20 @@ class Meta:
                 return n
         return 1
 
-    def wrong(self, key: str, message: str) -> None:
-        self.problems.append(Problem(self.path, self.line(key), message))
+    def entry(self, key: str, number: int) -> int:
+        """The line of an entry of a list, counted from 0; the key's where it is not on a line of its own."""
+        lines, first = self.text.split("\n"), self.line(key)
+        own = []
+        for n in range(first - 1, len(lines)):
+            if re.match(r"\S", lines[n]) and not lines[n].startswith("- "):
+                break
+            if match := re.match(r"( *)- ", lines[n]):
+                own.append((len(match[1]), n + 2))
+        own = [n for indent, n in own if indent == min(own)[0]]
+        return own[number] if number < len(own) else first
+
+    def wrong(self, key: str, message: str, line: int = 0) -> None:
+        self.problems.append(Problem(self.path, line or self.line(key), message))
 
     def read(self) -> None:
         try:
@@ -157,6 +172,34 @@ class Meta:
             return True
         self.wrong("optional", f"optional: {value!r}; expected true or false")
         return False
+
+    def is_interview(self, value) -> bool:
+        if not isinstance(value, list) or not value:
+            self.wrong("interview", f"interview: {value!r}; expected a list of tasks, each with {', '.join(TASK)}")
+            return False
+        good = [self.is_task(entry, self.entry("interview", number)) for number, entry in enumerate(value)]
+        return all(good)
+
+    def is_task(self, entry, line: int) -> bool:
+        """One task for an interview: every key there, each of its kind."""
+        if not isinstance(entry, dict):
+            self.wrong("interview", f"interview: {entry!r}; expected a task with {', '.join(TASK)}", line)
+            return False
+        words = lambda value: isinstance(value, list) and value and all(isinstance(x, str) and x.strip() for x in value)
+        whole = lambda value, low, high: type(value) is int and low <= value <= high
+        good = {"functions": words, "minutes": lambda v: whole(v, 5, 120), "asked": lambda v: whole(v, 1, 5),
+                "says": lambda v: isinstance(v, str) and v.strip(), "follow_ups": words,
+                "examples": lambda v: words(v) and len(v) == 2}
+        before = len(self.problems)
+        for key in [key for key in entry if key not in TASK]:
+            self.wrong("interview", f"interview: unknown key {key!r}" + (
+                near(key, TASK) or f"; expected {', '.join(TASK)}"), line)
+        for key, expected in TASK.items():
+            if key not in entry:
+                self.wrong("interview", f"interview: a task without {key}; expected {key}: {expected}", line)
+            elif not good[key](entry[key]):
+                self.wrong("interview", f"interview: {key}: {entry[key]!r}; expected {expected}", line)
+        return len(self.problems) == before
 
     def is_shared(self, value) -> bool:
         if not self.listed("shared", value, str, lambda s: True, "a list of files, such as [testing.py]"):

@@ -10,12 +10,13 @@ from pathlib import Path
 from scripts.typeset.book import Book
 from scripts.typeset.check import image_file
 from scripts.typeset.project import Chapter
+from scripts.typeset.style import KATEX, SHEETS
 from scripts.typeset.tree import find
 
 HERE = Path(__file__).parent
-KATEX = HERE / "vendor" / "katex"
 FONTS = HERE / "vendor" / "fonts"
 MINISEARCH = HERE / "vendor" / "minisearch"
+IN_PAGE = {*SHEETS, "theme.js"}                 # stands in the pages themselves
 
 
 def write(file: Path, text: str) -> None:
@@ -32,17 +33,10 @@ def copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def katex_style() -> str:
-    """KaTeX's style sheet, with the one font format that every browser reads."""
-    style = (KATEX / "katex.min.css").read_text(encoding="utf-8")
-    return re.sub(r",url\([^)]*\) format\(\"(?:woff|truetype)\"\)", "", style)
-
-
 def copy_assets(folder: Path) -> None:
     for file in sorted((HERE / "assets").rglob("*")):
-        if file.is_file():
+        if file.is_file() and file.name not in IN_PAGE:
             copy(file, folder / file.relative_to(HERE / "assets"))
-    write(folder / "katex" / "katex.min.css", katex_style())
     for font in sorted((KATEX / "fonts").glob("*.woff2")):
         copy(font, folder / "katex" / "fonts" / font.name)
     for font in sorted((FONTS / "web").glob("*.woff2")):

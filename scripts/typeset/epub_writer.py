@@ -31,6 +31,9 @@ class EpubWriter(HtmlWriter):
             return source[1:]
         return posixpath.normpath(posixpath.join(posixpath.dirname(self.chapter.path), source))
 
+    def size(self, source: str) -> dict[str, int]:
+        return {}
+
     def math(self, tex: str, display: bool) -> str:
         return katex.mathml(super().math(tex, display))
 

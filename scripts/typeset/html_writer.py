@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import html
 import posixpath
+import re
 
 from scripts.typeset.book import KINDS
+from scripts.typeset.check import image_file
 from scripts.typeset.code import Piece, code_lines
+from scripts.typeset.gate import Gates
 from scripts.typeset.html_tables import Tables
 from scripts.typeset.mathematics import katex
+from scripts.typeset.pictures import size_of
 from scripts.typeset.references import Place
 from scripts.typeset.tree import attributes, find, text_of
 from scripts.typeset.writer import Writer
@@ -22,6 +26,8 @@ TAGS = {
     "Subscript": "sub",
 }
 CLOSING = ".,;:!?)]’”…"
+FRONT = "front"                             # on the web it stands above the preface
+MEASURING = "benchmark.py"                  # the file whose text is folded on the web
 HALF = 46               # columns of code of which two fit beside one another
 SHORT = 40              # characters of TeX; a longer formula may have to break
 
@@ -40,9 +46,9 @@ def _angled(name: str) -> str:
     return f'<span class="angle">⟨</span>{name}<span class="angle">⟩</span>'
 
 
-class HtmlWriter(Tables, Writer):
+class HtmlWriter(Tables, Gates, Writer):
     format = "html"
-    folding = True                          # whether collapsed callouts are folded
+    folding = True                          # whether anything is folded, and notes stand in the margin
     image_hint = ' loading="lazy"'
 
     def __init__(self, book, chapter):
@@ -50,7 +56,7 @@ class HtmlWriter(Tables, Writer):
         self.notes: list[str] = []
 
     def chapter_body(self) -> str:
-        return self.blocks(self.chapter.blocks) + self.footnotes()
+        return self.gated(self.chapter) + self.footnotes()
 
     def escape(self, text: str) -> str:
         return escape(text)
@@ -130,12 +136,35 @@ class HtmlWriter(Tables, Writer):
         return f"<span{attr(id=id, class_=' '.join(classes))}>{inside}</span>" if id or classes else inside
 
     def inline_Image(self, node: dict) -> str:
-        (_, _, pairs), caption, (source, _) = node["c"]
+        (_, classes, pairs), caption, (source, _) = node["c"]
         values = dict(pairs)
         alt = values.get("fig-alt") or values.get("alt") or text_of(caption).strip()
+        if "drawn" in classes and self.folding:
+            return self.drawing(source, alt)
         width = values.get("width", "")
         style = f"width:{width}" if width.endswith("%") else f"width:{width}px" if width.isdigit() else None
-        return f'<img{attr(src=self.image(source), style=style)} alt="{html.escape(alt)}"{self.image_hint}/>'
+        size = attr(**self.size(source)) + self.image_hint
+        return f'<img{attr(src=self.image(source), style=style)} alt="{html.escape(alt)}"{size}/>'
+
+    def drawing(self, source: str, alt: str) -> str:
+        """A picture that the tools drew, in the page itself: it takes the theme's colours, and its links lead on."""
+        text = image_file(self.book, self.chapter, source).read_text(encoding="utf-8")
+        there = {chapter.page for chapter in self.book.chapters if chapter.written or chapter.on_site}
+        folder = posixpath.dirname(self.chapter.page)
+
+        def link(match: re.Match) -> str:
+            return match[0] if posixpath.normpath(posixpath.join(folder, match[1])) in there else match[2]
+        text = re.sub(r'<a href="([^"]*)">(.*?)</a>', link, text, flags=re.S)
+        role, name = ("group", alt.partition(". ")[0]) if "<a " in text else ("img", alt)
+        return text.replace("<svg ", f'<svg class="drawn" role="{role}" aria-label="{html.escape(name)}" ', 1).strip()
+
+    def size(self, source: str) -> dict[str, int]:
+        """A picture's own width and height, so that nothing moves when it comes."""
+        file = image_file(self.book, self.chapter, source)
+        key = ("size", file)
+        if key not in self.book.cache:
+            self.book.cache[key] = size_of(file)
+        return dict(zip(("width", "height"), self.book.cache[key] or ()))
 
     def image(self, source: str) -> str:
         if source.startswith("/"):
@@ -203,9 +232,12 @@ class HtmlWriter(Tables, Writer):
         return f"<dl>\n{out}</dl>\n"
 
     def block_Div(self, node: dict) -> str:
-        if self.is_uncited(node):
+        id, classes, values = attributes(node["c"][0])
+        if self.is_uncited(node) or (FRONT in classes and self.folding):
             return ""
-        id, classes, _ = attributes(node["c"][0])
+        if figure := values.get("figure") if "movable" in classes and self.folding else None:
+            inside = self.blocks(node["c"][1])
+            return f'<div class="movable" data-figure="{html.escape(figure)}"{attr(id=id)}>\n{inside}</div>\n'
         role = "list" if id == "refs" else "listitem" if "csl-entry" in classes else None
         return f"<div{attr(id=id, class_=' '.join(classes), role=role)}>\n{self.blocks(node['c'][1])}</div>\n"
 
@@ -245,7 +277,7 @@ class HtmlWriter(Tables, Writer):
     def piece(self, piece: Piece) -> str:
         text = escape(piece.text)
         if piece.style == "mark":
-            return f'<span class="mark" aria-label="note {text}">{text}</span>'
+            return f'<span class="mark" role="img" aria-label="note {text}">{text}</span>'
         if piece.style == "chunk":
             plain = f'<span class="chunkref">{_angled(text)}</span>'
             return self.to_place(piece.place, _angled(text), ["chunkref"]) if piece.place else plain
@@ -262,10 +294,19 @@ class HtmlWriter(Tables, Writer):
         head += f'<span class="chunk-file">{file}</span>' if file else ""
         links = f'<div class="chunk-links">{links}</div>\n' if links else ""
         label = text_of(node["name"] or node["file"])
+        if self.folding and text_of(node["file"]).startswith(MEASURING):
+            return (
+                f'<details class="chunkbox"{attr(id=node["id"])}>\n<summary class="chunk-head">{head}</summary>\n'
+                f'{self.beside(links, self.blocks(node["body"]))}</details>\n'
+            )
         return (
-            f'<section class="chunkbox"{attr(id=node["id"], aria_label=f"Program text: {label}")}>\n'
-            f'<div class="chunk-head">{head}</div>\n{self.blocks(node["body"])}{links}</section>\n'
+            f'<div class="chunkbox" role="group"{attr(id=node["id"], aria_label=f"Program text: {label}")}>\n'
+            f'<div class="chunk-head">{head}</div>\n{self.beside(links, self.blocks(node["body"]))}</div>\n'
         )
+
+    def beside(self, links: str, body: str) -> str:
+        """Links come first on the web, where the margin may take them, and last in a reader of EPUB."""
+        return links + body if self.folding else body + links
 
     def block_Pitfall(self, node: dict) -> str:
         sides = "".join(
@@ -274,10 +315,11 @@ class HtmlWriter(Tables, Writer):
         links = f'<div class="chunk-links">{self.inlines(node["links"])}</div>\n' if node["links"] else ""
         longest = max(len(line) for program in find(node, "Program") for line in program["source"].split("\n"))
         pair = "pitfall-pair narrow" if node["right"] and longest <= HALF else "pitfall-pair"
+        pairs = f'<div class="{pair}">\n{sides}</div>\n'
         return (
-            f'<section class="chunkbox pitfall"{attr(id=node["id"], aria_label=text_of(node["name"]))}>\n'
+            f'<div class="chunkbox pitfall" role="group"{attr(id=node["id"], aria_label=text_of(node["name"]))}>\n'
             f'<div class="chunk-head"><span class="pitfall-name">{self.inlines(node["name"])}</span></div>\n'
-            f'<div class="{pair}">\n{sides}</div>\n{links}</section>\n'
+            f'{self.beside(links, pairs)}</div>\n'
         )
 
     def block_Callout(self, node: dict) -> str:
@@ -292,8 +334,8 @@ class HtmlWriter(Tables, Writer):
                 f'<summary class="callout-title">{title}</summary>{body}</details>\n'
             )
         return (
-            f"<aside{attr(class_=classes, id=node['id'])}>"
-            f'<div class="callout-title">{title}</div>{body}</aside>\n'
+            f'<div role="note"{attr(class_=classes, id=node["id"])}>'
+            f'<div class="callout-title">{title}</div>{body}</div>\n'
         )
 
     def block_Statement(self, node: dict) -> str:
@@ -305,7 +347,7 @@ class HtmlWriter(Tables, Writer):
     def block_Proof(self, node: dict) -> str:
         name = f" ({self.inlines(node['name'])})" if node["name"] else ""
         body = self.run_in(f'<span class="proof-label">Proof{name}.</span> ', node["body"])
-        return f'<div class="proof">\n{body}<span class="qed" aria-label="end of proof">□</span></div>\n'
+        return f'<div class="proof">\n{body}<span class="qed" role="img" aria-label="end of proof">□</span></div>\n'
 
     def run_in(self, head: str, blocks: list) -> str:
         """The first paragraph begins with the head."""

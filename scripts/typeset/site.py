@@ -9,12 +9,14 @@ import posixpath
 import re
 from pathlib import Path
 
+from scripts.typeset import exercising
 from scripts.typeset.assets import copy_assets, copy_images, write
 from scripts.typeset.book import PDF, Book
-from scripts.typeset.html_writer import HtmlWriter, escape
+from scripts.typeset.html_writer import FRONT, HtmlWriter, escape
 from scripts.typeset.project import Chapter
 from scripts.typeset.search import entries
-from scripts.typeset.tree import text_of
+from scripts.typeset.style import style_of, theme
+from scripts.typeset.tree import attributes, find, text_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,6 +33,7 @@ def write_site(book: Book, out: Path, pdf: str | None) -> None:
         write(out / chapter.page, fill("page.html", page_values(book, chapter, body, pdf)))
     write_search_index(pages_of(book), out)
     copy_images(book, out)
+    exercising.write(book, out)
     if not (out / "index.html").is_file():
         values = {"language": book.project.language, "target": book.written[0].page}
         write(out / "index.html", fill("redirect.html", values))
@@ -65,13 +68,15 @@ def page_values(book: Book, chapter: Chapter, body: str, pdf: str | None) -> dic
         "description": html.escape(_description(chapter)),
         "book": escape(project.title),
         "root": root,
+        "style": style_of(root),
+        "theme": theme(),
         "home": posixpath.relpath("index.html", posixpath.dirname(chapter.page) or "."),
         "pdf": f'<a class="pdf" href="{root}/{pdf}" title="The whole book for paper">PDF</a>' if pdf else "",
         "sidebar": sidebar(book, chapter),
-        "contents": contents(book, chapter),
         "cover": cover(book, chapter),
         "body": body,
         "neighbours": neighbours(book, chapter),
+        "movable": f'<script src="{root}/assets/movable.js" defer></script>\n' if 'class="movable"' in body else "",
     }
 
 
@@ -120,26 +125,25 @@ def sidebar_item(book: Book, chapter: Chapter, here: Chapter) -> str:
 
 
 def sections(book: Book, chapter: Chapter) -> str:
-    """The sections below the current chapter, shown where there is no room for a column of their own."""
-    items = "".join(contents_item(HtmlWriter(book, chapter), heading) for heading in chapter.headings
-                    if heading["level"] == 2 and chapter.has(heading["id"], "html"))
-    return f'<ul class="sections">\n{items}</ul>' if items else ""
+    """The sections of the current chapter, each with its subsections."""
+    writer, out = HtmlWriter(book, chapter), ""
+    groups: list[tuple[dict, list[dict]]] = []
+    for heading in chapter.headings:
+        if not chapter.has(heading["id"], "html"):
+            continue
+        if heading["level"] == 2:
+            groups.append((heading, []))
+        elif heading["level"] == 3 and groups:
+            groups[-1][1].append(heading)
+    for heading, below in groups:
+        items = "".join(f"<li>{contents_link(writer, each)}</li>\n" for each in below)
+        out += f"<li>{contents_link(writer, heading)}" + (f"<ul>\n{items}</ul>" if items else "") + "</li>\n"
+    return f'<ul class="sections" aria-label="On this page">\n{out}</ul>' if out else ""
 
 
-def contents(book: Book, chapter: Chapter) -> str:
-    """On this page: sections and subsections."""
-    writer = HtmlWriter(book, chapter)
-    items = "".join(contents_item(writer, heading) for heading in chapter.headings
-                    if heading["level"] <= 3 and chapter.has(heading["id"], "html"))
-    if not items:
-        return ""
-    return f'<nav class="toc" aria-label="On this page">\n<h2>On this page</h2>\n<ul>\n{items}</ul>\n</nav>'
-
-
-def contents_item(writer: HtmlWriter, heading: dict) -> str:
+def contents_link(writer: HtmlWriter, heading: dict) -> str:
     number = f'<span class="no">{heading["number"]}</span> ' if heading["number"] else ""
-    title = writer.inlines(heading["title"])
-    return f'<li class="level{heading["level"]}"><a href="#{heading["id"]}">{number}{title}</a></li>\n'
+    return f'<a href="#{heading["id"]}">{number}<span>{writer.inlines(heading["title"])}</span></a>'
 
 
 def neighbours(book: Book, here: Chapter) -> str:
@@ -163,5 +167,12 @@ def cover(book: Book, chapter: Chapter) -> str:
     return (
         f'<div class="cover"><p class="cover-title">{escape(project.title)}</p>'
         f'<p class="cover-subtitle">{escape(project.subtitle)}</p>'
-        f'<p class="cover-author">{escape(about)}</p></div>'
+        f'<p class="cover-author">{escape(about)}</p></div>\n{front(book, chapter)}'
     )
+
+
+def front(book: Book, chapter: Chapter) -> str:
+    """What stands between the title and the preface."""
+    writer = HtmlWriter(book, chapter)
+    return "".join(f'<div class="front">\n{writer.blocks(div["c"][1])}</div>\n' for div in find(chapter.blocks, "Div")
+                   if FRONT in attributes(div["c"][0])[1])

@@ -59,9 +59,12 @@ def invitation(chapter: Chapter, heading: str) -> list[str]:
     given = any(chunk.file == "checks.py" for chunk in chapter.chunks)
     checks = "; what is invalid is refused for you, by `checks.py`" if given else ""
     file = f"workspace/{chapter.package}.py"
-    return ["", f"`make start TOPIC={chapter.topic}` writes `{file}` with signatures, docstrings and empty "
-                f"bodies{checks}. `make test TOPIC={chapter.topic} IMPL=workspace` grades it, and "
-                f"`make hint TOPIC={chapter.topic}` gives the next hint.", ""]
+    begin = f"make start TOPIC={chapter.topic}"
+    rest = (f"writes `{file}` with signatures, docstrings and empty bodies{checks}. "
+            f"`make test TOPIC={chapter.topic} IMPL=workspace` grades it, and `make hint TOPIC={chapter.topic}` "
+            "gives the next hint.")
+    return ["", '::: {.content-visible when-format="html"}', "", "```{.bash}", begin, "```", "", f"This {rest}", "",
+            ":::", "", '::: {.content-hidden when-format="html"}', "", f"`{begin}` {rest}", "", ":::", ""]
 
 
 def marks(chapter: Chapter, heading: str) -> list[str]:

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:5d3b7c0f29168d2e
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:f7b6249dfdfeb855
 """Chapter 34: arguments checked, for all levels and for yours."""
 
 import numpy as np
@@ -6,7 +6,8 @@ import numpy as np
 from tangled.t03_optimizers.base import number, pair
 from tangled.t25_self_attention.checks import whole
 
-__all__ = ["limit", "options", "out", "piece", "reals", "share", "some_tokens", "vector", "weighted", "whole"]
+__all__ = ["limit", "mean", "moments", "options", "out", "piece", "reals", "share", "some_tokens", "vector", "weighted",
+           "whole", "writable"]
 
 
 def reals(name, x):
@@ -17,11 +18,21 @@ def reals(name, x):
     return x
 
 
+def writable(name, x):
+    """An array (any shape) that is written in place."""
+    if not isinstance(x, np.ndarray) or not x.flags.writeable:
+        kind = "a read-only array" if isinstance(x, np.ndarray) else type(x).__name__
+        raise ValueError(f"{name} is {kind}; expected an array that can be written")
+    return reals(name, x)
+
+
 def out(out, x):
     """An array like x (any shape) to write the result into, its entries apart, or None."""
     if out is not None and (not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (x.shape, x.dtype)):
         raise ValueError(f"out is {getattr(out, 'dtype', type(out).__name__)} of shape {np.shape(out)}; expected "
                          f"{x.dtype} of shape {x.shape}")
+    if out is not None:
+        writable("out", out)
     if out is not None and not out.flags.c_contiguous and overlaps(out):
         raise ValueError(f"out has strides {out.strides} for shape {out.shape}; expected entries that do not overlap")
     return out
@@ -39,9 +50,9 @@ def overlaps(x):
 
 def vector(name, x):
     """A vector (n,) that is written in place."""
-    x = reals(name, x) if isinstance(x, np.ndarray) else np.empty((0, 0))
-    if x.ndim != 1 or not x.flags.c_contiguous or not x.flags.writeable:
-        raise ValueError(f"{name} has shape {x.shape}; expected a vector without gaps that can be written")
+    x = writable(name, x)
+    if x.ndim != 1 or not x.flags.c_contiguous:
+        raise ValueError(f"{name} has shape {x.shape}; expected a vector without gaps")
     return x
 
 
@@ -70,7 +81,27 @@ def weighted(gradients, counts, max_norm):
         raise ValueError(f"counts has shape {counts.shape}; expected ({len(gradients)},), one a micro-batch")
     if counts.size and (counts.dtype.kind not in "iu" or counts.min() < 0):
         raise ValueError(f"counts = {counts.tolist()}; expected whole numbers of tokens, at least 0")
+    if not counts.all():                                        # a mean over no token may be nan
+        gradients = np.where(counts[:, None] > 0, gradients, 0)
     return gradients, counts.astype(gradients.dtype), limit(max_norm)
+
+
+def mean(gradient, count, max_norm, n):
+    """A gradient (n,) of a mean over `count` tokens, the count as floats (1,), the longest norm or None."""
+    gradient = reals("gradient", gradient)
+    if gradient.shape != (n,):
+        raise ValueError(f"gradient has shape {gradient.shape}; expected ({n},), a number for each weight")
+    (gradient,), counts, max_norm = weighted(gradient[None], [count], max_norm)
+    return gradient, counts, max_norm
+
+
+def moments(state, n):
+    """Of a `state_dict`: the updates made, an int, and {"m": (n,), "v": (n,)}."""
+    found = {name: np.asarray(state[name]) for name in "mv"}
+    for name, x in found.items():
+        if x.shape != (n,):
+            raise ValueError(f"state has {name} of shape {x.shape}; expected ({n},), a number for each weight")
+    return int(state["t"]), found
 
 
 def limit(max_norm):

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:a8752024304b643e
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:0c0f0ca403a49bdc
 """Chapter 34: what a rank knows of the others, and ranks that take turns in one process."""
 
 import contextlib
@@ -8,6 +8,18 @@ from collections import defaultdict, deque
 import numpy as np
 
 MOST = 64                               # simulated ranks: each is a thread
+
+
+class Lost(RuntimeError):
+    """The connection to a rank has ended."""
+
+    def __init__(self, peer):
+        super().__init__(f"lost rank {peer}")
+        self.peer = peer
+
+
+class Late(Lost):
+    """A rank did not come within the time limit."""
 
 
 class Group:

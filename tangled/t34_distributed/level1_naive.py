@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:c8ba21f948e1f1e9
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:6be40ad0d1b97340
 """Sums over ranks, level 1: number by number, in Python's floats. Shapes and errors as in level 2."""
 
 import math
@@ -63,7 +63,7 @@ def _into(out, result):
 
 def broadcast(group, x):
     """x (any shape), written in place: what rank 0 has."""
-    x, distance = check.reals("x", x), 1
+    x, distance = check.writable("x", x), 1
     while distance < group.size:
         distance *= 2
     while distance > 1:
@@ -138,9 +138,9 @@ class ShardedAdamW:
 
     def step(self, gradient, count, max_norm=None):
         """gradient (n,) of a mean over `count` tokens: one update of all weights; the norm of the mean."""
-        gradients, counts, max_norm = check.weighted(np.asarray(gradient)[None], [count], max_norm)
+        gradient, counts, max_norm = check.mean(gradient, count, max_norm, len(self.weights))
         tokens = check.some_tokens(ring_all_reduce(self.group, counts)[0])
-        mine = reduce_scatter(self.group, gradients[0] * counts[0])
+        mine = reduce_scatter(self.group, gradient * counts[0])
         mine = [value / float(tokens) for value in mine.tolist()]
         norm = math.sqrt(ring_all_reduce(self.group, np.array([float(sum(g * g for g in mine))]))[0])
         shrink = max_norm / norm if max_norm is not None and norm > max_norm else 1.0
@@ -164,5 +164,5 @@ class ShardedAdamW:
 
     def load_state_dict(self, state):
         """Take this rank's part of what `state_dict` gave, on however many ranks."""
-        self.t = int(state["t"])
-        self.m, self.v = (np.asarray(state[name])[self.a:self.b].tolist() for name in "mv")
+        self.t, found = check.moments(state, len(self.weights))
+        self.m, self.v = (found[name][self.a:self.b].tolist() for name in "mv")

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:a8e5073a5db1ee71
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:f18e940f84555a31
 """Sums over ranks, level 2: whole pieces; gradients weighted by tokens, optimiser state in shares."""
 
 import math
@@ -113,13 +113,13 @@ def broadcast(group, x):
 
     Parameters
     ----------
-    x : ndarray of any shape, float32 or float64; written in place, except on rank 0
+    x : ndarray of any shape, float32 or float64, that can be written; rank 0's stays as it is
 
     Returns
     -------
     x
     """
-    x, distance = check.reals("x", x), 1
+    x, distance = check.writable("x", x), 1
     while distance < group.size:
         distance *= 2
     while distance > 1:
@@ -165,7 +165,7 @@ def synchronise(group, gradients, counts, max_norm=None, reduce=None):
     Parameters
     ----------
     gradients : ndarray of shape (A, n), float32 or float64; row a is the gradient of a mean over counts[a] tokens
-    counts : sequence of int, of length A; A may be 0 on some ranks, and counts may be 0
+    counts : sequence of int, of length A; A may be 0 on some ranks; a row with 0 tokens counts for nothing
     max_norm : float, positive; a longer gradient is shortened to it, the same on all ranks; None: it is not
     reduce : callable (group, vector) -> the sum over all ranks; default `ring_all_reduce`
 
@@ -252,10 +252,10 @@ class ShardedAdamW:
         gradient : ndarray of shape (n,), of a mean over `count` tokens; count may be 0
         Returns the norm of the gradient over all ranks, before max_norm shortens it.
         """
-        gradients, counts, max_norm = check.weighted(
-            np.asarray(gradient)[None], [count], max_norm)
+        gradient, counts, max_norm = check.mean(
+            gradient, count, max_norm, len(self.weights))
         tokens = check.some_tokens(ring_all_reduce(self.group, counts)[0])
-        mine = reduce_scatter(self.group, gradients[0] * counts[0]) / tokens        # (n_r,)
+        mine = reduce_scatter(self.group, gradient * counts[0]) / tokens            # (n_r,)
         norm = math.sqrt(ring_all_reduce(self.group, np.array([_norm(mine)**2]))[0])
         if max_norm is not None and norm > max_norm:
             mine *= max_norm / norm
@@ -285,9 +285,9 @@ class ShardedAdamW:
 
     def load_state_dict(self, state):
         """Take this rank's part of what `state_dict` gave, on however many ranks."""
-        self.t = int(state["t"])
-        for name in "mv":
-            mine = np.asarray(state[name])[self.start:self.stop]
+        self.t, found = check.moments(state, len(self.weights))
+        for name, moment in found.items():
+            mine = moment[self.start:self.stop]
             for piece, each in self.parts:
                 each.state[0][name][...] = mine[piece]
                 each.counts[0] = self.t

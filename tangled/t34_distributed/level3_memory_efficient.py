@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:921b7804ee47302b
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:ac5c3fdf803f819d
 """Sums over ranks, level 3: in the place of the result, in blocks; moments in two vectors that stay."""
 
 import math
@@ -147,9 +147,9 @@ class ShardedAdamW:
 
     def step(self, gradient, count, max_norm=None):
         """As level 2, gradient (n,) of a mean over `count` tokens: the norm."""
-        gradients, counts, max_norm = check.weighted(np.asarray(gradient)[None], [count], max_norm)
+        gradient, counts, max_norm = check.mean(gradient, count, max_norm, len(self.weights))
         tokens = check.some_tokens(ring_all_reduce(self.group, counts)[0])
-        np.multiply(gradients[0], counts[0], out=self.sums)
+        np.multiply(gradient, counts[0], out=self.sums)
         pieces = _pieces(self.sums, self.group.size)
         _scatter(self.group, pieces)
         mine = pieces[self.group.rank]
@@ -187,6 +187,6 @@ class ShardedAdamW:
 
     def load_state_dict(self, state):
         """As level 2, from m and v of shape (n,)."""
-        self.t = int(state["t"])
-        for name in "mv":
-            getattr(self, name)[...] = np.asarray(state[name])[self.start:self.stop]
+        self.t, found = check.moments(state, len(self.weights))
+        for name, moment in found.items():
+            getattr(self, name)[...] = moment[self.start:self.stop]

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:55fa64d3007196ca
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:a7e2744869e70ffc
 """Sums over ranks by PyTorch's gloo. NumPy in, NumPy out."""
 
 import contextlib
@@ -73,7 +73,7 @@ def all_gather(group, piece, n):
 
 def broadcast(group, x):
     """As level 2, x of any shape, in place."""
-    x = check.reals("x", x)
+    x = check.writable("x", x)
     x[...] = _with(group, lambda gloo, t: gloo.broadcast(t, 0).wait(), x)
     return x
 
@@ -110,7 +110,8 @@ class ShardedAdamW:
 
     def step(self, gradient, count, max_norm=None):
         """As level 2, gradient (n,)."""
-        gradient, norm = synchronise(self.group, np.asarray(gradient)[None], [count], max_norm)
+        gradient, _, _ = check.mean(gradient, count, max_norm, len(self.weights))
+        gradient, norm = synchronise(self.group, gradient[None], [count], max_norm)
         edge = len(self.parts[0])
         for p, piece, group in zip(self.parts, (gradient[:edge], gradient[edge:]), self.optimizer.param_groups):
             p.grad, group["lr"] = torch.from_numpy(piece.copy()), self.lr
@@ -128,9 +129,9 @@ class ShardedAdamW:
 
     def load_state_dict(self, state):
         """As level 2, from m and v of shape (n,)."""
-        edge, self.t = len(self.parts[0]), int(state["t"])
+        edge, (self.t, found) = len(self.parts[0]), check.moments(state, len(self.weights))
         for p, piece in zip(self.parts, (slice(0, edge), slice(edge, None))):
-            m, v = (torch.from_numpy(np.array(state[name])[piece]) for name in "mv")
+            m, v = (torch.from_numpy(found[name][piece].copy()) for name in "mv")
             self.optimizer.state[p] = {"step": torch.tensor(float(self.t)), "exp_avg": m, "exp_avg_sq": v}
 
 

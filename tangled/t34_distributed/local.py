@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:1c59e23fc780f915
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:fa37d3fbf2222e12
 """Chapter 34: `spawn` runs a function as several processes, and ends every one of them."""
 
 import contextlib
@@ -41,15 +41,18 @@ def cause(workers, seconds, hurry):
     for worker in workers:
         if worker.silent:
             return worker.rank, worker.death()
-    waits = {w.rank: w.last.get("late", w.last.get("lost", w.waits)) for w in workers}
     for worker in workers:
-        if hurry and ("late" in worker.last or "lost" in worker.last):
-            return blamed(worker.rank, waits, workers, f"for {seconds:g} s")
+        if hurry and "late" in worker.last:
+            return blamed(worker.rank, workers, f"has waited for it for {seconds:g} s")
+    for worker in workers:
+        if hurry and "lost" in worker.last:
+            return blamed(worker.rank, workers, "has lost it")
     return None
 
 
-def blamed(rank, waits, workers, how_long):
+def blamed(rank, workers, how):
     """Follow who waits for whom to the one who waits for nobody."""
+    waits = {w.rank: w.last.get("late", w.last.get("lost", w.waits)) for w in workers}
     path = [rank]
     while (peer := waits[path[-1]]) is not None and peer not in path:
         path.append(peer)
@@ -57,10 +60,9 @@ def blamed(rank, waits, workers, how_long):
         circle = [*path[path.index(peer):], peer]
         return peer, "is in a deadlock: " + ", ".join(
             f"{a} waits for {b}" for a, b in pairwise(circle))
-    if len(path) == 1:
-        return rank, "has lost its neighbours"
-    state = "has ended" if "done" in workers[path[-1]].last else "has stalled"
-    return path[-1], f"{state}: rank {path[-2]} has waited for it {how_long}"
+    if "done" in workers[path[-1]].last:
+        return path[-1], f"has ended: rank {path[-2]} still waits for it"
+    return path[-1], f"has stalled: rank {path[-2]} {how}"
 
 
 class Worker:
@@ -68,12 +70,13 @@ class Worker:
 
     def __init__(self, rank, process, link, errors):
         self.rank, self.process, self.link, self.errors = rank, process, link, errors
-        self.rest, self.last, self.waits, self.silent = b"", {}, None, False
+        self.rest, self.last, self.waits, self.silent = bytearray(), {}, None, False
 
     def read(self):
         """Take in its notes; a socket that ends before a last one makes it silent."""
         data = self.link.recv(1 << 16)
-        *lines, self.rest = (self.rest + data).split(b"\n")
+        self.rest += data
+        *lines, self.rest = self.rest.split(b"\n") if b"\n" in data else [self.rest]
         for note in map(json.loads, lines):
             if "waits" in note:
                 self.waits = note["waits"]
@@ -93,7 +96,7 @@ class Worker:
             return f"was killed by signal {-code} ({signal.Signals(-code).name})"
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().split("\n")
-        return f"ended with exit status {code}: {lines[-1][:200]}"
+        return f"ended with exit status {code}: {lines[-1][:200]}".removesuffix(": ")
 
 
 def spawn(size, target, arguments=None, seconds=20.0, limit=120.0, way="memory"):
@@ -128,10 +131,9 @@ def start(stack, size, given):
         links[a][b], links[b][a] = (stack.enter_context(end) for end in socket.socketpair())
     fast = "/dev/shm" if os.path.isdir("/dev/shm") else None
     memory = unnamed(stack, fast)                               # it has no name from the start
-    memory.truncate(2 * size * size * SLOT)
-    given = given | {"size": size, "folder": None}
-    if given["way"] == "gloo":                                  # its ranks meet in a file
-        given["folder"] = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"tangled-{os.getpid()}-"))
+    if given["way"] == "memory":                                # gloo's ranks meet in it: it is empty then
+        memory.truncate(2 * size * size * SLOT)
+    given = given | {"size": size, "starter": os.getpid()}
     workers = []
     stack.callback(end_all, workers)
     for rank in range(size):
@@ -180,9 +182,10 @@ def attend(workers, seconds, limit):
             doubt = now + GRACE                                 # for others to tell what they know
         found = cause(workers, seconds, doubt is not None and now > doubt)
         if not found and now > deadline:
-            busy = next((w for w in workers if "done" not in w.last and w.waits is None), None)
+            busy = next((w for w in workers if not w.last and w.waits is None), None)
+            waiting = next((w for w in workers if "done" not in w.last), None)
             found = (busy.rank, f"is at work after {limit:g} s, the limit of the run") if busy else blamed(
-                0, {w.rank: w.waits for w in workers}, workers, "at the limit of the run")
+                waiting.rank, workers, f"waits for it after {limit:g} s, the limit of the run")
         if found:
             raise WorkerError(*found)
     return [worker.last["done"] for worker in workers]

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:baf67128dcfd579d
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:f3ed4ab884f5b3ff
 """Chapter 34: a worker, started by `spawn`: python -m tangled.t34_distributed.worker '{"rank": ...}'"""
 
 import contextlib
@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import json
 import mmap
+import os
 import select
 import signal
 import socket
@@ -15,23 +16,11 @@ from collections import deque
 
 import numpy as np
 
-from tangled.t34_distributed.group import Group
+from tangled.t34_distributed.group import Group, Late, Lost
 from tangled.t34_distributed.local import SLOT
 
 NOTICE, START = 0.2, 60.0                                       # seconds: of a wait worth a note, to load Python
 HEAD = 8                                                        # bytes: of a length
-
-
-class Lost(RuntimeError):
-    """The connection to a rank has ended."""
-
-    def __init__(self, peer):
-        super().__init__(f"lost rank {peer}")
-        self.peer = peer
-
-
-class Late(Lost):
-    """A rank did not come within the time limit."""
 
 
 def as_bytes(x):
@@ -137,14 +126,17 @@ class Stream:
 
     def pull(self):
         """Read what is there; True when the array is complete."""
-        with contextlib.suppress(BlockingIOError):
+        try:
             while len(self.head) < HEAD:
                 self.head += self._some(self.link.recv(HEAD - len(self.head)))
                 agree(self.peer, self.head, self.room)
             while self.got < len(self.room):
                 self.got += self._some(self.link.recv_into(self.room[self.got:]))
-            return True
-        return False
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:                            # it died before it had read all
+            raise Lost(self.peer) from None
+        return True
 
     def _some(self, found):
         if not found:
@@ -233,7 +225,7 @@ def group_of(given, tell):
     rank, size, seconds = given["rank"], given["size"], max(START, given["seconds"])
     if given["way"] == "gloo":
         from tangled.t34_distributed.engines import GlooGroup
-        return GlooGroup(rank, size, given["folder"], seconds)
+        return GlooGroup(rank, size, f"/dev/fd/{given['memory']}", seconds, tell)
     links = {int(peer): socket.socket(fileno=fd) for peer, fd in given["links"].items()}
     if given["way"] == "sockets":
         ways = {peer: Stream(peer, link) for peer, link in links.items()}
@@ -243,16 +235,18 @@ def group_of(given, tell):
     return LocalGroup(rank, size, ways, seconds, tell)
 
 
-def die_with_parent():
-    """Ask the kernel to end this process when its parent ends (Linux)."""
+def die_with_parent(parent):
+    """Ask the kernel to end this process when its parent ends (Linux); end now if it already has."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise SystemExit("the parent has ended")
 
 
 def main(argv):
     """Do what the parent asks, and tell it what came of it; the exit status."""
     given = json.loads(argv[0])
-    die_with_parent()
+    die_with_parent(given["starter"])
     parent = socket.socket(fileno=given["parent"])
     tell = lambda note: parent.sendall(json.dumps(note).encode() + b"\n")
     try:
@@ -265,8 +259,8 @@ def main(argv):
         tell({"late" if isinstance(error, Late) else "lost": error.peer})
         return 1
     except BaseException as error:
-        said = " ".join(str(error).split("\n")[:1])
-        tell({"raised": f"{type(error).__name__}: {said}"})
+        said = f"{type(error).__name__}: {error}".split("\n")[0]
+        tell({"raised": said.removesuffix(": ")})
         return 1
     return 0
 

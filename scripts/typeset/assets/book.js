@@ -36,16 +36,27 @@
 
   // -- what is wider than the page can be scrolled by keyboard
   const names = { PRE: "Code", DIV: "Table or formula" };
+  const soon = window.requestIdleCallback || ((work) => setTimeout(work, 30));
+  let turn = 0;
   function markScrollers() {
-    all("pre, .table, .eqbody").forEach((box) => {
-      if (box.scrollWidth <= box.clientWidth + 1) { box.removeAttribute("tabindex"); box.removeAttribute("role"); return; }
-      box.tabIndex = 0;
-      box.setAttribute("role", "region");
-      box.setAttribute("aria-label", names[box.tagName] + ", scrolls sideways");
-    });
+    const mine = ++turn;                                        // a later call takes over
+    const boxes = all("pre, .table, .eqbody");
+    const some = () => {
+      const now = boxes.splice(0, 60).map((box) => [box, box.scrollWidth > box.clientWidth + 1]);
+      now.forEach(([box, wide]) => markScroller(box, wide));
+      if (boxes.length && mine === turn) soon(some);
+    };
+    soon(some);
+  }
+  function markScroller(box, wide) {
+    if (!wide) { ["tabindex", "role", "aria-label"].forEach((name) => box.removeAttribute(name)); return; }
+    box.tabIndex = 0;
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", names[box.tagName] + ", scrolls sideways");
   }
   addEventListener("load", markScrollers);
   addEventListener("resize", markScrollers);
+  document.addEventListener("toggle", markScrollers, true);     // what was folded has a width now
 
   // -- copy buttons
   function copyText(code) {
@@ -77,39 +88,56 @@
   });
 
   // -- where the reader is
-  const links = all(".toc a, .side .sections a");
-  if (links.length && "IntersectionObserver" in window) {
+  const links = all(".side .sections a");
+  if (links.length) {
     const heads = links.map((a) => document.getElementById(decodeURIComponent(a.hash.slice(1)))).filter(Boolean);
     const mark = () => {
-      let here = heads[0];
-      let section = heads[0];
+      let here = null;
+      let section = null;
       for (const head of heads) {
-        if (head.getBoundingClientRect().top >= 120) continue;
+        const place = head.getClientRects()[0];                 // none, where it is folded
+        if (!place || place.top >= 120) continue;
         here = head;
         if (head.tagName === "H2") section = head;
       }
       links.forEach((a) => {
-        if (a.hash === "#" + (a.closest(".sections") ? section : here).id) a.setAttribute("aria-current", "true");
+        const id = decodeURIComponent(a.hash.slice(1));
+        if (here && id === here.id) a.setAttribute("aria-current", "true");
         else a.removeAttribute("aria-current");
+        a.parentElement.classList.toggle("here", Boolean(section) && id === section.id);
       });
     };
-    new IntersectionObserver(mark, { rootMargin: "-80px 0px -60% 0px" }).observe(heads[0]);
     let waiting = false;
     addEventListener("scroll", () => {
       if (waiting) return;
       waiting = true;
       requestAnimationFrame(() => { waiting = false; mark(); });
     }, { passive: true });
-    mark();
+    soon(mark);
   }
 
-  // -- a link into a folded answer opens it
-  function openTarget() {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    for (let box = target; box; box = box.parentElement) if (box.tagName === "DETAILS") box.open = true;
+  // -- a link into what is folded opens it
+  function openTarget(hash) {
+    const target = hash && document.getElementById(decodeURIComponent(hash.slice(1)));
+    let opened = false;
+    for (let box = target; box; box = box.parentElement) {
+      if (box.tagName === "DETAILS" && !box.open) { box.open = true; opened = true; }
+    }
+    if (opened) target.scrollIntoView();
   }
-  addEventListener("hashchange", openTarget);
-  openTarget();
+  addEventListener("hashchange", () => openTarget(location.hash));
+  document.addEventListener("click", (event) => {               // also where the address stays as it is
+    const a = event.target.closest("a[href*='#']");
+    if (a && a.pathname === location.pathname) openTarget(a.hash);
+  });
+  openTarget(location.hash);
+
+  // -- who has opened a gate finds it open
+  all("details.solutions").forEach((box) => {
+    box.querySelector("summary").addEventListener("click", () => {
+      try { localStorage.setItem("book-gate-" + box.dataset.gate, box.open ? "" : "open"); } catch (_) { /* not remembered */ }
+    });
+  });
   let folded = [];
   addEventListener("beforeprint", () => {
     folded = all("details:not([open])");

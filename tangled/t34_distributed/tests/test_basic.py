@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:f587c0e18659fce8
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:b9f7c44708129ac0
 """Chapter 34: sums over ranks, gradients of all tokens, optimiser state in shares."""
 
 import threading
@@ -83,6 +83,29 @@ def test_halves_of_the_ring(level, size):
         assert piece.shape == (b - a,)
         assert_close(piece, xs.sum(axis=0).ravel()[a:b], tol=1e-12, what="piece")
         assert_close(whole, xs.sum(axis=0).ravel(), tol=1e-12, what="whole")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+def test_every_send_is_awaited(level):
+    """Nobody returns while an array of his is under way: an engine may forget what it was not asked for."""
+    def work(group):
+        open_, send = [0], group.send
+
+        def counted(x, to):
+            sent, wait = send(x, to), None
+            wait, open_[0] = sent.wait, open_[0] + 1
+            sent.wait = lambda: (wait(), open_.append(open_.pop() - 1))[0]
+            return sent
+        group.send, left = counted, []
+        for name in (*OPS, "reduce_scatter", "broadcast"):
+            getattr(level, name)(group, np.ones(7))
+            left.append(open_[0])
+        level.all_gather(group, np.ones(level.part(7, group.rank, group.size)[1]
+                                        - level.part(7, group.rank, group.size)[0]), 7)
+        return [*left, open_[0]]
+    for left in simulate(3, work):
+        assert left == [0] * 5
 
 
 @pytest.mark.levels(2, 3)
@@ -172,6 +195,29 @@ def test_synchronise(level, size, dtype):
             shrink = 0.3 if longest is not None and longest < norm else 1
             assert_close(gradient.astype(float), shrink * mean, tol=2e-6, what="gradient")
             assert_close(np.array(float(length)), norm, tol=2e-6, what="norm")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+def test_norm_of_long_gradients(level):
+    """Squares that float32 does not hold: the norm is a float64's, and what is shortened is right."""
+    g = np.full((1, 8), 3e25, np.float32)
+    for gradient, norm in simulate(2, lambda group: level.synchronise(group, g, [2], max_norm=1.0)):
+        assert_close(np.array(norm), np.array(8**0.5 * 3e25), tol=1e-6, what="norm")
+        assert_close(gradient.astype(float), np.full(8, 8**-0.5), tol=1e-6, what="gradient")
+    found = steps_of(level, np.ones(8, np.float32), g[None].repeat(2, axis=1), np.array([[2, 2]]), 2, longest=1.0)
+    assert_close(np.array(found[1].norms), np.array([8**0.5 * 3e25]), tol=1e-6, what="norm")
+
+
+@pytest.mark.edge
+def test_a_mean_over_no_token(level):
+    """It may be nan, and counts for nothing: one of two micro-batches, all of a rank's, the sharded optimiser's."""
+    g = np.array([[np.nan, np.inf, 1.0], [1.0, 2.0, 3.0]])
+    for counts in ([0, 4], [0, 4]), ([0, 0], [0, 4]):
+        for gradient, _ in simulate(2, lambda group, counts=counts: level.synchronise(group, g, counts[group.rank])):
+            assert_close(gradient, g[1], tol=1e-12, what="gradient")
+    found = steps_of(level, np.zeros(3), g[None], np.array([[0, 4]]), 2, lr=0.1, weight_decay=0.0)
+    assert_close(found[0].weights, np.full(3, -0.1), tol=1e-6, what="weights")
 
 
 @pytest.mark.value
@@ -280,10 +326,14 @@ def test_state_on_other_ranks(level):
             optimizer.step(step[share].mean(axis=0), 2 * len(step[share]))
         return mine, optimizer.state_dict()
     first, state = simulate(3, lambda group: work(group, w, None, slice(0, 2)))[0]
-    found, _ = simulate(2, lambda group: work(group, first, state, slice(2, 5)))[1]
+    kept = {name: state[name].copy() for name in "mv"}
     (want, _), = simulate(1, lambda group: work(group, w, None, slice(0, 5)))
     assert state["t"] == 2
-    assert_close(found, want, tol=1e-10, what="weights")
+    for size in (2, 1):
+        found, _ = simulate(size, lambda group: work(group, first, state, slice(2, 5)))[-1]
+        assert_close(found, want, tol=1e-10, what="weights")
+        for name in "mv":
+            assert_close(state[name], kept[name], tol=0, what=f"{name} of the state that was loaded")
 
 
 @pytest.mark.value
@@ -301,6 +351,22 @@ def test_lr_may_change(level):
     for kept, w in simulate(2, work):
         assert_close(kept, np.arange(5.0), tol=0, what="w")
         assert np.abs(w - kept).min() > 0.01
+
+
+@pytest.mark.value
+def test_weights_may_change(level):
+    """A step goes on from what stands in the weights, as after a checkpoint; a norm that is allowed changes nothing."""
+    def work(group, longest=None):
+        w = np.arange(7.0)
+        optimizer = level.ShardedAdamW(group, w, lr=0.1, weight_decay=0.0)
+        optimizer.step(np.full(7, 0.5), 3, longest)
+        w[...] = 100.0
+        optimizer.step(np.full(7, 0.5 + group.rank), 3, longest)
+        return w
+    for longest in (None, 50.0):
+        for w, want in zip(simulate(3, lambda group, longest=longest: work(group, longest)), simulate(3, work)):
+            assert_close(w, want, tol=0, what="w")
+            assert np.abs(w - 99.9).max() < 0.05
 
 
 @pytest.mark.levels(2)

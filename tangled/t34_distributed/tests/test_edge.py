@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:51136355dc647160
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:543dea075726ae24
 """Chapter 34: nothing, one number, one rank, extremes, and what is refused."""
 
 import numpy as np
@@ -41,9 +41,9 @@ def test_extremes(level):
 
 @pytest.mark.parametrize("argument, value", [
     ("x", np.ones(3, np.float16)), ("x", np.ones(3, int)), ("out", np.ones(4)), ("out", np.ones(3, np.float32)),
-    ("out", [0.0, 0.0, 0.0])])
+    ("out", [0.0, 0.0, 0.0]), ("out", np.frombuffer(bytes(24)))])
 def test_all_reduce_refuses(level, argument, value):
-    """Halves and integers, results of another shape or dtype."""
+    """Halves and integers, results of another shape or dtype, or that cannot be written."""
     given = {"x": np.ones(3), argument: value}
     for name in OPS:
         expect_value_error(argument, lambda name=name: simulate(1, lambda g: getattr(level, name)(g, **given)))
@@ -79,6 +79,21 @@ def test_optimiser_refuses(level, argument, changes):
     """What cannot be written in place, rates that are none, more decay than weights."""
     given = {"weights": np.ones(3), **changes}
     expect_value_error(argument, lambda: simulate(1, lambda group: level.ShardedAdamW(group, **given)))
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0], np.frombuffer(bytes(16)), np.ones(2, int)])
+def test_broadcast_refuses(level, x):
+    """What cannot be written, on every rank alike: nobody waits for somebody who has raised."""
+    expect_value_error("x", lambda: simulate(2, lambda group: level.broadcast(group, x)))
+
+
+@pytest.mark.parametrize("length", [1, 4, 6])
+def test_step_refuses(level, length):
+    """A gradient, or a state, of another length than the weights."""
+    make = lambda group: level.ShardedAdamW(group, np.ones(5))
+    expect_value_error("gradient", lambda: simulate(1, lambda group: make(group).step(np.ones(length), 3)))
+    state = {"t": 1, "m": np.ones(length), "v": np.ones(length)}
+    expect_value_error("state", lambda: simulate(1, lambda group: make(group).load_state_dict(state)))
 
 
 @pytest.mark.parametrize("arguments, name", [((-1, 0, 1), "n"), ((3, 2, 2), "rank"), ((3, 0, 0), "size"),

@@ -1,20 +1,26 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:48e4b72cc2e695e1
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:6d9fae20f35e7089
 """Chapter 34: real processes, few and small; each test says how many it starts."""
 
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tangled.t34_distributed import train_distributed
-from tangled.t34_distributed.group import Group
-from tangled.t34_distributed.local import WorkerError, spawn
+from tangled.t34_distributed.group import Group, Lost
+from tangled.t34_distributed.local import ROOT, Worker, WorkerError, blamed, cause, spawn
 from tangled.t34_distributed.train_failures import SMALL, belongings
 from tangled.t34_distributed.training import work
+from tangled.t34_distributed.worker import Stream, as_bytes
 from tangled.testing import assert_close
 
 WORK, SUMS = "tangled.t34_distributed.training:work", "tangled.t34_distributed.training:sums"
@@ -42,14 +48,92 @@ def test_sums(ranks, way):
     ("killed", 3, "rank 1 was killed by signal 9 (SIGKILL)"),
     ("raises", 2, "rank 1 raised FloatingPointError: the loss is nan after 3 steps"),
     ("stalled", 3, "rank 1 has stalled: rank")])
-def test_a_worker_fails(how, ranks, says):
-    """One line with the rank and the reason; no process and no memory is left."""
+def test_a_worker_fails(how, ranks, says, monkeypatch, tmp_path):
+    """One line with the rank and the reason; no process, no memory and no file is left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before, fault = belongings(), {"how": how, "rank": 1, "step": 3, "seconds": 60.0}
     with pytest.raises(WorkerError) as caught:
         spawn(ranks, WORK, {"settings": SMALL, "symbols": 4000, "fault": fault}, 3.0, 60.0)
     assert str(caught.value).startswith(says) and "\n" not in str(caught.value)
-    assert caught.value.rank == 1
+    assert caught.value.rank == 1 and not list(tmp_path.iterdir())
     nothing_is_left(before)
+
+
+def told(**notes):
+    """Workers that have told this last, or wait for a rank: told(a={"done": 0}, b=2) of ranks 0 and 1."""
+    return [SimpleNamespace(rank=rank, last=note if isinstance(note, dict) else {}, silent=note == "silent",
+                            waits=note if isinstance(note, int) else None, death=lambda: "was killed")
+            for rank, note in enumerate(notes.values())]
+
+
+@pytest.mark.parametrize("notes, says", [
+    ({"a": {"lost": 1}, "b": {"raised": "KeyError: 2"}, "c": "silent"}, (1, "raised KeyError: 2")),
+    ({"a": {"lost": 1}, "b": {"lost": 2}, "c": "silent"}, (2, "was killed")),
+    ({"a": {"lost": 1}, "b": {"done": 0}, "c": None}, (1, "has ended: rank 0 still waits for it")),
+    ({"a": {"late": 1}, "b": {"late": 2}, "c": None}, (2, "has stalled: rank 1 has waited for it for 3 s")),
+    ({"a": {"late": 1}, "b": 2, "c": {"done": 0}}, (2, "has ended: rank 1 still waits for it")),
+    ({"a": {"late": 1}, "b": 2, "c": 1}, (1, "is in a deadlock: 1 waits for 2, 2 waits for 1")),
+    ({"a": 1, "b": 0, "c": None}, None)])
+def test_who_is_to_blame(notes, says):
+    """Of all that is told the first cause, and not what follows from it."""
+    assert cause(told(**notes), 3.0, True) == says
+    if "late" in str(notes):
+        assert cause(told(**notes), 3.0, False) is None         # others may have more to tell
+    if notes["a"] == 1:
+        assert blamed(1, told(a={"done": 0}, b=2, c=1), "")[1].startswith("is in a deadlock")
+
+
+def test_a_neighbour_dies_unread():
+    """What it had not read makes the socket say `reset`: the neighbour is lost, and nobody raises anything else."""
+    here, there = socket.socketpair()
+    with here:
+        stream = Stream(1, here)
+        here.send(bytes(100))
+        there.close()
+        stream.expect(as_bytes(np.empty(3)))
+        with pytest.raises(Lost, match="lost rank 1"):
+            stream.pull()
+
+
+def test_notes_in_parts():
+    """A note may come in many parts, and several at once; a socket that ends without a last one makes it silent."""
+    here, there = socket.socketpair()
+    with here, there:
+        worker = Worker(0, None, here, None)
+        for part in (b'{"waits": 2}\n{"wa', b'its": 3}', b'\n{"done": [1, "'):
+            there.send(part)
+            assert worker.read()
+        assert worker.waits == 3 and worker.last == {}
+        there.shutdown(socket.SHUT_WR)
+        assert not worker.read() and worker.silent
+
+
+@pytest.mark.processes(2)
+def test_the_parent_is_killed(tmp_path):
+    """Its workers end with it, although nobody is left to end them."""
+    fault = {"how": "stalled", "rank": 1, "step": 1, "seconds": 600.0}
+    call = f"spawn(2, {WORK!r}, {{'settings': {SMALL!r}, 'symbols': 4000, 'fault': {fault!r}}}, 300.0, 300.0)"
+    parent = subprocess.Popen([sys.executable, "-c", f"from tangled.t34_distributed.local import spawn\n{call}"],
+                              cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)})
+    children, deadline = [], time.monotonic() + 60
+    try:
+        while len(children) < 2 and time.monotonic() < deadline:
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+        parent.wait()
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(children) == 2 and not any(alive(pid) for pid in children) and not list(tmp_path.iterdir())
+
+
+def alive(pid):
+    """Does the process run? One that has ended and is not yet collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.processes(4)
@@ -90,6 +174,16 @@ def test_program_under_mpi(tmp_path):
     subprocess.run(command, check=True, timeout=100, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
     found, want = json.loads(answer.read_text()), work(Group(), **asked)
     assert_close(np.array(found["weights"]), np.array(want["weights"]), tol=1e-10, what="weights")
+
+
+def test_mpi_expects_all():
+    """An array that is shorter than the room for it is refused, as by the other groups."""
+    if train_distributed.mpiexec_of() is None:
+        pytest.skip("mpi4py is not installed (extra: mpi)")
+    program = ("import numpy as np; from tangled.t34_distributed.engines import MPIGroup; group = MPIGroup(); "
+               "sent = group.send(np.ones(2), 0); group.recv(np.empty(3), 0)")
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert "ValueError: rank 0 sent 16 bytes; expected 24" in run.stderr
 
 
 def test_spawn_refuses(monkeypatch):
