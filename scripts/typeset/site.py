@@ -9,6 +9,7 @@ import posixpath
 import re
 from pathlib import Path
 
+from scripts.typeset import exercising
 from scripts.typeset.assets import copy_assets, copy_images, write
 from scripts.typeset.book import PDF, Book
 from scripts.typeset.html_writer import FRONT, HtmlWriter, escape
@@ -32,6 +33,7 @@ def write_site(book: Book, out: Path, pdf: str | None) -> None:
         write(out / chapter.page, fill("page.html", page_values(book, chapter, body, pdf)))
     write_search_index(pages_of(book), out)
     copy_images(book, out)
+    exercising.write(book, out)
     if not (out / "index.html").is_file():
         values = {"language": book.project.language, "target": book.written[0].page}
         write(out / "index.html", fill("redirect.html", values))
