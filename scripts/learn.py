@@ -14,6 +14,7 @@ import re
 import shutil
 from pathlib import Path
 
+from scripts.desk.reset import reset
 from scripts.errors import Problem
 from scripts.grading import stub
 from scripts.reading import plaintext
@@ -138,13 +139,19 @@ def header(chapter: Chapter) -> str:
 
 
 def start(argv: list[str], root: Path = Path(".")) -> int:
-    given = options(argv, "start", "--topic", "--force", "--exercises")
+    given = options(argv, "start", "--topic", "--force", "--exercises", "--reset")
     book, chapter = topic_of(given.topic, "start", root)
     if given.exercises and not has_exercises(chapter):
         raise Problem(chapter.path, 0, f"topic {chapter.topic} has no graded exercises yet")
     more = " EXERCISES=1" * given.exercises
     path = workspace_file(chapter, root, given.exercises)
     shown = path.relative_to(root).as_posix()
+    if given.reset is not None:
+        if given.force:
+            raise Problem("", 0, f"RESET={given.reset} and FORCE=1: one function, or all of them? Expected one of both")
+        stub_now = stub_text(book, chapter, given.exercises)
+        print("\n".join(reset(path, shown, stub_now, given.reset, f"make start TOPIC={chapter.topic}{more}")))
+        return 0
     if path.exists() and not given.force:
         print(f"{shown} is there already and stays as it is. To begin again, with yours kept beside it: "
               f"make start TOPIC={chapter.topic}{more} FORCE=1")
@@ -303,6 +310,8 @@ def state(chapter: Chapter, entry: dict, root: Path) -> str:
         text += ", exercises started"
     used = entry.get("hints", 0)
     text += f", {used} hint{'s' * (used > 1)} read" if used else ""
+    given_up = len(entry.get("solutions", []))
+    text += f", {given_up} solution{'s' * (given_up > 1)} seen" if given_up else ""
     return text + (f"  ({entry['when'][:10]})" if entry.get("when") else "")
 
 

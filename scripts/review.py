@@ -94,7 +94,7 @@ class Session:
         later = [self.cards.card(key, memory).due for key in self.questions if key in memory]
         new = len(self.cards.new())
         coming = f" The next comes back in {schedule.span(min(later) - self.now())}." if later else ""
-        return done + coming + (f" {new} have not been seen yet; N= says how many of them to begin." if new else "")
+        return done + coming + (f"\n{new} have not been seen yet; N= says how many of them to begin." if new else "")
 
 
 def ask(prompt: str) -> str:

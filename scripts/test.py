@@ -1,4 +1,4 @@
-"""`make test [TOPIC=27] [IMPL=workspace] [LEVEL=2]`: tangles what is needed, then runs pytest and its report.
+"""`make test [TOPIC=27] [IMPL=workspace] [LEVEL=2] [ONLY=rope]`: tangles what is needed, runs pytest and its report.
 
 pytest runs in a process of its own. What it says about a learner's file is decided here, from the records that it
 signed: see `grading/parent.py`. Should it hang where Python cannot interrupt it, or be ended from within, the report
@@ -8,10 +8,13 @@ is printed here as well.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import tempfile
 from pathlib import Path
 
 from scripts.errors import Problem
-from scripts.grading import parent
+from scripts.grading import parent, touching
+from scripts.grading.chosen import Chosen
 
 ROOT = Path(__file__).resolve().parent.parent
 GRACE = parent.GRACE
@@ -34,8 +37,9 @@ def main(argv: list[str]) -> int:
     paths = [f"tangled/{package}"] if package else []
     extra = ["--impl", options.impl] + (["--level", str(options.level)] if options.level else [])
     extra += ["--exercises"] * options.exercises
-    found = run_pytest(paths + extra + rest, graded=options.impl != "levels" or options.exercises)
-    if options.impl == "workspace" and not rest:
+    with alone(package, options.only) as more:
+        found = run_pytest(paths + extra + more + rest, graded=options.impl != "levels" or options.exercises)
+    if options.impl == "workspace" and not rest and not options.only:
         keep_score(topic, found, options.exercises)
     return found.status
 
@@ -47,6 +51,7 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--topic", help="this topic alone")
     parser.add_argument("--impl", default="levels", help="levels (default), workspace, or a Python file")
     parser.add_argument("--level", help="this level alone: 1 to 4")
+    parser.add_argument("--only", help="of a learner's file the tests that touch this function or class")
     parser.add_argument("--exercises", action="store_true", help="grade the learner's exercises")
     parser.add_argument("--no-tangle", action="store_true", help="test tangled/ as it is")
     options, rest = parser.parse_known_args(argv)
@@ -54,7 +59,10 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise Problem("", 0, f"LEVEL={options.level!r}; expected 1, 2, 3 or 4")
     if options.exercises and options.topic is None:
         raise Problem("", 0, "EXERCISES=1 needs a topic, such as: make test TOPIC=9 EXERCISES=1")
-    if options.exercises and options.impl == "levels":
+    if options.only is not None and (options.topic is None or options.exercises):
+        why = "knows no exercises" if options.exercises else "needs a topic"
+        raise Problem("", 0, f"ONLY={options.only} {why}; expected: make test TOPIC=27 ONLY=rope IMPL=workspace")
+    if (options.exercises or options.only) and options.impl == "levels":
         options.impl = "workspace"
     if options.level is not None and options.impl != "levels":
         what = "graded exercises have" if options.exercises else "a file of yours has"
@@ -102,6 +110,26 @@ def say_missing(package: str, topic: int, exercises: bool = False) -> None:
     file, more = f"workspace/{package}{'_exercises' * exercises}.py", " EXERCISES=1" * exercises
     if not (ROOT / file).is_file():
         raise Problem(file, 0, f"is not there; run: make start TOPIC={topic}{more}")
+
+
+@contextlib.contextmanager
+def alone(package: str | None, only: str | None):
+    """The options for pytest that choose the tests of some functions, joined by commas; [] for all tests."""
+    if only is None:
+        yield []
+        return
+    names = [name.strip() for name in only.split(",")]
+    tests = touching.tests_touching(ROOT, package, names)
+    if not tests:
+        raise Problem("", 0, f"no test of your file touches {only}; expected: make test "
+                      f"TOPIC={int(package[1:3])} IMPL=workspace")
+    others = [name for name in touching.public_names(ROOT, package) if name not in names]
+    print(f"{len(tests)} of {len(touching.touched(ROOT, package))} tests of topic {int(package[1:3])} touch "
+          f"{' or '.join(names)}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="book-chosen-") as folder:
+        path = Path(folder) / "chosen.json"
+        Chosen(names, others, tests).write(path)
+        yield ["--alone", str(path)]
 
 
 def run_pytest(arguments: list[str], graded: bool = False) -> parent.Run:

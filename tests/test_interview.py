@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from scripts import interview
 from scripts.errors import Problem
 from scripts.gates import interviews as gate
 from scripts.interviewing import choosing, examples, grading, page
+from scripts.interviewing.completing import put
 from scripts.interviewing.desk import Desk
 from scripts.interviewing.lines import Lines
 from scripts.interviewing.session import FOLDER, Session
@@ -208,6 +210,20 @@ def test_an_example_without_an_end_is_ended(repo):
     write(session, "    while True: pass")
     got, _ = examples.results(repo, task, session.file, seconds=3.0)
     assert got[0]["error"] == "takes longer than 3 s: a loop without an end?"
+
+
+def test_the_others_call_the_readers_functions_wherever_they_keep_them():
+    part = types.ModuleType("part")
+    exec("def f(x): return 1\n"
+         "def g(x): return f(x)\n"
+         "TABLE = {'f': (f, g), 'n': 3}\n"
+         "class Layer:\n"
+         "    op, same = staticmethod(f), f\n"
+         "    def forward(self): return self.op(0), g(0), TABLE['f'][0](0), TABLE['f'][1](0), self.same()\n"
+         "class Below(Layer): pass\n", vars(part))
+    assert part.Below().forward() == (1,) * 5
+    put(part, {"f": lambda x: 2})
+    assert part.Below().forward() == part.Layer().forward() == (2,) * 5 and part.TABLE["n"] == 3
 
 
 # -- the clock

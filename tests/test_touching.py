@@ -12,6 +12,8 @@ from scripts.grading.tracing import learners
 FILE = f"tangled/{PACKAGE}/tests/test_basic.py::"
 TOUCHED = {
     "double": ["test_table[workspace-double]", "test_by_getattr[workspace-double]"],
+    "checked": ["test_table[workspace-double]", "test_table[workspace-quadruple]",
+                "test_by_getattr[workspace-double]", "test_class[workspace]"],
     "quadruple": ["test_table[workspace-quadruple]"],
     "negate": ["test_by_getattr[workspace-negate]", "test_double_in_its_name_alone[workspace]",
                "test_callback[workspace]", "test_in_a_thread[workspace]"],
@@ -29,7 +31,7 @@ def repo(tmp_path_factory):
 
 @pytest.mark.parametrize("name", TOUCHED)
 def test_each_name(repo, name):
-    """Parametrised tests one by one; not through another function, not by a test's title."""
+    """Parametrised tests one by one; not by a test's title, and through others only where no test calls it."""
     assert touching.tests_touching(repo, PACKAGE, [name]) == [FILE + test for test in TOUCHED[name]]
 
 
@@ -43,7 +45,7 @@ def test_names(repo):
     with pytest.raises(Problem, match=r"^ONLY='quadrupel' is no public function or class of topic 91; "
                                       r"did you mean 'quadruple'\?$"):
         touching.tests_touching(repo, PACKAGE, ["quadrupel"])
-    with pytest.raises(Problem, match=r"^ONLY='_twice' is no public .*; expected one of double, quadruple"):
+    with pytest.raises(Problem, match=r"^ONLY='_twice' is no public .*; expected one of double, checked"):
         touching.tests_touching(repo, PACKAGE, ["_twice"])
 
 

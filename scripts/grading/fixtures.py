@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.grading import patience, sentry, shield
+from scripts.grading import chosen, patience, sentry, shield
 from scripts.grading.golden_file import PARTS, arrays_in, load_case
 from scripts.grading.levels import INSTALL_TORCH, ROOT, Unusable, load_file, load_level, topic_number, torch_available
 from tangled.diagnosis import CONTEXT
@@ -24,6 +24,7 @@ MEANS = {"shape": "shapes and types", "value": "values", "gradient": "gradients"
          "performance": "growth and ratios of time and memory"}
 HANDED_OUT = pytest.StashKey[list]()
 SETTLED = pytest.StashKey[Path]()
+CHOSEN = pytest.StashKey[chosen.Chosen | None]()
 
 
 def pytest_addoption(parser) -> None:
@@ -32,10 +33,12 @@ def pytest_addoption(parser) -> None:
                     "file), or the path of a Python file that stands for level 2")
     group.addoption("--exercises", action="store_true", help="the graded exercises alone, in the learner's file or "
                     "the file that --impl names")
+    group.addoption("--alone", metavar="FILE", help="of a learner's file the tests that FILE names: see chosen.py")
     group.addoption("--level", type=int, choices=(1, 2, 3, 4), help="test this level alone")
 
 
 def pytest_configure(config) -> None:
+    config.stash[CHOSEN] = chosen.read(config.getoption("alone"))
     for name in CATEGORIES:
         config.addinivalue_line("markers", f"{name}: checks {MEANS[name]}")
     config.addinivalue_line("markers", "levels(n, ...): run on these levels only (the workspace counts as 2)")
@@ -73,8 +76,9 @@ def whose_exercises(config) -> list[str]:
 
 
 def pytest_collection_modifyitems(config, items) -> None:
-    """Leave out what `--impl` and `--level` do not ask for."""
-    drop = [item for item in items if unwanted(item, config)]
+    """Leave out what `--impl`, `--level` and `--alone` do not ask for."""
+    only = config.stash[CHOSEN]
+    drop = [item for item in items if unwanted(item, config) or (only and item.nodeid not in only.tests)]
     if drop:
         config.hook.pytest_deselected(items=drop)
         items[:] = [item for item in items if item not in drop]

@@ -24,10 +24,17 @@ SECONDS = 900                                       # for a topic's tests on lev
 
 
 def tests_touching(root: Path, package: str, names: list[str]) -> list[str]:
-    """The ids of the tests of a learner's file that touch one of these functions or classes, in their order."""
+    """The ids of the tests of a learner's file that touch one of these functions or classes, in their order.
+
+    For a name that no test calls itself they are the tests in which others call it.
+    """
     for name in names:
         known_name(root, package, name)
-    return [test for test, found in touched(root, package).items() if set(found) & set(names)]
+    tests, wanted = touched(root, package), set()
+    for name in names:
+        by_test, by_others = ({test for test, found in tests.items() if name in found[k]} for k in (0, 1))
+        wanted |= by_test or by_others
+    return [test for test in tests if test in wanted]
 
 
 def known_name(root: Path, package: str, name: str, variable: str = "ONLY") -> None:
@@ -64,8 +71,11 @@ def exported(root: Path, package: str) -> list[str]:
     return next((c.exports for c in read_book(root, only=[]).chapters if c.package == package), ["level2_vectorized"])
 
 
-def touched(root: Path, package: str) -> dict[str, list[str]]:
-    """The id of each test of a learner's file -> the names it touches; traced where the topic has changed."""
+def touched(root: Path, package: str) -> dict[str, list[list[str]]]:
+    """The id of each test of a learner's file -> [the names it calls, those called through them].
+
+    Traced where the topic has changed since the last time.
+    """
     root = Path(root)
     path, state = root / "build" / "touching" / f"{package}.json", fingerprint(root, package)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -88,7 +98,7 @@ def fingerprint(root: Path, package: str) -> str:
     return digest.hexdigest()
 
 
-def traced(root: Path, package: str) -> dict[str, list[str]]:
+def traced(root: Path, package: str) -> dict[str, list[list[str]]]:
     """Test level 2 with the tracer looking on."""
     print(f"Looking which test of topic {int(package[1:3])} touches what (once; kept in build/touching/) ...",
           file=sys.stderr, flush=True)

@@ -106,8 +106,9 @@ class Tracer:
     def __init__(self, stems: list[str], out: str | None):
         self.stems, self.out = stems, out
         self.public: Public | None = None
-        self.tests: dict[str, list[str]] = {}
+        self.tests: dict[str, list[list[str]]] = {}     # test -> what it calls, what is called through that
         self.called: set[str] = set()                   # by the running test
+        self.through: set[str] = set()                  # by what the running test calls
         self.unclear: set[str] = set()                  # called in a thread that began elsewhere
         self.looked_up: set[str] = set()
         self.test_file = ""
@@ -125,7 +126,7 @@ class Tracer:
         package = package_of(item.path)
         if self.public is None and package:
             self.prepare(package)
-        for kept in (self.called, self.unclear, self.looked_up):
+        for kept in (self.called, self.through, self.unclear, self.looked_up):
             kept.clear()
         self.test_file = str(item.path)
         try:
@@ -133,7 +134,8 @@ class Tracer:
         finally:
             sys.setprofile(None)
             told = self.looked_up if item.get_closest_marker("processes") else self.unclear | self.public.silent
-            self.tests[learners(item.nodeid)] = sorted(self.called | (self.looked_up & told))
+            called = self.called | (self.looked_up & told)
+            self.tests[learners(item.nodeid)] = [sorted(called), sorted(self.through - called)]
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item):
@@ -160,8 +162,10 @@ class Tracer:
             whose = self.caller(frame, names)
             if whose == "test":
                 self.called |= names
-            elif whose == "nobody":
-                self.unclear |= names
+            else:
+                self.through |= names
+                if whose == "nobody":
+                    self.unclear |= names
 
     def caller(self, frame, names: set[str]) -> str:
         """Who called: "test", "solution", or "nobody" in a thread whose beginning is not the test's."""

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:710f53872dfa207e
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:8330301b682d4e7b
 """Chapter 19: the adding problem, LSTM against RNN."""
 
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ def held_out_error(model, x, y, rows=250):
     return float(np.mean(np.concatenate(pieces).astype(float) ** 2))
 
 
-def train_adder(cell, T, seed=0, steps=1500, hidden=32, batch=32, lr=1e-2, clip=1.0,
+def train_adder(cell, T, seed=0, steps=2500, hidden=32, batch=32, lr=1e-2, clip=1.0,
                 forget_bias=1.0, every=100, path=None, stop=None, progress=False):
     """Adam on new sequences in every step, until it is solved or `steps` are done: Added.
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:ddd16d81caf94c73
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:cf59a48c17639fdc
 """LSTM against RNN on the adding problem: python -m tangled.t19_lstm.train_adding --help"""
 
 import argparse
@@ -26,7 +26,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(description="The adding problem; resumes by itself.")
     parser.add_argument("--lengths", type=numbers, default=[50, 100, 200], help="default 50,100,200")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
-    parser.add_argument("--steps", type=int, default=1500, help="at most (default 1500)")
+    parser.add_argument("--steps", type=int, default=2500, help="at most (default 2500)")
     parser.add_argument("--fresh", action="store_true", help="start anew; old checkpoints are set aside")
     parser.add_argument("--record", action="store_true", help="write golden/records/t19.json")
     parser.add_argument("--folder", default="checkpoints", help="of the checkpoints")

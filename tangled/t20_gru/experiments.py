@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:1215d48a348c98c7
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:731d86b7c5dc1dd9
 """Chapter 20: cells trained in turns on one text, and how far their gradients reach."""
 
 import time
@@ -67,7 +67,7 @@ def entries(cell_size, V, embedding=64):
     return {cell: (cell, cell_size) for cell in ("rnn", "lstm", "gru")} | equal
 
 
-def train_cells(text, racers=None, steps=600, hidden=128, embedding=64, batch=32, window=64, lr=None, clip=1.0,
+def train_cells(text, racers=None, steps=1500, hidden=128, embedding=64, batch=32, window=64, lr=None, clip=1.0,
                 seed=0, every=50, path=None, stop=None, progress=False):
     """Train on nine tenths of a text in turns of `every` steps, judge by the last: {name: Racer}, and the tokens.
 

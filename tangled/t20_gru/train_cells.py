@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:c55af7938a31fb90
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:a45328b68da7652b
 """Three recurrent cells on nine plays: python -m tangled.t20_gru.train_cells --help"""
 
 import argparse
@@ -21,7 +21,7 @@ BATCH, WINDOW = 32, 64
 def parse(argv):
     """The options of the command."""
     parser = argparse.ArgumentParser(description="Train RNN, LSTM and GRU in turns; resumes by itself.")
-    for name, default in (("steps", 600), ("hidden", 128), ("seed", 0), ("characters", 10 ** 9)):
+    for name, default in (("steps", 1500), ("hidden", 128), ("seed", 0), ("characters", 10 ** 9)):
         parser.add_argument("--" + name, type=int, default=default, help=f"default {default}")
     parser.add_argument("--lr", type=float, help="learning rate of all; default: each cell's own")
     parser.add_argument("--fresh", action="store_true", help="start anew; an old checkpoint is removed")

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:3eed7509b2e07668
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:42469ee0051d620a
 """Chapter 33: arguments checked, for all levels and for yours."""
 
 import numpy as np
@@ -60,6 +60,9 @@ def fits(shape, counts):
 def parameters(shape, scale, zero_point, low, high, dtype=None):
     """scale and zero_point (int32) as arrays of one shape, whose blocks divide an array of `shape`."""
     scale, zero_point = np.asarray(scale), np.asarray(zero_point)
+    if scale.dtype.kind == "f":
+        with np.errstate(over="ignore", under="ignore"):        # what becomes 0 or inf is refused
+            scale = scale.astype(working(scale.dtype) if dtype is None else dtype, copy=False)
     if scale.dtype.kind != "f" or not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"scale is {scale.dtype}, {scale.shape}; expected finite floats above 0")
     if not fits(shape, scale.shape):
@@ -68,7 +71,6 @@ def parameters(shape, scale, zero_point, low, high, dtype=None):
         raise ValueError(f"zero_point is {zero_point.dtype} {zero_point.shape}; expected integers {scale.shape}")
     if zero_point.size and not low <= zero_point.min() <= zero_point.max() <= high:
         raise ValueError(f"zero_point is from {zero_point.min()} to {zero_point.max()}; expected {low} to {high}")
-    scale = scale.astype(working(scale.dtype) if dtype is None else dtype, copy=False)
     return scale, np.broadcast_to(zero_point.astype(np.int32), scale.shape)
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:40d99aef90a6793c
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:d7dd7788cf450f33
 """Quantisation, level 2: whole arrays; a block's numbers along axes of their own."""
 
 import numpy as np
@@ -112,7 +112,7 @@ def quantize(x, scale=None, zero_point=None, bits=8, symmetric=True, block=None)
     ----------
     x : ndarray of any shape, floating, finite
     scale : ndarray of shape () or with the counts of blocks, positive; None to calibrate by minmax
-    zero_point : ndarray of integers of the shape of scale, or one; None for 0
+    zero_point : ndarray of integers of the shape of scale, or one; None for 0; calibrated with the scale
     bits, symmetric : the grid, as for `calibrate`
     block : as for `calibrate`, where there is no scale
 
@@ -162,7 +162,7 @@ def dequantize(q, scale, zero_point=0):
 def fake_quantize(x, scale, zero_point=0, bits=8, symmetric=True):
     """Numbers moved to their grid points, differentiable.
 
-    Bengio et al. (2013), section 4; eq. 33.1 and eq. 33.12.
+    Bengio et al. (2013); eq. 33.1 and eq. 33.12.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ class QuantizedLinear(Module):
     bits : int, 2 to 8; up to 4, two are packed into a byte
     block : as for `calibrate`; by default a scale for each of the m outputs
     method : as for `calibrate`
-    activations : None for floats, or 8 for rows quantised as they come; then the block spans all n
+    activations : None for floats, or 8 for rows quantised as they come; then one scale, or one an output
 
     Attributes
     ----------
@@ -306,8 +306,8 @@ class QuantizedLinear(Module):
         scale, _ = calibrate(w, bits, True, block, method)
         q, self.scale, _ = quantize(w, scale, bits=bits)
         self.bits, self.activations, self.width = bits, activations, w.shape[1]
-        if activations and self.scale.ndim and len(self.scale) != 1:
-            raise ValueError(f"block = {block}; expected all inputs in one block, as activations = 8")
+        if activations and self.scale.shape not in ((), (1, 1), (1, self.width)):
+            raise ValueError(f"block = {block}; expected None or (None, 1), as activations = 8")
         self.codes = pack_int4(q) if bits <= 4 else q
         self.offset = np.zeros(0, w.dtype) if bias is None else bias.data.copy()
 
@@ -346,21 +346,22 @@ class KVCache:
         self.room, self.bits, self.length, self.codes, self.scale = check.whole("room", room), bits, 0, None, None
 
     def append(self, k, v):
-        """k, v (B, H, T, d), of the tokens that come next: all keys and values (B, H, length, d)."""
+        """k, v (B, H, T, d), of the tokens that come next: all keys and values (B, H, length, d).
+
+        Raises ValueError where they do not fit; nothing has changed then.
+        """
         new = np.stack([k, v])                                  # (2, B, H, T, d)
-        start, self.length = self.length, self.length + k.shape[2]
-        if self.length > self.room:
+        start, end, shape = self.length, self.length + k.shape[2], new.shape[1:3] + new.shape[4:]
+        if end > self.room:
             raise ValueError(f"k has {k.shape[2]} tokens; expected at most {self.room - start} more")
+        if self.codes is not None and shape != self.codes.shape[1:3] + self.codes.shape[4:]:
+            raise ValueError(f"k has shape {k.shape}; expected texts, heads and sizes as before")
+        q, scale, _ = quantize(new, block=(1, 1, 1, 1, None)) if self.bits else (new, new[..., :0], None)
         if self.codes is None:
-            shape = *new.shape[:3], self.room
-            self.codes = np.empty((*shape, k.shape[3]), np.int8 if self.bits else new.dtype)
-            self.scale = np.empty((*shape, 1 if self.bits else 0), new.dtype)
-        if self.bits is None:
-            self.codes[:, :, :, start:self.length] = new
-            return tuple(self.codes[:, :, :, :self.length])
-        q, scale, _ = quantize(new, block=(1, 1, 1, 1, None))
-        self.codes[:, :, :, start:self.length], self.scale[:, :, :, start:self.length] = q, scale
-        return tuple(dequantize(self.codes[:, :, :, :self.length], self.scale[:, :, :, :self.length]))
+            self.codes, self.scale = (np.empty((*a.shape[:3], self.room, a.shape[4]), a.dtype) for a in (q, scale))
+        self.codes[:, :, :, start:end], self.scale[:, :, :, start:end], self.length = q, scale, end
+        codes, scale = self.codes[:, :, :, :end], self.scale[:, :, :, :end]
+        return tuple(dequantize(codes, scale) if self.bits else codes.copy())
 
     @property
     def nbytes(self):
@@ -435,6 +436,8 @@ def at_quantized_weights(parameters, grids, bits, run):
     -------
     what `run` returns, such as the loss, a float
     """
+    if len(grids) != len(parameters):
+        raise ValueError(f"grids are {len(grids)}; expected {len(parameters)}, one for each parameter")
     behind, caches = [p.data for p in parameters], []
     try:
         for p, (scale, zero_point) in zip(parameters, grids):

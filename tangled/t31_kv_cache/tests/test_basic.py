@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:9ec34e812741b819
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:ae959e737615ac7a
 """Chapter 31: shapes and values."""
 
 import numpy as np
@@ -232,7 +232,8 @@ def test_shapes(level):
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.value
-@pytest.mark.parametrize("how", [{"temperature": 0}, {"temperature": 1.3}, {"top_k": 3}, {"top_p": 0.8, "min_p": 0.05}])
+@pytest.mark.parametrize("how", [{"temperature": 0}, {"temperature": 1.3}, {"top_k": 3}, {"top_p": 0.8, "min_p": 0.05},
+                                 {"top_p": 0.5}, {"min_p": 0.3}])
 def test_generate(level, how):
     """Unequal prompts: what a loop without a cache writes from the same draws, one a row and step."""
     weights, heads = model(21)

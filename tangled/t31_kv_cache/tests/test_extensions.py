@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:197fe1e4f6f3747c
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:41fe80e000530da8
 """Chapter 31: pages, prefixes, speculation."""
 
 import numpy as np
@@ -47,7 +47,7 @@ def test_pages_equal_a_buffer(level, block_size, name):
 @pytest.mark.levels(2)
 @pytest.mark.value
 def test_blocks_come_back(level):
-    """A thousand texts through five rows of twelve blocks; at the end all are free."""
+    """A hundred and twenty turns of five rows on twelve blocks; at the end all are free."""
     decoder, weights, heads = paged(level, 3, 5)
     draw, texts = rng(4), [[] for _ in range(5)]
     for turn in range(120):
@@ -107,6 +107,37 @@ def test_a_prefix_is_shared(level):
     assert len({block for table in cache.tables for block in table}) == 12 - 3, "three blocks spared"
     decoder.truncate([0], [3])
     assert cache.share(3, text) == 4, "the last token has to be read, so its block is not shared"
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_what_is_published(level):
+    """Full blocks whose tokens are known, whether more or fewer are named than the row has; each once."""
+    decoder, _, _ = paged(level, 7, block_size=2)
+    cache, text = decoder.cache, np.array([1, 2, 3, 4, 5, 6, 0])
+    decoder.extend(text[None, :5], rows=[0])
+    for named, shared in ((text[:1], 0), (text[:3], 2), (text, 4)):             # 5 tokens are there
+        cache.publish(0, named)
+        assert cache.share(1, text) == shared
+        decoder.truncate([0], [1])
+        sound(cache)
+    decoder.extend(text[None, :4], rows=[2])                    # the same text, in blocks of its own
+    cache.publish(2, text[:4])
+    sound(cache)
+    assert cache.share(1, text) == 4 and cache.tables[1] == cache.tables[0][:2]
+
+
+@pytest.mark.levels(2)
+@pytest.mark.shape
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_dtype_of_a_cache(level, dtype):
+    """What is asked for; a decoder's own has the dtype of its weights."""
+    weights, heads = model(0, dtype=dtype)
+    caches = [level.KVCache(2, 3, 1, 8, 4, dtype), level.PagedCache(2, 3, 1, 4, 2, 4, dtype),
+              level.Decoder(weights, heads, 3, 8).cache]
+    assert [cache.data.dtype for cache in caches] == [dtype] * 3
+    numbers = [2 * 2 * 3 * 1 * 8 * 4, 2 * 2 * 4 * 1 * 2 * 4, 2 * 2 * 3 * 3 * 8 * 4]
+    assert [cache.nbytes for cache in caches] == [n * np.dtype(dtype).itemsize for n in numbers]
 
 
 @pytest.mark.levels(2)
@@ -227,12 +258,32 @@ def test_greedy_speculation(level, k):
     draft, _ = model(17)
     ids = rng(18).integers(0, 7, (3, 2))
     make = lambda weights: level.Decoder(weights, heads, 3)
-    want = level.generate(make(target), ids, 7, temperature=0)
-    tokens, done = level.speculative_decode(make(target), make(draft), ids, 7, k, temperature=0)
-    assert tokens.tolist() == want.tolist() and done.passes <= 7
-    tokens, done = level.speculative_decode(make(target), make(target), ids, 7, k, temperature=0)
+    want = level.generate(make(target), ids, 8, temperature=0)                 # to the end of the window
+    pair = make(target), make(draft)
+    for _ in range(2):                                          # what they had read is forgotten
+        tokens, done = level.speculative_decode(*pair, ids, 8, k, temperature=0)
+        assert tokens.tolist() == want.tolist() and done.passes <= 8
+    tokens, done = level.speculative_decode(make(target), make(target), ids, 8, k, temperature=0)
     assert tokens.tolist() == want.tolist() and done.accepted == done.drafted
-    assert done.passes == -(-7 // (k + 1))
+    assert done.passes == -(-8 // (k + 1))
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+@pytest.mark.parametrize("how", [{"top_k": 2}, {"top_p": 0.6}, {"min_p": 0.4}])
+def test_speculation_is_given_the_options(level, how):
+    """Nothing is written that the options rule out; the generator given is the one that draws."""
+    from tangled.t30_mini_gpt import filter_logits
+    target, heads = model(13, V=5, D=6, L=1)
+    draft, _ = model(14, V=5, D=6, L=1)
+    ids = np.tile([1, 3], (200, 1))
+    make = lambda: (level.Decoder(target, heads, 200), level.Decoder(draft, heads, 200))
+    one, again, other = (level.speculative_decode(*make(), ids, 4, 2, **how, rng=rng(seed))[0] for seed in (1, 1, 2))
+    assert one.tolist() == again.tolist() != other.tolist()
+    full = np.concatenate([ids, one], axis=1)
+    z = filter_logits(whole(full, target, heads)[:, 1:-1], **how)
+    assert np.isfinite(np.take_along_axis(z, one[..., None], axis=2)).all(), "a token that the options rule out"
+    assert np.isinf(z).any(axis=2).mean() > 0.5
 
 
 @pytest.mark.levels(2)
@@ -257,7 +308,8 @@ def test_verify_at_the_edges(level):
     almost = np.nextafter(1.0, 0.0)
     assert [a.tolist() for a in level.verify(p, q, [[1]], [[almost, almost]])] == [[1], [1]]
     assert [a.tolist() for a in level.verify(p, q[:, :, ::-1], [[0]], [[0.0, 0.5]])] == [[0], [1]]
-    assert [a.tolist() for a in level.verify(p[:, :1], q[:, :0], np.zeros((1, 0), int), [[0.3]])] == [[0], [1]]
+    for u in (0.3, 0.0, almost):                                # 0 takes no token that cannot be had either
+        assert [a.tolist() for a in level.verify(p[:, :1], q[:, :0], np.zeros((1, 0), int), [[u]])] == [[0], [1]]
     assert [a.shape for a in level.verify(p[:0], q[:0], np.zeros((0, 1), int), np.zeros((0, 2)))] == [(0,), (0,)]
 
 

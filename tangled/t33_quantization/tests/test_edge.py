@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:f98ddd07296e3fea
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:a69b265b3db02bc2
 """Chapter 33: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -40,8 +40,11 @@ def test_quantize_and_fake_refuse(level, argument, value):
 
 def test_refuses_more(level):
     """A shifted symmetric grid, upstream gradients of another shape, integers of another type."""
-    expect_value_error("zero_point", level.quantize, X, np.array(0.1), np.array(3))
-    expect_value_error("zero_point", level.quantize, X, np.array(0.1), np.array(9), bits=4, symmetric=False)
+    for f in (level.quantize, level.fake_quantize):
+        expect_value_error("zero_point", f, X, np.array(0.1), np.array(3))
+        expect_value_error("zero_point", f, X, np.array(0.1), np.array(9), bits=4, symmetric=False)
+        for scale in (1e-50, 1e300):                            # 0 and inf as float32
+            expect_value_error("scale", f, X.astype(np.float32), np.array(scale))
     _, cache = level.fake_quantize(X, np.array(0.1))
     for dout in (X[:1], X.astype(int), X[0]):
         expect_value_error("dout", level.fake_quantize_backward, dout, cache)

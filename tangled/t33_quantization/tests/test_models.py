@@ -1,10 +1,13 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b203ea80b544b683
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:ca488be69a67b613
 """Chapter 33: layers and a network of integers, keys and values, a step at quantised weights."""
 
 import numpy as np
 import pytest
 
 from tangled.t06_backpropagation import CrossEntropyLoss, Linear
+from tangled.t25_self_attention import attention
+from tangled.t26_multi_head_attention import merge_heads, split_heads
+from tangled.t28_transformer_encoder import ACTIVATIONS
 from tangled.t30_mini_gpt import GPT, evaluate
 from tangled.testing import assert_close, rng
 
@@ -22,10 +25,33 @@ def layer(n=12, m=7, bias=True):
 
 def network(seed=0):
     """A GPT with weights large enough to matter."""
-    model = GPT(11, 8, 12, 3, 2, rng=rng(seed)).eval()
+    model, draw = GPT(11, 8, 12, 3, 2, rng=rng(seed)).eval(), rng(9)
     for p in model.parameters():
-        p.data += 0.3 * rng(9).standard_normal(p.data.shape).astype(np.float32)
+        p.data += 0.3 * draw.standard_normal(p.data.shape).astype(np.float32)
     return model
+
+
+def by_hand(level, model, ids, cache_bits=None, **options):
+    """Logits of a GPT, matrix by matrix, and the bytes of all that is stored."""
+    (wte, wpe), stored = (level.quantize(t.weight.data, block=(1, None))[:2] for t in (model.wte, model.wpe)), []
+    stored += [wte[0], wte[1], wpe[0], wpe[1]]
+    wte, wpe = level.dequantize(*wte), level.dequantize(*wpe)
+
+    def through(linear, x):
+        layer_ = level.QuantizedLinear(linear, **options)
+        stored.append(layer_)
+        return layer_(x)
+    x = wte[ids] + wpe[:ids.shape[1]]
+    for b in model.blocks:
+        a, f = b.attention, b.norm1(x)
+        q, k, v = (split_heads(through(layer_, f), model.num_heads) for layer_ in (a.q_proj, a.k_proj, a.v_proj))
+        if cache_bits:
+            k, v = (level.dequantize(*level.quantize(heads, block=(1, 1, 1, None))) for heads in (k, v))
+        x = x + through(a.out_proj, merge_heads(attention(q, k, v, causal=True)[0]))
+        x = x + through(b.ffn.linear2, ACTIVATIONS["gelu_tanh"][0](through(b.ffn.linear1, b.norm2(x)))[0])
+        stored += [p.data for norm in (b.norm1, b.norm2) for p in norm.parameters()]
+    stored += [p.data for p in model.norm.parameters()]
+    return model.norm(x) @ wte.T, sum(part.nbytes for part in stored)
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3])
@@ -42,6 +68,10 @@ def test_linear(level, bits, block):
     assert layer_.nbytes == (12 * 7 if bits == 8 else 12 * 4) + 4 * scales + 4 * 7
     assert {name: a.nbytes for name, a in layer_.state_dict().items()}.keys() == {"codes", "scale", "offset"}
     assert not layer_.parameters()
+    before = layer_(x)
+    for p in linear.parameters():
+        p.data *= 2
+    assert_close(layer_(x), before, tol=0, what="out, after the Linear has changed")
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -78,8 +108,13 @@ def test_integer_activations(level):
     plain = x @ linear.weight.data
     got = layer_(x) - linear.bias.data
     assert (np.abs(got - plain)[..., 0] <= 0.03 * np.abs(plain).max(axis=-1) + 1e-6).all()
-    with pytest.raises(ValueError, match="block"):
-        level.QuantizedLinear(linear, block=(4, 1), activations=8)
+    even = layer(12, 6)
+    for block in ((4, 1), (None, 2), (12, 3)):
+        with pytest.raises(ValueError, match="block"):
+            level.QuantizedLinear(even, block=block, activations=8)
+    for block in (None, (None, None), (12, 6)):                 # one scale for all
+        assert_close(level.QuantizedLinear(even, block=block, activations=8)(x),
+                     level.QuantizedLinear(even, block=None, activations=8)(x), tol=1e-6, what="out")
     for wrong in ({"activations": 4}, {"bits": 9}, {"block": (5, 1)}, {"method": "best"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             level.QuantizedLinear(linear, **wrong)
@@ -94,6 +129,24 @@ def test_network_with_floats(level):
     caches = copy.start()
     steps = [copy(ids[:, t:t + 1], caches) for t in range(7)]
     assert_close(np.concatenate(steps, axis=1), model(ids), tol=1e-5, what="logits, token by token")
+
+
+@pytest.mark.parametrize("cache_bits", [None, 8])
+@pytest.mark.parametrize("options", [{}, {"activations": 8}, {"bits": 4, "block": (4, 1)}, {"bits": 3, "block": None},
+                                     {"bits": 4, "method": "mse"}, {"bits": 6, "method": "mse", "activations": 8}])
+def test_network_by_hand(level, options, cache_bits):
+    """Every matrix, both tables, keys and values as the options say; all bytes counted."""
+    model, ids = network(), rng(7).integers(0, 11, (3, 8))
+    q = level.QuantizedGPT(model, **options, cache_bits=cache_bits)
+    expected, nbytes = by_hand(level, model, ids, cache_bits, **options)
+    away = np.abs(q(ids) - expected).mean() / np.abs(expected).mean()
+    decided = cache_bits or options.get("activations")          # integers that the last bit may decide
+    assert away < (1e-3 if decided else 1e-5), f"logits are off by {away:.1e} of their size"
+    assert q.nbytes == nbytes
+    caches = q.start()
+    q(ids, caches)
+    for cache in caches:
+        assert cache.nbytes == 2 * 3 * 3 * 8 * (4 + 4 if cache_bits else 16)
 
 
 @pytest.mark.parametrize("cache_bits", [None, 8])
@@ -129,10 +182,28 @@ def test_bytes_of_a_cache(level):
             assert_close(b[:, :, :5], a, tol=0, what="what was there before")
             step = np.abs(given).max(axis=-1, keepdims=True) / 127
             assert (np.abs(a - given) <= (0.5001 * step if bits else 0)).all()
-    with pytest.raises(ValueError, match="k has 5 tokens"):
-        cache.append(k, v)
     with pytest.raises(ValueError, match="bits"):
         level.KVCache(9, 4)
+
+
+@pytest.mark.parametrize("bits", [8, None])
+def test_a_refusal_changes_nothing(level, bits):
+    """Too many tokens, other texts or heads, NaN: the cache is as it was, and goes on; what it gives is a copy."""
+    k, v = rng(6).standard_normal((2, 2, 3, 5, 16)).astype(np.float32)
+    cache = level.KVCache(7, bits)
+    kept = [a.copy() for a in cache.append(k, v)]
+    for wrong, match in ((k, "k has 5 tokens"), (k[:1, :, :1], "k has shape"), (k[:, :1, :1], "k has shape"),
+                         (k[:, :, :1, :8], "k has shape"), (k[:, :, :2] * np.nan, "NaN")):
+        if bits or match != "NaN":
+            with pytest.raises(ValueError, match=match):
+                cache.append(wrong, wrong)
+            assert cache.length == 5
+    for a in cache.append(k[:, :, :1], v[:, :, :1]):
+        a[...] = 99
+    for a, b in zip(cache.append(k[:, :, :1], v[:, :, :1]), kept):
+        assert_close(a[:, :, :5], b, tol=0, what="what was there before")
+    with pytest.raises(ValueError, match="k has 1 tokens; expected at most 0 more"):
+        cache.append(k[:, :, :1], v[:, :, :1])
 
 
 def test_evaluated(level):
@@ -173,5 +244,11 @@ def test_step_at_quantised_weights(level):
     for p, grad, outside in zip(parameters, grads, cut):
         assert 0 < outside.mean() < 0.6
         assert_close(grad, np.where(outside, 0, p.grad), tol=1e-6, what="gradient")
+    for p, data in zip(parameters, kept):
+        p.data = data.copy()
     with pytest.raises(ZeroDivisionError):
         level.at_quantized_weights(parameters, grids, 3, lambda: 1 / 0)
+    for p, data in zip(parameters, kept):
+        assert_close(p.data, data, tol=0, what="the floats behind, after an error")
+    with pytest.raises(ValueError, match="grids"):
+        level.at_quantized_weights(parameters, grids[:-1], 3, run)
