@@ -1,9 +1,10 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:97f10afa962ca3a8
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:a0b4cfb6d4ed7c7d
 """Chapter 34: training on simulated ranks equals one process; laws and their fits; what a command refuses."""
 
 import numpy as np
 import pytest
 
+from tangled.t10_mnist import load_checkpoint
 from tangled.t34_distributed import laws, train_distributed
 from tangled.t34_distributed.group import Group, simulate
 from tangled.t34_distributed.training import SETTINGS, micro_batches, train, windows
@@ -22,7 +23,25 @@ def test_windows_drop_and_repeat_nothing():
     assert sorted(starts) == list(range(0, 99, 6))
     assert sum(x.size for x, _ in pairs) == 99 and {x.shape[1] for x, _ in pairs} == {6, 3}
     assert all(len(x) <= 2 for x, _ in pairs)
-    assert windows(100, TINY, an_epoch).tolist() != windows(100, TINY, 0).tolist()
+    for other in windows(100, TINY, an_epoch), windows(100, TINY | {"seed": 1}, 0):
+        assert other.tolist() != windows(100, TINY, 0).tolist()
+    assert sorted(windows(13, TINY, 0)) == [0, 6], "a window without a target"
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_step_hands_on(sharded):
+    """The rate of the step, and the longest norm: of the gradient, or to the optimiser in shares."""
+    trainer, _ = train(Group(), TEXT, TINY | {"steps": 0, "clip": 1e-3, "sharded": sharded})
+    seen = []
+    trainer.optimizer.step = lambda g, count, *longest: seen.append((trainer.optimizer.lr, g.copy(), count, *longest))
+    trainer.step(list(micro_batches(TEXT, [0, 96, 12], TINY)), 0.123)
+    (rate, gradient, count, *longest), = seen
+    assert rate == 0.123 and longest == ([1e-3] if sharded else [])
+    if sharded:
+        assert count == 15 and np.linalg.norm(gradient) > 0.01
+    else:
+        assert_close(np.linalg.norm(gradient), 1e-3, tol=1e-9, what="norm")
 
 
 @pytest.mark.value
@@ -51,6 +70,7 @@ def test_resume_on_other_ranks(tmp_path, first, then, sharded):
             raise InterruptedError
     with pytest.raises(InterruptedError):
         simulate(first, lambda group: train(group, TEXT, settings, path, each=stop))
+    assert len(load_checkpoint(path).record["losses"]) == 4
     trainer, losses = simulate(then, lambda group: train(group, TEXT, settings, path))[0]
     alone, wanted = train(Group(), TEXT, TINY)
     assert_close(trainer.weights, alone.weights, tol=1e-10, what="weights")
