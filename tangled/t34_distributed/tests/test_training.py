@@ -1,13 +1,14 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:a0b4cfb6d4ed7c7d
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:1667b69bceed3cb9
 """Chapter 34: training on simulated ranks equals one process; laws and their fits; what a command refuses."""
 
 import numpy as np
 import pytest
 
 from tangled.t10_mnist import load_checkpoint
+from tangled.t30_mini_gpt.training import first_state
 from tangled.t34_distributed import laws, train_distributed
 from tangled.t34_distributed.group import Group, simulate
-from tangled.t34_distributed.training import SETTINGS, micro_batches, train, windows
+from tangled.t34_distributed.training import SETTINGS, Trainer, micro_batches, train, windows
 from tangled.testing import assert_close, rng
 
 TINY = SETTINGS | {"width": 8, "layers": 1, "context": 6, "batch": 7, "micro": 2, "steps": 9, "warmup": 2,
@@ -77,8 +78,24 @@ def test_resume_on_other_ranks(tmp_path, first, then, sharded):
     assert_close(np.array(losses), np.array(wanted), tol=1e-10, what="losses")
 
 
+@pytest.mark.value
+def test_ranks_that_begin_apart():
+    """A trainer takes rank 0's weights, and its matrices alone decay."""
+    def work(group):
+        first = first_state(5, TINY)
+        state = {name: a.astype(TINY["dtype"]) + group.rank for name, a in first.items()}
+        trainer = Trainer(group, state, TINY)
+        assert trainer.optimizer.decayed == sum(a.size for a in first.values() if a.ndim == 2) < len(trainer.weights)
+        return trainer.weights
+    found = simulate(3, work)
+    assert all(np.array_equal(weights, found[0]) for weights in found)
+
+
 def test_cost_is_fitted():
-    """Times made by the model give its two constants back; predictions agree with loops."""
+    """Times made by the model give its two constants back; the formulas by hand, on 4 and on 5 ranks."""
+    assert_close(laws.ring_seconds(800, 4, 1e-3, 1e-6), 6 * (1e-3 + 200e-6), tol=1e-12, what="ring")
+    assert_close(laws.tree_seconds(800, 4, 1e-3, 1e-6), 4 * (1e-3 + 800e-6), tol=1e-12, what="tree")
+    assert_close(laws.tree_seconds(800, 5, 1e-3, 1e-6), 6 * (1e-3 + 800e-6), tol=1e-12, what="tree")
     sizes, true = np.array([8, 800, 80_000, 8_000_000]), (3e-6, 2e-10)
     for seconds in (laws.ring_seconds, laws.tree_seconds):
         for ranks in (2, 4, 7):
@@ -92,6 +109,10 @@ def test_power_law_is_fitted():
     sizes = np.array([1e3, 4e3, 2e4, 9e4])
     scale, exponent = laws.fit_power_law(sizes, 7 * sizes**-0.13)
     assert_close(np.array([scale, exponent]), np.array([7, 0.13]), tol=1e-9, what="scale and exponent")
+    losses = np.array([5.0, 3.1, 2.9, 1.2])                     # on no line: the least squares of logarithms
+    slope, height = np.polyfit(np.log(sizes), np.log(losses), 1)
+    want = np.array([np.exp(height), -slope])
+    assert_close(np.array(laws.fit_power_law(sizes, losses)), want, tol=1e-9, what="scale and exponent")
 
 
 def test_command_refuses(capsys):
