@@ -38,6 +38,7 @@ GATES = {  # name: (function, what it promises)
     "stubs": ("scripts.gates.runs:stubs", "every test fails on the stub"),
     "hidden": ("scripts.gates.interviews:hidden", "an interview's hidden tests: level 2 passes all, a blank page none"),
     "pitfalls": ("scripts.gates.runs:pitfalls", "every pitfall fails a test that it names"),
+    "browser": ("scripts.gates.browser:exercises", "level 2 passes in its page, every pitfall is named there"),
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scripts import keeping
 from scripts.reading.front import load_yaml
+from scripts.reading.needs import edges, lanes
 
 PAGE = "build/progress.html"
 ROW, HEAD, LANE = 34, 46, 6                                 # pixels: a topic's height, a module's, between arcs
@@ -124,38 +125,6 @@ def line(row: Row, following: bool) -> str:
             f'<span class="number">{row.topic:02d}</span><span class="title">{title}</span>'
             f'<span class="said">{escape(said)}</span>'
             f'<span class="needs">{needs}</span></div>')
-
-
-def edges(rows: list[Row]) -> list[tuple[int, int]]:
-    """(needed, topic), without those that follow from others: of 6 -> 11 -> 12 and 6 -> 12, not the last."""
-    there = {row.topic: [n for n in row.needs if any(r.topic == n for r in rows)] for row in rows}
-    above: dict[int, set[int]] = {}
-
-    def ancestors(topic: int) -> set[int]:
-        if topic not in above:
-            above[topic] = set()                                    # a circle, were there one, ends here
-            above[topic] = set(there[topic]).union(*map(ancestors, there[topic]))
-        return above[topic]
-    return [(n, topic) for topic, needs in there.items() for n in needs
-            if not any(n in ancestors(other) for other in needs if other != n)]
-
-
-def lanes(pairs: list[tuple[int, int]], places: dict[int, int]) -> list[tuple[int, int, int]]:
-    """(needed, topic, lane): short arcs near the topics, and no two that overlap in one lane but from one topic."""
-    taken: list[list[tuple[int, int, int]]] = []
-    found = []
-    for start, end in sorted(pairs, key=lambda pair: (abs(places[pair[1]] - places[pair[0]]), pair)):
-        top, bottom = sorted((places[start], places[end]))
-        number = next((n for n, lane in enumerate(taken) if has_room(lane, top, bottom, start)), len(taken))
-        taken += [[]] * (number == len(taken))
-        taken[number] = [*taken[number], (top, bottom, start)]
-        found.append((start, end, number))
-    return found
-
-
-def has_room(lane: list[tuple[int, int, int]], top: int, bottom: int, start: int) -> bool:
-    """Does an arc from `start` meet none of another topic in this lane?"""
-    return all(bottom <= a or b <= top or owner == start for a, b, owner in lane)
 
 
 def drawn(rows: list[Row], places: dict[int, int], arcs: list[tuple[int, int, int]], width: int, height: int) -> str:

@@ -33,6 +33,7 @@ class Settings:
     jobs: int = 2
     details: bool = False
     quiet: bool = False
+    fetch: bool = False                                 # whether npm and pip may be asked for the pages' Python
 
 
 class Steps:
@@ -65,6 +66,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     options.add_argument("--formats", default=os.environ.get("FORMATS") or ",".join(FORMATS))
     options.add_argument("--jobs", type=int, default=2, help="chapters run at a time")
     options.add_argument("--traceback", action="store_true", help="the whole traceback of a failing cell")
+    options.add_argument("--no-fetch", action="store_true", help="ask no network for the Python of the pages")
     options.add_argument("--root", type=Path, default=Path())
     return options
 
@@ -79,7 +81,7 @@ def settings(args: argparse.Namespace) -> Settings:
             raise Problem("", 0, f"{name}={value}; expected {', '.join(known)}")
     only = [*(args.topic or []), *(args.only or [])] or None
     return Settings(args.root.resolve(), only, args.engine, PAPERS[args.paper], formats, args.jobs,
-                    args.traceback)
+                    args.traceback, fetch=not args.no_fetch)
 
 
 def main(argv: list[str]) -> int:
@@ -95,12 +97,24 @@ def render(wanted: Settings) -> int:
     book = read_book(wanted.root, wanted.only)
     with steps.step("execute") as said:
         executed = run_cells(book, wanted, steps, said)
+    python_for_pages(wanted, steps)
     with alone(wanted.root, steps):
         made = weave_and_typeset(wanted, book, executed, steps)
     for path in made:
         steps.say(f"  {path}")
     steps.say(f"done in {steps.seconds:.1f} s")
     return 0
+
+
+def python_for_pages(wanted: Settings, steps: Steps) -> None:
+    """The Python that runs in the pages, where npm and pip can fetch it; the book is whole without it."""
+    from scripts.typeset import page_python
+    if "html" not in wanted.formats or not wanted.fetch or not any(wanted.root.glob("tangled/t*/tests/test_*.py")):
+        return
+    try:
+        page_python.make(wanted.root, steps.say)
+    except page_python.Unavailable as why:
+        steps.say(f"the pages have no Python to write exercises in: {why}")
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ from scripts.weaving.woven_apart import (
 )
 from scripts.weaving.woven_cells import Woven, fence, quoted, weave_cell
 from scripts.weaving.woven_chunks import CITATION, Chunks, Piece, caption, cited, key, links
+from scripts.weaving.woven_drawn import MAP, bars, map_of_topics
 from scripts.weaving.woven_front import (
     contents,
     facts,
@@ -133,9 +134,17 @@ class ChapterWeaver:
             rows += [(row, 1) for row in facts(self.chapter, self.book)]
         if self.kinds[n - 1] == "heading":
             rows += [(row, n) for row in [*invitation(self.chapter, text), *marks(self.chapter, text)]]
+            rows += self.drawn(*bars(self.chapter, text, self.book.root), n)
+        if MAP.match(text) and self.kinds[n - 1] == "div":
+            rows += self.drawn(*map_of_topics(self.book, self.chapter), n)
         if CONTENTS.match(text) and self.kinds[n - 1] == "div":
             rows += [(row, n) for row in contents(self.book, self.chapter)]
         return rows + [(row, n) for row in self.notes.get(n, [])]
+
+    def drawn(self, rows: list[str], pictures: dict[str, bytes], n: int) -> list[Row]:
+        """Rows that show a drawing of ours, which is kept with the chapter's pictures."""
+        self.pictures |= pictures
+        return [(row, n) for row in rows]
 
     def paragraph(self, n: int, end: int) -> tuple[list[Row], int]:
         """Lines of running text up to the next line that is something else."""

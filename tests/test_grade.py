@@ -122,14 +122,18 @@ def test_the_grader_of_one_file_is_killed(repo, monkeypatch, tmp_path):
 def test_names_and_broken_files(class_of):
     """A space, one name in two folders, a file that is none"""
     repo = class_of({"my file.py": ("", ""), "a/x.py": ("", ""), "b/x.py": ("", "    1 / 0\n")})
+    unscaled = level_two(repo).replace("out = out / math.sqrt(q.shape[-1])", "out = out * 1.0")
+    (repo / FOLDER / "unscaled.py").write_text(unscaled)
     (repo / FOLDER / "broken.py").write_text("def scores(q, k)\n    return q\n")
     (repo / FOLDER / "=1+1.py").write_bytes(b"\xff\xfe\x00")
     assert grade(repo).returncode == 0
     found = rows(repo)
     assert {n: r["result"] for n, r in found.items()} == {
-        "my file.py": "passed", "a/x.py": "passed", "b/x.py": "failed", "broken.py": "failed", "=1+1.py": "failed"}
+        "my file.py": "passed", "a/x.py": "passed", "b/x.py": "failed", "broken.py": "failed", "=1+1.py": "failed",
+        "unscaled.py": "failed"}
+    assert 'equals pitfall 90.1 "forgot the scale"' in found["unscaled.py"]["reason"]
     assert found["broken.py"]["reason"] == f"{FOLDER}/broken.py:1: expected ':'"
-    assert len({row["report"] for row in found.values()}) == 5
+    assert len({row["report"] for row in found.values()}) == 6
     assert (repo / "build/grades/90/files" / FOLDER / "a/x.py").read_bytes() == (repo / FOLDER / "a/x.py").read_bytes()
 
 

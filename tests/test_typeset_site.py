@@ -330,3 +330,46 @@ def test_a_gate_stands_open_where_no_script_runs_and_folds_the_solutions_where_o
     import zipfile
     with zipfile.ZipFile(tmp_path / "_book" / "deep-learning-from-scratch.epub") as book:
         assert not any(b"<details" in book.read(name) for name in book.namelist() if name.endswith(".xhtml"))
+
+
+FRONT = """# Preface {#sec-preface .unnumbered}
+
+Words of the preface.
+
+::: {.front}
+
+## Built {#sec-preface-built .unnumbered}
+
+[Start](chapters/00-prerequisites.qmd#sec-prerequisites){.start}
+
+![](figures/map.svg){.drawn fig-alt="What builds on what. One; two."}
+
+:::
+"""
+MAP = ('<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"><a href="chapters/00-prerequisites.html"><text>0'
+       '</text></a><a href="chapters/99-none.html"><text>99</text></a></svg>')
+
+
+def test_the_front_stands_above_the_preface_with_its_map_in_the_page(tmp_path):
+    project = write_sample(tmp_path / "build" / "book", index=FRONT)
+    (project / "figures").mkdir()
+    (project / "figures" / "map.svg").write_text(MAP, encoding="utf-8")
+    typeset(project, tmp_path / "_book", ("html",))
+    text = (tmp_path / "_book" / "index.html").read_text(encoding="utf-8")
+    built_at = text.index('<h2 id="sec-preface-built">')
+    assert text.index('class="cover"') < built_at < text.index("<p>Words of the preface.</p>")
+    assert text.count("sec-preface-built\"") == text.count('href="#sec-preface-built"') + 1, "it stands there once"
+    assert '<a class="start" href="chapters/00-prerequisites.html">Start</a>' in text
+    assert '<svg class="drawn" role="group" aria-label="What builds on what" xmlns' in text
+    assert '<a href="chapters/00-prerequisites.html"><text>' in text and "99-none" not in text
+    assert broken(tmp_path / "_book") == []
+
+
+def test_a_movable_figure_brings_its_script_and_keeps_the_printed_one(tmp_path):
+    words = '# P {#sec-preface .unnumbered}\n\n::: {.movable figure="rope"}\nAs printed.\n:::\n'
+    typeset(write_sample(tmp_path / "build" / "book", index=words), tmp_path / "_book", ("html",))
+    text = (tmp_path / "_book" / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'<div class="movable" data-figure="rope">\n<p>As printed.</p>', text)
+    assert '<script src="./assets/movable.js" defer></script>' in text
+    assert "movable" not in (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8").split("</style>")[1]
+    assert broken(tmp_path / "_book") == []

@@ -332,8 +332,18 @@ def test_how_to_begin_is_said_by_the_template(tmp_path):
     folder, _ = woven(tmp_path, {}, sums=QUESTIONS, means=chapter("Nothing.", 2))
     text = (folder / "chapters/01-sums.qmd").read_text()
     assert "### Exercises {#sec-01-exercises}\n\nMarks: ● a few minutes, ●● an hour, ●●● an evening.\n" in text
-    assert ("{#sec-01-try}\n\n`make start TOPIC=1` writes `workspace/t01_x.py` with signatures, docstrings and "
-            "empty bodies. `make test TOPIC=1 IMPL=workspace` grades it, and `make hint TOPIC=1`") in text
+    rest = ("writes `workspace/t01_x.py` with signatures, docstrings and empty bodies. `make test TOPIC=1 "
+            "IMPL=workspace` grades it, and `make hint TOPIC=1`")
+    web, paper = (f'::: {{.content-{kind} when-format="html"}}\n\n' for kind in ("visible", "hidden"))
+    assert f"{{#sec-01-try}}\n\n{web}```{{.bash}}\nmake start TOPIC=1\n```\n\nThis {rest}" in text
+    assert f"{paper}`make start TOPIC=1` {rest}" in text
+
+
+def test_the_map_stands_on_the_front_page(tmp_path):
+    folder, _ = woven(tmp_path, {}, index="# Preface {.unnumbered}\n\n::: {.topic-map}\n:::\n")
+    assert '![](figures/topic-map.svg){.drawn fig-alt="Which topics build on which. 1 Sums; 2 Means' in (
+        folder / "index.qmd").read_text()
+    assert '<a href="chapters/01-sums.html">' in (folder / "figures" / "topic-map.svg").read_text()
 
 
 def test_print_names_what_only_the_web_shows(tmp_path):

@@ -156,8 +156,9 @@ def shown_place(frame) -> str:
     return f"{shown(os.path.realpath(frame.f_code.co_filename))}:{frame.f_lineno}"
 
 
-LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep
-                   for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+LIBRARIES = tuple({os.path.realpath(path) + os.sep for path in (
+    *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+    os.path.dirname(sysconfig.__file__))})              # the last: a standard library in a zip file
 TRUSTED = tuple(str(ROOT / name) + os.sep for name in ("scripts", "tangled", "tests"))
 READS_SOURCE = ("traceback.py", "warnings.py")        # they look up lines to show them
 _kinds: dict[str, str] = {}

@@ -12,6 +12,7 @@ from scripts.tangling.outputs import PITFALLS, Output, chapter_outputs
 from scripts.tangling.plan import state, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
+KNOWN: dict[str, list] = {}          # rows of generated files where no chapters are at hand, as in a page
 _TEXTS: dict[tuple, tuple[str, str]] = {}
 _FILES: dict[tuple, list] = {}
 _CHAPTERS: dict[tuple, dict[str, Output]] = {}
@@ -22,7 +23,7 @@ def locate(path, line: int, root: Path | str | None = None) -> tuple[str, int] |
     root = os.path.realpath(root or ROOT)
     try:
         target = os.path.relpath(os.path.realpath(path), root).replace(os.sep, "/")
-        rows = _rows(root, target) if target.startswith(("tangled/", PITFALLS + "/")) else []
+        rows = KNOWN.get(target) or _rows(root, target) if target.startswith(("tangled/", PITFALLS + "/")) else []
     except (Problem, Problems, OSError, ValueError):
         return None
     found = rows[line - 1] if 0 < line <= len(rows) else None

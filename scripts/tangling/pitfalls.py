@@ -24,6 +24,7 @@ from scripts.tangling.outputs import PITFALLS, chapter_outputs, pitfall_file, sy
 MODULE = re.compile(r"tangled\.(t\d\d_\w+)\.pitfalls(?:\.(\w+))?")
 SEEN = ".cache/pitfalls.json"                       # digests of pitfalls that were seen to compile, a chapter
 _BUILT: dict[tuple, dict[str, Pitfall]] = {}
+KNOWN: dict[str, dict[str, Pitfall]] = {}           # of packages whose chapters are not at hand, as in a page
 
 
 @dataclass
@@ -50,6 +51,8 @@ def caught(chunks) -> tuple[str, ...]:
 
 def build(root: Path | str, package: str) -> dict[str, Pitfall]:
     """All pitfalls of a package in the order of the chapter, written where they are missing or stale."""
+    if package in KNOWN:
+        return KNOWN[package]
     root = Path(root)
     path = next((c.path for c in read_book(root, only=[]).chapters if c.package == package), None)
     if path is None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from scripts.grading import guard, ledger, parent
-from scripts.grading.report_table import report
+from scripts.grading.report_table import pitfall_text, report
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +54,7 @@ def reason(found: parent.Run) -> str:
         return found.said[0] if found.said else "" if found.status == 0 else "no test ran"
     record = failed[0]
     said = record["lines"][0] if record["lines"] else "failed"
+    said += "".join(f"; equals {pitfall_text(pitfall)}" for pitfall in record["pitfalls"][:1])
     return said if record["kind"] in ("unusable", "todo") else f"{record['name']}: {said}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 
+from scripts.typeset import exercising
 from scripts.typeset.project import Chapter
 
 TRY = re.compile(r"sec-(\w{1,2})-try")
@@ -31,9 +32,10 @@ class Gates:
 
     def gate(self, blocks: list) -> str:
         topic = TRY.fullmatch(blocks[0]["id"])[1]
+        door = exercising.door(self.book, self.chapter)
         return (
             f'<section class="gate" aria-labelledby="{blocks[0]["id"]}">\n{self.blocks(blocks)}'
-            f'<div class="gate-exercise" data-topic="{topic}"></div>\n</section>\n'
+            f'<div class="gate-exercise" data-topic="{topic}">{door}</div>\n</section>\n'
         )
 
     def behind(self, heading: dict, blocks: list) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import posixpath
+import re
 
 from scripts.typeset.book import KINDS
 from scripts.typeset.check import image_file
@@ -25,6 +26,7 @@ TAGS = {
     "Subscript": "sub",
 }
 CLOSING = ".,;:!?)]’”…"
+FRONT = "front"                             # on the web it stands above the preface
 MEASURING = "benchmark.py"                  # the file whose text is folded on the web
 HALF = 46               # columns of code of which two fit beside one another
 SHORT = 40              # characters of TeX; a longer formula may have to break
@@ -134,13 +136,27 @@ class HtmlWriter(Tables, Gates, Writer):
         return f"<span{attr(id=id, class_=' '.join(classes))}>{inside}</span>" if id or classes else inside
 
     def inline_Image(self, node: dict) -> str:
-        (_, _, pairs), caption, (source, _) = node["c"]
+        (_, classes, pairs), caption, (source, _) = node["c"]
         values = dict(pairs)
         alt = values.get("fig-alt") or values.get("alt") or text_of(caption).strip()
+        if "drawn" in classes and self.folding:
+            return self.drawing(source, alt)
         width = values.get("width", "")
         style = f"width:{width}" if width.endswith("%") else f"width:{width}px" if width.isdigit() else None
         size = attr(**self.size(source)) + self.image_hint
         return f'<img{attr(src=self.image(source), style=style)} alt="{html.escape(alt)}"{size}/>'
+
+    def drawing(self, source: str, alt: str) -> str:
+        """A picture that the tools drew, in the page itself: it takes the theme's colours, and its links lead on."""
+        text = image_file(self.book, self.chapter, source).read_text(encoding="utf-8")
+        there = {chapter.page for chapter in self.book.chapters if chapter.written or chapter.on_site}
+        folder = posixpath.dirname(self.chapter.page)
+
+        def link(match: re.Match) -> str:
+            return match[0] if posixpath.normpath(posixpath.join(folder, match[1])) in there else match[2]
+        text = re.sub(r'<a href="([^"]*)">(.*?)</a>', link, text, flags=re.S)
+        role, name = ("group", alt.partition(". ")[0]) if "<a " in text else ("img", alt)
+        return text.replace("<svg ", f'<svg class="drawn" role="{role}" aria-label="{html.escape(name)}" ', 1).strip()
 
     def size(self, source: str) -> dict[str, int]:
         """A picture's own width and height, so that nothing moves when it comes."""
@@ -216,9 +232,12 @@ class HtmlWriter(Tables, Gates, Writer):
         return f"<dl>\n{out}</dl>\n"
 
     def block_Div(self, node: dict) -> str:
-        if self.is_uncited(node):
+        id, classes, values = attributes(node["c"][0])
+        if self.is_uncited(node) or (FRONT in classes and self.folding):
             return ""
-        id, classes, _ = attributes(node["c"][0])
+        if figure := values.get("figure") if "movable" in classes and self.folding else None:
+            inside = self.blocks(node["c"][1])
+            return f'<div class="movable" data-figure="{html.escape(figure)}"{attr(id=id)}>\n{inside}</div>\n'
         role = "list" if id == "refs" else "listitem" if "csl-entry" in classes else None
         return f"<div{attr(id=id, class_=' '.join(classes), role=role)}>\n{self.blocks(node['c'][1])}</div>\n"
 

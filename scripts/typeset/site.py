@@ -9,13 +9,14 @@ import posixpath
 import re
 from pathlib import Path
 
+from scripts.typeset import exercising
 from scripts.typeset.assets import copy_assets, copy_images, write
 from scripts.typeset.book import PDF, Book
-from scripts.typeset.html_writer import HtmlWriter, escape
+from scripts.typeset.html_writer import FRONT, HtmlWriter, escape
 from scripts.typeset.project import Chapter
 from scripts.typeset.search import entries
 from scripts.typeset.style import style_of, theme
-from scripts.typeset.tree import text_of
+from scripts.typeset.tree import attributes, find, text_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,6 +33,7 @@ def write_site(book: Book, out: Path, pdf: str | None) -> None:
         write(out / chapter.page, fill("page.html", page_values(book, chapter, body, pdf)))
     write_search_index(pages_of(book), out)
     copy_images(book, out)
+    exercising.write(book, out)
     if not (out / "index.html").is_file():
         values = {"language": book.project.language, "target": book.written[0].page}
         write(out / "index.html", fill("redirect.html", values))
@@ -74,6 +76,7 @@ def page_values(book: Book, chapter: Chapter, body: str, pdf: str | None) -> dic
         "cover": cover(book, chapter),
         "body": body,
         "neighbours": neighbours(book, chapter),
+        "movable": f'<script src="{root}/assets/movable.js" defer></script>\n' if 'class="movable"' in body else "",
     }
 
 
@@ -164,5 +167,12 @@ def cover(book: Book, chapter: Chapter) -> str:
     return (
         f'<div class="cover"><p class="cover-title">{escape(project.title)}</p>'
         f'<p class="cover-subtitle">{escape(project.subtitle)}</p>'
-        f'<p class="cover-author">{escape(about)}</p></div>'
+        f'<p class="cover-author">{escape(about)}</p></div>\n{front(book, chapter)}'
     )
+
+
+def front(book: Book, chapter: Chapter) -> str:
+    """What stands between the title and the preface."""
+    writer = HtmlWriter(book, chapter)
+    return "".join(f'<div class="front">\n{writer.blocks(div["c"][1])}</div>\n' for div in find(chapter.blocks, "Div")
+                   if FRONT in attributes(div["c"][0])[1])

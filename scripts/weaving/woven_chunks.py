@@ -83,6 +83,17 @@ def short(target: str, package: str | None) -> str:
     return target.removeprefix(f"tangled/{package}/" if package else "tangled/").removeprefix("tangled/")
 
 
+def ids(chapter: Chapter) -> list[str]:
+    """What each chunk of a chapter is called in links, in order."""
+    number, seen, found = key(chapter), defaultdict(int), []
+    for chunk in chapter.chunks:
+        base = slug((chunk.pitfall and f"pitfall {chunk.pitfall}") or chunk.name or chunk.extend or chunk.file or "")
+        seen[base] += 1
+        suffix = f"-{seen[base]}" if seen[base] > 1 else ""
+        found.append(chunk.keys.get("data-id") or f"chunk-{number}-{base}{suffix}")
+    return found
+
+
 class Chunks:
     """All chunks of the book, linked with one another."""
 
@@ -103,16 +114,12 @@ class Chunks:
         return next((p for p in self.pieces.get(path, []) if p.chunk.line <= line <= p.chunk.end), None)
 
     def _chapter(self, chapter: Chapter) -> list[Piece]:
-        number = key(chapter)
-        pieces, ids = [], defaultdict(int)
+        pieces = []
         named: dict[str, list[Piece]] = defaultdict(list)
         pitfalls: dict[str, int] = {}
-        for chunk in chapter.chunks:
+        for chunk, id in zip(chapter.chunks, ids(chapter)):
             name = chunk.name or chunk.extend or ""
-            base = slug((chunk.pitfall and f"pitfall {chunk.pitfall}") or name or chunk.file or "")
-            ids[base] += 1
-            suffix = f"-{ids[base]}" if ids[base] > 1 else ""
-            piece = Piece(chunk, chapter, chunk.keys.get("data-id") or f"chunk-{number}-{base}{suffix}", name)
+            piece = Piece(chunk, chapter, id, name)
             pieces.append(piece)
             if chunk.pitfall:
                 piece.again = chunk.pitfall in pitfalls
