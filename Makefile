@@ -18,8 +18,5 @@ MAKEFLAGS += --no-builtin-rules
 .PHONY: FORCE
 Makefile: ;
 
-.venv/ready-%: FORCE
-	@$(PYTHON) scripts/bootstrap.py $*
-
 %: FORCE
 	@BOOK_GOALS=$(call quote,$(MAKECMDGOALS)) $(if $(wildcard $(PY)),$(PY),$(PYTHON)) -m scripts $@ $(given)

@@ -1,5 +1,7 @@
 """`make bench [TOPIC=9]`: measures every ladder, beside the record; `--record` renews golden/records/t09.json.
 
+`IMPL=workspace` puts the learner's file on the ladders of one topic: see desk/ladder.py.
+
 Interleaved runs, medians, one thread. `--readme` measures nothing: it draws README.md's table, between
 `<!-- bench:start -->` and `<!-- bench:end -->`, from the records.
 """
@@ -15,6 +17,7 @@ import sys
 from pathlib import Path
 
 from scripts.errors import Problem
+from scripts.recording.beside import beside, recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {  # one thread; and glibc keeps large blocks, or PyTorch pays page faults that NumPy does not
@@ -30,6 +33,9 @@ def main(argv: list[str]) -> int:
     if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
         command = [sys.executable, "-m", "scripts", "bench", *argv]     # libraries read these when they start
         return subprocess.run(command, cwd=ROOT, env=os.environ | SETTINGS).returncode
+    if options.impl != "levels":
+        from scripts.desk.ladder import bench
+        return bench(options, packages(options.topic), ROOT)
     if options.record:
         from tangled.measuring import torch_available
         if not torch_available():
@@ -48,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m scripts bench", description=__doc__.split("\n")[0])
     found.add_argument("--topic", type=int, help="this topic alone")
     found.add_argument("--only", help="ladders with this in their name; asides: the numbers that are no ladder")
+    found.add_argument("--impl", default="levels", help="workspace: the learner's file as one more contestant")
     found.add_argument("--budget", type=float, default=3.0, help="seconds for a ladder, about (default 3)")
     found.add_argument("--record", action="store_true", help="store the result in golden/records/")
     found.add_argument("--readme", action="store_true", help="draw README.md's table from the records; "
@@ -94,30 +101,6 @@ def aside(topic: int, values: dict, store: bool) -> None:
         print(f"{name}: {value:.4g}" + (f"   (record: {known[name]:.4g})" if name in known else ""))
     if store:
         store_run(topic, "asides", values=values, modules=["benchmark"])
-
-
-def recorded(topic: int) -> dict:
-    """The topic's ladders in the record, by name."""
-    from tangled.records import record
-    try:
-        found = record(topic)
-    except FileNotFoundError:
-        return {}
-    return {name: found.ladder(name) for name in found.names()}
-
-
-def beside(topic: int, here, there) -> list[str]:
-    """A measured ladder as lines of text, with the record's times and ratios at the right."""
-    lines = f"{topic:02d}  {here}".split("\n")
-    if there is None:
-        return [*lines, "(no record of this ladder)"]
-    from tangled.measuring import SECONDS, scaled, times
-    rows = {row.level: row for row in there.rows}
-    right = ["record", *(f"{scaled(rows[r.level].seconds, SECONDS):>8s}  {times(rows[r.level].ratio)}"
-                         if r.level in rows else "-" for r in here.rows)]
-    width = max(map(len, lines[1:1 + len(right)])) + 4
-    shown = [f"{line:{width}s}{text}" for line, text in zip(lines[1:], right)]
-    return [lines[0], *shown, *lines[1 + len(right):], f"(record: {there.note})"]
 
 
 def write(found: list[dict]) -> None:

@@ -23,6 +23,7 @@ ROOM = 2 * 1024 ** 3                                # free space that a set-up w
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 NEEDED = {"core": "everything", "test": "make test", "book": "make render, make test"}
 REQUIRED = ("core", "test", "book")
+SET_UP = f"{'py' if os.name == 'nt' else 'python3'} scripts/bootstrap.py"       # works with make and without
 
 
 @dataclass
@@ -73,7 +74,7 @@ def package_lines(root: Path) -> list[Line]:
         if not bad:
             lines.append(Line("ok", f"{serves}: " + ", ".join(text for _, text in states)))
         else:
-            lines.append(Line("missing", f"{serves}: " + ", ".join(bad), f"make .venv/ready-{extra}"))
+            lines.append(Line("missing", f"{serves}: " + ", ".join(bad), f"{SET_UP} {extra}"))
     return lines
 
 
@@ -140,7 +141,7 @@ def sha256(path: Path) -> str:
 def optional_lines() -> list[Line]:
     version = requirements.installed("torch")
     torch = Line("ok", f"PyTorch {version}: level 4 is tested too") if version else Line(
-        "note", "PyTorch is not installed: level 4 is skipped", "make .venv/ready-reference")
+        "note", "PyTorch is not installed: level 4 is skipped", f"{SET_UP} reference")
     return [torch, quarto_line()]
 
 

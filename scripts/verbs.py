@@ -26,7 +26,7 @@ class Verb(NamedTuple):
 
 
 EVERYTHING = "test book review reference mpi"
-SWITCHES = ("EXERCISES", "FORCE")          # EXERCISES=1 is --exercises, EXERCISES=0 nothing
+SWITCHES = ("EXERCISES", "FORCE", "REVEAL")          # EXERCISES=1 is --exercises, EXERCISES=0 nothing
 OFF = ("0", "no")
 READING, TEACHING, WRITING, SET_UP = "reading and learning", "teaching", "writing", "set-up"
 GROUPS = (READING, TEACHING, WRITING, SET_UP)
@@ -44,6 +44,9 @@ VERBS = {
                  "the next hint of a topic, or the Nth (TOPIC=27, N=2)"),
     "solution": Verb("scripts.desk.solution", "main", "TOPIC ONLY", "test", READING,
                      "one function of the solution, after giving up (TOPIC=27, ONLY=rope)"),
+    "compare": Verb("scripts.compare", "main", "TOPIC LEVEL ONLY REVEAL", "test", READING,
+                    "your functions beside a level's once they are right, and what both cost (TOPIC=9, LEVEL=3, "
+                    "ONLY=f, REVEAL=1)"),
     "progress": Verb("scripts.learn", "progress", "ARGS", "test", READING,
                      "how far you are; ARGS=--page: as a page too, with a map of what builds on what"),
     "interview": Verb("scripts.interview", "main", "TOPIC MINUTES", "test", READING,
@@ -52,7 +55,8 @@ VERBS = {
                    "the interview questions as cards, each when it is due (TOPIC=25; N=10 new ones)"),
     "cards": Verb("scripts.cards", "main", "TOPIC", "review", READING,
                   "the interview questions as a deck for Anki, in build/cards/ (TOPIC=25)"),
-    "watch": Verb("scripts.watch", "main", "", "test", READING, "test again whatever a save touches; Ctrl-C ends it"),
+    "watch": Verb("scripts.watch", "main", "", "test", READING,
+                  "test again whatever a save touches, your file function by function; Ctrl-C or q ends it"),
     "train": Verb("scripts.train", "main", "TOPIC ONLY IMPL -- ARGS", "test", READING,
                   'a chapter\'s end-to-end programs, or one (TOPIC=2, ONLY=train_line, ARGS="--epochs 5" or --record; '
                   "IMPL=workspace: on your own chapters)"),
@@ -72,8 +76,9 @@ VERBS = {
                   "every gate; needs PyTorch, as golden does"),
     "golden": Verb("scripts.golden", "main", "TOPIC ARGS", "test reference", WRITING,
                    "regenerate the reference outputs with PyTorch (TOPIC=27)"),
-    "bench": Verb("scripts.bench", "main", "TOPIC ONLY ARGS", "test", WRITING,
-                  "measure the four levels, beside the record (TOPIC=27, ONLY=, ARGS=--record renews it)"),
+    "bench": Verb("scripts.bench", "main", "TOPIC IMPL ONLY ARGS", "test", WRITING,
+                  "measure the four levels, beside the record (TOPIC=27, IMPL=workspace: your file too; ONLY=, "
+                  "ARGS=--record renews it)"),
     "setup": Verb("scripts.chores", "setup", "", EVERYTHING, SET_UP,
                   "everything at once, PyTorch and MPI included; no other verb needs it"),
     "lock": Verb("scripts.chores", "lock", "", EVERYTHING, SET_UP, "requirements.lock from what is installed"),

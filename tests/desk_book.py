@@ -155,6 +155,31 @@ def test_not_on_level_two(level):
 '''
 
 
+BENCHMARK = '''"""Ladders of the desk."""
+import numpy as np
+
+from tangled.measuring import Ladder, torch_available
+from tangled.t91_desk import level1_naive, level2_vectorized, level3_memory_efficient
+
+LEVELS = {"level 1": level1_naive, "level 2": level2_vectorized, "level 3": level3_memory_efficient}
+
+
+def slow(level, x):
+    return lambda: [level.double(v) for v in x] if level is level1_naive else level.double(x)
+
+
+def ladders():
+    """One a function, one whose set-up needs another, one that uses no level."""
+    x = np.ones(200)
+    yield Ladder("double", {name: slow(level, x) for name, level in LEVELS.items()}, operations="n")
+    made = {name: level.negate(x) for name, level in LEVELS.items()}
+    yield Ladder("negate, prepared", {name: lambda y=y, m=LEVELS[name]: m.double(y) for name, y in made.items()})
+    yield Ladder("quadruple", {name: lambda m=level: m.quadruple(x) for name, level in LEVELS.items()})
+    yield Ladder("nothing of it", {"level 2": lambda: x + x, "level 3": lambda: x + x})
+    yield Ladder("no levels", {"one way": lambda: x + x, "another": lambda: 2 * x})
+'''
+
+
 def make_desk(folder: Path) -> Path:
     """A repository in `folder`: our scripts, the shared modules, one topic of three equal levels."""
     repo = folder / "repo"
@@ -170,6 +195,7 @@ def make_desk(folder: Path) -> Path:
     (repo / "chapters" / "91-desk.qmd").write_text(FRONT)
     for stem in ("level1_naive", "level2_vectorized", "level3_memory_efficient"):
         (package / f"{stem}.py").write_text(LEVEL2)
+    (package / "benchmark.py").write_text(BENCHMARK)
     (package / "__init__.py").write_text(f"from tangled.{PACKAGE}.level2_vectorized import *\n")
     (package / "tests" / "__init__.py").touch()
     (package / "tests" / "test_basic.py").write_text(TESTS)

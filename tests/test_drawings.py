@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from scripts.weaving.drawings import PALETTE, Topic, bars_in_words, decades, ladder_bars, span, topic_map, words_of
-from scripts.weaving.woven_drawn import bars
+from scripts.weaving.woven_drawn import bars, short
 
 ROWS = {"level 1": {"seconds": 0.02727}, "level 2": {"seconds": 0.0002977}, "level 3": {"seconds": 6.666e-05},
         "level 4": {"seconds": 7.515e-05}, "best PyTorch": {"seconds": 3.9e-05}}
@@ -71,3 +71,11 @@ def test_bars_stand_under_the_heading_of_a_topic_with_a_record(tmp_path):
     assert rows[3].startswith(r"![a\_b (float32): time of a call at each level")
     assert "A processor, one thread" in rows[3] and "level 3 67 µs" in rows[3]
     assert bars(chapter, "## The code {#sec-07-code}", tmp_path) == ([], {})
+
+
+@pytest.mark.parametrize("title, words", [
+    ("word2vec: vectors of words", "word2vec"), ("LSTM, a memory with gates", "LSTM"),
+    ("Depths and widths", "Depths and widths"),
+    ("Tensor operations and broadcasting", "Tensor operations")])
+def test_titles_on_the_map(title, words):
+    assert short(title) == words

@@ -21,8 +21,8 @@ from scripts.reading.chapters import read_book
 from scripts.reading.questions import find, questions
 from scripts.reviewing import anki, schedule
 
-pytest.importorskip("fsrs", reason="make .venv/ready-review installs it")
-pytest.importorskip("genanki", reason="make .venv/ready-review installs it")
+pytest.importorskip("fsrs", reason="make setup installs it")
+pytest.importorskip("genanki", reason="make setup installs it")
 
 HERE = Path(__file__).resolve().parent.parent
 START = datetime.datetime(2026, 3, 1, 9, 0, tzinfo=datetime.timezone.utc)

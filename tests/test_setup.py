@@ -55,8 +55,8 @@ def test_a_missing_package_and_a_wrong_version(root, capsys):
     status, out = told(root, capsys)
     words = " ".join(out.split())
     assert status == 1 and "2 things missing" in out
-    assert "is outside >=9999 -> make .venv/ready-test" in words
-    assert "no-such-thing is not installed -> make .venv/ready-book" in words
+    assert "is outside >=9999 -> python3 scripts/bootstrap.py test" in words
+    assert "no-such-thing is not installed -> python3 scripts/bootstrap.py book" in words
 
 
 def test_a_marker_for_another_python_is_passed_over(root, capsys):
@@ -101,7 +101,7 @@ def test_what_may_be_missing_is_only_a_note(root, capsys, monkeypatch):
     monkeypatch.setattr(requirements, "installed", lambda name: None if name == "torch" else real(name))
     monkeypatch.setattr(setup_report.shutil, "which", lambda name: None)
     status, out = told(root, capsys)
-    assert status == 0 and "level 4 is skipped" in out and "-> make .venv/ready-reference" in out
+    assert status == 0 and "level 4 is skipped" in out and "-> python3 scripts/bootstrap.py reference" in out
     assert "the embedded typesetter is used" in out
 
 

@@ -164,7 +164,6 @@ def test_make_hands_everything_on(make, words):
 def test_make_without_a_venv_and_without_a_verb(make):
     assert make() == ["-m", "scripts", "help"]
     assert make("test", "PYTHON=./other", venv=False) == ["-m", "scripts", "test"]
-    assert make(".venv/ready-book", "PYTHON=./other", venv=True) == ["scripts/bootstrap.py", "book"]
 
 
 def test_make_and_python_say_the_same():

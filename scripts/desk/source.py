@@ -45,6 +45,10 @@ class Source:
         found = [node for node in self.tree.body if isinstance(node, KINDS) and node.name == name]
         return Span(self, found[-1]) if found else None
 
+    def spans(self) -> list[Span]:
+        """The public definitions at the top, in their order."""
+        return [Span(self, n) for n in self.tree.body if isinstance(n, KINDS) and not n.name.startswith("_")]
+
     def otherwise_bound(self, name: str) -> int:
         """The line that gives the name to anything else than a definition at the top of the file, or 0."""
         for node in ast.walk(self.tree):

@@ -46,9 +46,15 @@ class Run:
 
 def run(arguments: list[str], root: Path, graded: bool, grace: float = GRACE) -> Run:
     """Run pytest on these arguments; `graded`: what it imports is not to be trusted."""
+    entries, wrong, status, hung, left = watched("pytest", arguments, root, graded, grace)
+    return verdict(entries, wrong, status, hung, left, graded)
+
+
+def watched(module: str, arguments: list[str], root: Path, graded: bool, grace: float = GRACE):
+    """Run a module that writes a ledger: (its entries, lines that are none, status, hung, processes left over)."""
     with tempfile.TemporaryDirectory(prefix="book-test-") as folder:
         results, key = Path(folder) / "results.jsonl", b""
-        command, more = [sys.executable, "-m", "pytest", "--results", str(results), *arguments], {}
+        command, more = [sys.executable, "-m", module, "--results", str(results), *arguments], {}
         if graded and os.name == "posix":
             key = secrets.token_hex(32).encode()
             command, more = confined(command, key)
@@ -66,7 +72,7 @@ def run(arguments: list[str], root: Path, graded: bool, grace: float = GRACE) ->
             if passing:
                 passing.join(2.0)
         entries, wrong = ledger.read(results, key)
-    return verdict(entries, wrong, child.returncode, hung, left, graded)
+    return entries, wrong, child.returncode, hung, left
 
 
 def confined(command: list[str], key: bytes) -> tuple[list[str], dict]:

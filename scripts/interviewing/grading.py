@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts import keeping
 from scripts.grading import parent
-from scripts.grading.touching import fingerprint, tests_touching, touched
+from scripts.grading.touching import fingerprint, touched
 from scripts.interviewing import page
 from scripts.interviewing.tasks import Task
 
@@ -18,13 +18,17 @@ PLUGIN = "scripts.interviewing.hidden"
 
 
 def hidden_tests(root: Path, task: Task) -> list[str]:
-    """The ids of the tests that call a function of the task; where those are few, of all that need one."""
-    found = tests_touching(root, task.package, list(task.functions))
-    return found if len(found) > FEW else failing_blank(root, task)
+    """The ids of the tests that call a function of the task; where those are few, of those too that call it through
+    others."""
+    names, tests = set(task.functions), touched(root, task.package)
+    found = [test for test, (called, _) in tests.items() if names & set(called)]
+    if len(found) <= FEW:
+        found = [test for test, (called, through) in tests.items() if names & {*called, *through}]
+    return found or failing_blank(root, task)
 
 
 def failing_blank(root: Path, task: Task) -> list[str]:
-    """The tests that fail while the functions are not written: they need them, if only through others."""
+    """The tests that fail while the functions are not written: for a function that level 2 itself does not have."""
     kept = root / "build" / "touching" / f"{task.package}-{task.name}.json"
     state = {"of": fingerprint(root, task.package), "functions": list(task.functions)}
     found = keeping.load(kept, lambda data: data["tests"])

@@ -80,11 +80,12 @@ def ladder_bars(rows: dict[str, dict]) -> str:
     low, high = decades([seconds for _, seconds in found])
     x = lambda seconds: 150 + BAR * (math.log10(seconds) - low) / (high - low)
     height = STEP * len(found) + 26
+    every = 1 if BAR / (high - low) >= 45 else 2         # decades from one name to the next
     out = []
     for k in range(low, high + 1):
         out.append(f'<path fill="none" stroke="{LINE}" stroke-width="1" d="M{x(10.0 ** k):.1f} 2V{height - 22}"/>')
-        anchor = "start" if k == low else "middle"
-        out.append(text(x(10.0 ** k), height - 6, span(10.0 ** k, 0), MUTE, f' font-size="12" text-anchor="{anchor}"'))
+        if (k - low) % every == 0:
+            out.append(text(x(10.0 ** k), height - 6, span(10.0 ** k, 0), MUTE, ' font-size="12" text-anchor="middle"'))
     for n, (level, seconds) in enumerate(found):
         y = STEP * n + 4
         out.append(text(142, y + 14, f"{level.removeprefix('level ')}  {LEVELS[level]}", INK, ' text-anchor="end"'))

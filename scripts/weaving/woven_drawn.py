@@ -14,6 +14,7 @@ from scripts.weaving.woven_front import parts
 
 MAP = re.compile(r"^:{3,}\s*\{\.topic-map\}\s*$")
 MEASURED = re.compile(r"\{[^}]*#sec-\w{1,2}-measured\b")
+LONGEST = 30                                            # characters of a title on the map
 LEAST = 3                                               # levels, of which bars are drawn
 
 
@@ -21,13 +22,19 @@ def map_of_topics(book: Book, here: Chapter) -> tuple[list[str], dict[str, bytes
     """Rows for the division and the picture they show."""
     part_of = {path: part for part, paths in parts(book) for path in paths}
     home = posixpath.dirname(here.path) or "."
-    topics = [Topic(c.topic, c.title.partition(":")[0], part_of.get(c.path, ""), list(c.meta.get("needs") or []),
-                    posixpath.relpath(c.path, home).removesuffix(".qmd") + ".html")
+    topics = [Topic(c.topic, short(c.title), part_of.get(c.path, "").rpartition("· ")[2],
+                    list(c.meta.get("needs") or []), posixpath.relpath(c.path, home).removesuffix(".qmd") + ".html")
               for c in book.chapters if c.topic is not None]
     if not topics:
         return [], {}
-    rows = ["", f"![](figures/topic-map.svg){{.drawn fig-alt={quoted(words_of(topics))}}}", ""]
+    rows = ["", f"![](figures/topic-map.svg){{.drawn fig-alt={quoted(words_of(topics))} width=50%}}", ""]
     return rows, {"topic-map.svg": topic_map(topics).encode()}
+
+
+def short(title: str) -> str:
+    """What of a title has room in a line of the map on a narrow screen."""
+    words = re.split(r"[:,]", title)[0]
+    return words if len(words) <= LONGEST else words.partition(" and ")[0]
 
 
 def bars(chapter: Chapter, heading: str, root: Path) -> tuple[list[str], dict[str, bytes]]:

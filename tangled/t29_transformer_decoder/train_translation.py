@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:a085c92baf765fac
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:2781233a36595daf
 """English to French with a Transformer: python -m tangled.t29_transformer_decoder.train_translation --help"""
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from tangled.records import store_run
 from tangled.t23_seq2seq.experiments import scores
 from tangled.t23_seq2seq.phrases import load_phrases, split
-from tangled.t29_transformer_decoder.experiments import SETTINGS, pattern, train
+from tangled.t29_transformer_decoder.experiments import SETTINGS, again, pattern, train
 
 
 def parse(argv):
@@ -23,13 +23,17 @@ def parse(argv):
     parser.add_argument("--first", type=int, default=10 ** 9, help="train on the first N phrases only")
     parser.add_argument("--fresh", action="store_true", help="start anew; an old checkpoint is set aside")
     parser.add_argument("--record", action="store_true", help="write golden/records/t29.json")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2],
+                        help="for --record: trained on as well; default 1 2")
     parser.add_argument("--folder", default="checkpoints", help="of the checkpoints")
     parser.add_argument("--out", default="build/train_translation.png", help="the figure")
     given = parser.parse_args(argv)
     for name in ("epochs", "d_model", "num_heads", "num_layers", "d_ff", "batch", "first"):
         if getattr(given, name) < 1:
             raise ValueError(f"{name} = {getattr(given, name)}; expected at least 1")
-    for name in ("unknown", "smoothing", "dropout", "joined"):
+    if given.merges < 0:
+        raise ValueError(f"merges = {given.merges}; expected at least 0")
+    for name in ("unknown", "smoothing", "dropout", "joined", "skipped"):
         if not 0 <= getattr(given, name) < 1:
             raise ValueError(f"{name} = {getattr(given, name)}; expected 0 to less than 1")
     return given
@@ -64,7 +68,9 @@ def perform(given):
     values["shown"] = list(shown)
     if given.record:
         values |= {"settings": settings, "pairs": [len(part) for part in parts],
-                   "parameters": int(sum(p.data.size for p in found.model.parameters()))}
+                   "parameters": int(sum(p.data.size for p in found.model.parameters())),
+                   "symbols": len(found.english), "others": again(parts, settings, [{"seed": k} for k in given.seeds]),
+                   "letters": again(parts, settings, [{"merges": 0}])}
         store_run(29, "train_translation", values=values, curves=found.curves, seconds=found.seconds,
                   arrays={"pattern": {"pattern": weights}})
     draw(given.out, found.curves, values, weights)

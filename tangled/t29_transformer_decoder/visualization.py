@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:f8316cb190e65ccc
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:f12be504ecda888e
 """Chapter 29: a block between its two streams, a cached step, a training run. Results in, a figure out."""
 
 import matplotlib.pyplot as plt
@@ -58,7 +58,7 @@ def draw_mechanism():
 
 
 def draw_run(curves, shown, weights):
-    """Curves by epoch, and weights (T, S) of a phrase `shown`, (english, french)."""
+    """Curves by epoch, and weights (T, S) of a phrase `shown`, the units (english, french)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 2.9), width_ratios=(1, 1.15))
     epochs = np.arange(1, len(curves["loss"]) + 1)
     left.plot(epochs, curves["loss"], color="0.1", label="training, smoothed")
@@ -70,8 +70,8 @@ def draw_run(curves, shown, weights):
     left.legend(loc="center right", fontsize=6.5)
     english, french = shown
     right.imshow(weights, cmap="gray_r", aspect="auto", vmin=0)
-    for axis, text in ((right.xaxis, english), (right.yaxis, french)):
-        symbols = [*("\u2423" if c == " " else c for c in text), "end"]
+    for axis, units in ((right.xaxis, english), (right.yaxis, french)):
+        symbols = [*(unit.replace(" ", "\u2423") for unit in units), "end"]
         axis.set_ticks(range(len(symbols)), symbols, fontsize=6)
     right.set(xlabel="read by the encoder", ylabel="predicted")
     return figure

@@ -1,12 +1,13 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:0662017c6c3d860c
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:858c749f0b891d28
 """Chapter 29: what is trained on what, the program, its checkpoints."""
 
 import numpy as np
 import pytest
 
-from tangled.t23_seq2seq.phrases import BOS, PAD, batch_of, load_phrases, split
+from tangled.t23_seq2seq.phrases import BOS, PAD, UNKNOWN, Split, Vocabulary, batch_of, load_phrases, split
 from tangled.t28_transformer_encoder import smoothed_cross_entropy
 from tangled.t29_transformer_decoder import experiments, train_translation
+from tangled.t29_transformer_decoder.units import Units, learn
 from tangled.testing import assert_close
 
 SMALL = {"epochs": 3, "d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 8, "batch": 16}
@@ -67,6 +68,43 @@ def test_joined_phrases():
 
 
 @pytest.mark.value
+def test_units():
+    """The commonest neighbours first, no unit across a word, a text by its first joins, and all of it back again."""
+    texts = ["low lower", "lower", "new newer", "slow"]
+    assert learn(texts, 4) == [("o", "w"), ("l", "ow"), ("e", "r"), ("n", "e")]
+    found = Units(texts, 100)
+    assert all(" " not in unit[1:] for unit in found.characters), "a unit with a space inside"
+    for text in (*texts, "", " ", "new  slow ", "ww ol"):
+        assert found.decode(found.encode(text)) == text == "".join(found.pieces(text))
+    assert found.pieces("lower") == ["lower"] and len(found.encode("lower")) == 2
+    assert (found.encode("x lower") == [UNKNOWN, *found.encode(" lower")]).all()
+    letters, plain = Units(texts, 0), Vocabulary(texts)
+    assert len(letters) == len(plain) and (letters.encode("slow") == plain.encode("slow")).all()
+
+
+@pytest.mark.value
+def test_joins_are_skipped():
+    """By a share of 0 never, near 1 nearly always; the text stays, and the units themselves are left alone."""
+    found, noise = Units(["flower tower"] * 3, 20), np.random.default_rng(0)
+    never, often = found.skipping(0.0, noise), found.skipping(0.99, noise)
+    assert never.pieces("flower") == found.pieces("flower") == ["flower"]
+    assert len([unit for _ in range(50) for unit in often.pieces("flower")]) > 280
+    several = {tuple(found.skipping(0.3, noise).pieces("flower")) for _ in range(200)}
+    assert len(several) > 5 and all("".join(units) == "flower" for units in several)
+    assert often.decode(often.encode("tower")) == "tower" and found.share == 0
+
+
+@pytest.mark.value
+def test_trains_again():
+    """Each change alone, on the training pairs, judged by the test pairs."""
+    parts = Split(PAIRS, PAIRS[:3], PAIRS[3:6])
+    first, second = experiments.again(parts, SMALL, [{"seed": 1}, {"merges": 0}], say=lambda _: None)
+    assert first["changed"] == {"seed": 1} and second["changed"] == {"merges": 0}
+    assert first["held"] == experiments.train(PAIRS, PAIRS[:3], SMALL | {"seed": 1}).curves["held"][-1]
+    assert set(first["test"]) == {"greedy", "beam", "beam, penalty"}
+
+
+@pytest.mark.value
 def test_every_setting_counts():
     """Each of them changed alone: another network, or other weights after an epoch."""
     def weights(**changed):
@@ -74,7 +112,7 @@ def test_every_setting_counts():
         return np.concatenate([p.data.ravel() for p in found.model.parameters()])
     plain, changes = weights(), {"epochs": 2, "d_model": 12, "num_heads": 1, "num_layers": 2, "d_ff": 9, "dropout": 0.4,
                                  "batch": 7, "lr": 0.01, "weight_decay": 3.0, "smoothing": 0.3, "unknown": 0.5,
-                                 "joined": 0.9, "seed": 1}
+                                 "joined": 0.9, "merges": 9, "skipped": 0.5, "seed": 1}
     assert set(changes) == set(experiments.SETTINGS)
     for name, value in changes.items():
         other = weights(**{name: value})
@@ -92,7 +130,7 @@ def test_rates_clipping_and_means(monkeypatch):
     assert clipped == [1.0] * 20 and len(rates) == 20           # 10 joined and 20 alone: two batches of 16
     assert np.argmax(rates) in (1, 2) and max(rates) <= 0.01 and rates[0] < 0.006 and rates[-1] < 5e-4
     still = experiments.train(PAIRS, PAIRS[:3], SMALL | {"epochs": 1, "lr": 1e-12, "dropout": 0.0, "unknown": 0.0,
-                                                         "smoothing": 0.2, "joined": 0.0})
+                                                         "smoothing": 0.2, "joined": 0.0, "skipped": 0.0})
     for curve, pairs, smoothing in (("loss", PAIRS, 0.2), ("held", PAIRS[:3], 0.0)):
         want, _ = experiments.loss_of(still.model, batch_of(pairs, still.english, still.french), smoothing)
         assert_close(still.curves[curve][0], want, tol=1e-5, what=curve)
@@ -123,6 +161,6 @@ def test_program(tmp_path, capsys, monkeypatch):
     assert "chrF" in capsys.readouterr().out
     assert train_translation.main([*given, "--fresh"]) == 0
     assert len(list(tmp_path.glob("translation-*.npz"))) == 2 and "set aside" in capsys.readouterr().out
-    for bad in ("--epochs=0", "--smoothing=1", "--dropout=-1"):
+    for bad in ("--epochs=0", "--smoothing=1", "--dropout=-1", "--merges=-1", "--skipped=1"):
         assert train_translation.main([*given, bad]) == 1
         assert "expected" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:b9f7c44708129ac0
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bcb57446bcc34369
 """Chapter 34: sums over ranks, gradients of all tokens, optimiser state in shares."""
 
 import threading
@@ -87,8 +87,10 @@ def test_halves_of_the_ring(level, size):
 
 @pytest.mark.levels(1, 2, 3)
 @pytest.mark.value
-def test_every_send_is_awaited(level):
+def test_every_send_is_awaited(level, monkeypatch):
     """Nobody returns while an array of his is under way: an engine may forget what it was not asked for."""
+    monkeypatch.setattr(level, "BLOCK", 2, raising=False)
+
     def work(group):
         open_, send = [0], group.send
 
@@ -264,6 +266,24 @@ def steps_of(level, weights, g, counts, size, longest=None, **options):
         norms = [optimizer.step(step[group.rank], count[group.rank], longest) for step, count in zip(g, counts)]
         return SimpleNamespace(weights=mine, state=optimizer.state_dict(), norms=norms, held=optimizer.held)
     return simulate(size, work)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_more_than_a_block(level, monkeypatch):
+    """Blocks of 3 numbers, the last one shorter: sums, norms and steps are those of one block."""
+    xs = rng(18).standard_normal((3, 25))
+    g, counts = rng(19).standard_normal((3, 3, 25)), rng(20).integers(1, 5, (3, 3))
+
+    def results():
+        yield from (sums(level, name, xs)[1] for name in OPS)
+        yield from simulate(3, lambda group: level.synchronise(group, g[group.rank], counts[group.rank], 0.1))[2]
+        each = steps_of(level, xs[0].copy(), g, counts, 3, longest=0.1, lr=0.1, decayed=12, weight_decay=0.3)[1]
+        yield from (each.weights, each.state["m"], each.state["v"], np.array(each.norms))
+    want = list(results())
+    monkeypatch.setattr(level, "BLOCK", 3)
+    for got, wanted in zip(results(), want, strict=True):
+        assert_close(np.asarray(got), np.asarray(wanted), tol=1e-12, what="result")
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:543dea075726ae24
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:1db2632bf745289a
 """Chapter 34: nothing, one number, one rank, extremes, and what is refused."""
 
 import numpy as np
@@ -114,6 +114,7 @@ def test_fewer_weights_than_ranks(level):
         w = np.array([1.0, -1.0])
         optimizer = level.ShardedAdamW(group, w, lr=0.1, weight_decay=0.0)
         optimizer.step(np.array([1.0, 2.0]), 1 + group.rank)
+        assert optimizer.t == optimizer.state_dict()["t"] == 1
         return w
     for w in simulate(4, work):
         assert_close(w, np.array([0.9, -1.1]), tol=1e-6, what="w")
