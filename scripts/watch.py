@@ -203,7 +203,7 @@ class Watch:
 
     def attempt(self, arguments: list[str]) -> tuple[int | None, str]:
         """Run a command until it ends, a file is saved or `q` is pressed."""
-        return self.runner.run(arguments, lambda: self.stir() or self.keys.holds("q"))
+        return self.runner.run(arguments, lambda: self.stir() or bool(self.keys and self.keys.holds("q")))
 
     def look(self) -> None:
         """A short pause, in which a key may be pressed."""
@@ -248,9 +248,9 @@ class Watch:
             topic = int(job.arguments[2])
             self.steps.go(topic, next(c.package for c in read_book(self.root, only=[]).chapters if c.topic == topic))
             return True
-        status, output = self.runner.run(job.arguments, self.stir)
+        status, output = self.attempt(job.arguments)
         if status is None:
-            self.screen.say("saved again; beginning anew")
+            self.screen.say("saved again; beginning anew" if self.stir() else "stopping")
             return False
         if job.whole and (status or job.arguments[0] != "tangle"):
             self.screen.show(output, as_make(job.arguments))

@@ -363,3 +363,13 @@ def test_the_front_stands_above_the_preface_with_its_map_in_the_page(tmp_path):
     assert '<svg class="drawn" role="group" aria-label="What builds on what" xmlns' in text
     assert '<a href="chapters/00-prerequisites.html"><text>' in text and "99-none" not in text
     assert broken(tmp_path / "_book") == []
+
+
+def test_a_movable_figure_brings_its_script_and_keeps_the_printed_one(tmp_path):
+    words = '# P {#sec-preface .unnumbered}\n\n::: {.movable figure="rope"}\nAs printed.\n:::\n'
+    typeset(write_sample(tmp_path / "build" / "book", index=words), tmp_path / "_book", ("html",))
+    text = (tmp_path / "_book" / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'<div class="movable" data-figure="rope">\n<p>As printed.</p>', text)
+    assert '<script src="./assets/movable.js" defer></script>' in text
+    assert "movable" not in (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8").split("</style>")[1]
+    assert broken(tmp_path / "_book") == []

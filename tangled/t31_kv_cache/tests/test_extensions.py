@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:41fe80e000530da8
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:63f97d5949946efa
 """Chapter 31: pages, prefixes, speculation."""
 
 import numpy as np
@@ -125,6 +125,10 @@ def test_what_is_published(level):
     cache.publish(2, text[:4])
     sound(cache)
     assert cache.share(1, text) == 4 and cache.tables[1] == cache.tables[0][:2]
+    decoder.truncate([0] * 4)
+    decoder.extend(text[None, 4:6], rows=[3])                   # takes what has been free for longest
+    assert cache.share(0, text) == 4
+    sound(cache)
 
 
 @pytest.mark.levels(2)
@@ -150,6 +154,7 @@ def test_a_prefix_outlives_its_row(level):
     cache.publish(0, text[0])
     decoder.truncate([0], [0])
     assert cache.share(1, text[0]) == 4
+    sound(cache)
     got = decoder.extend(text[:, 4:], rows=[1])
     assert_close(got, whole(text, weights, heads)[:, 4:], tol=1e-6, what="logits")
     decoder.truncate([0], [1])
@@ -201,6 +206,13 @@ def test_what_is_overwritten_is_not_known(level):
     decoder.truncate([3], [0])
     decoder.extend(other[:, 3:], rows=[0])
     assert decoder.cache.share(1, np.array([1, 2, 3, 4, 5])) == 2
+    sound(decoder.cache)
+    decoder, _, _ = paged(level, 11)
+    decoder.extend(text, rows=[0])
+    decoder.cache.publish(0, text[0])
+    decoder.truncate([1], [0])
+    decoder.extend(other[:, 3:], rows=[0])                      # the first block is not known, the second is
+    assert decoder.cache.share(1, np.array([1, 2, 3, 4, 5])) == 0
     sound(decoder.cache)
 
 
@@ -284,6 +296,20 @@ def test_speculation_is_given_the_options(level, how):
     z = filter_logits(whole(full, target, heads)[:, 1:-1], **how)
     assert np.isfinite(np.take_along_axis(z, one[..., None], axis=2)).all(), "a token that the options rule out"
     assert np.isinf(z).any(axis=2).mean() > 0.5
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_rows_at_different_paces(level):
+    """A row at the end of its window beside rows that are still drafting: it reads no more."""
+    target, heads = model(16)
+    draft = {name: a + 0.05 * rng(20).standard_normal(a.shape) for name, a in target.items()}
+    ids = rng(18).integers(0, 7, (4, 2))
+    for seed in range(6):
+        pair = [level.Decoder(weights, heads, 4) for weights in (target, draft)]
+        tokens, done = level.speculative_decode(*pair, ids, 8, 4, rng=rng(seed))
+        assert tokens.shape == (4, 8) and 0 < done.accepted < done.drafted
+        assert all((decoder.lengths <= 9).all() for decoder in pair)
 
 
 @pytest.mark.levels(2)
