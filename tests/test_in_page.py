@@ -181,6 +181,7 @@ def test_a_test_may_ask_for_torch_and_a_learner_may_not_skip():
         except BaseException as error:
             return guard.leaving(error)
     assert said(lambda: pytest.skip("could not import 'torch': no")) == ""
+    assert said(lambda: pytest.skip("could not import 'sacrebleu': no")) == ""
     assert said(lambda: pytest.skip("enough")) == "pytest.skip()"
 
 
