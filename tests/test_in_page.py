@@ -80,6 +80,18 @@ def test_a_run_that_the_page_ended_is_told_as_the_terminal_tells_it(unpacked):
     assert found["status"] == 1 and "took longer than its time limit (10 s)" in " ".join(found["report"])
 
 
+def test_a_file_of_tests_that_cannot_be_imported_is_left_out_by_name(unpacked):
+    folder, _ = unpacked
+    other = folder / "tangled" / PACKAGE / "tests" / "test_other.py"
+    other.write_text("import no_such_module_at_all\n")
+    try:
+        found = graded(folder, (ROOT / "tangled" / PACKAGE / "level2_vectorized.py").read_text())
+    finally:
+        other.unlink()
+    assert found["status"] == 0 and found["absent"] == ["test_other.py"]
+    assert "left out in a page: test_other.py (ModuleNotFoundError" in found["report"][-1]
+
+
 def test_packages_are_followed_through_imports():
     found = packages(ROOT, "t06_backpropagation")
     assert {"t06_backpropagation", "t05_mlp_forward"} <= found
@@ -169,6 +181,7 @@ def test_a_test_may_ask_for_torch_and_a_learner_may_not_skip():
         except BaseException as error:
             return guard.leaving(error)
     assert said(lambda: pytest.skip("could not import 'torch': no")) == ""
+    assert said(lambda: pytest.skip("could not import 'sacrebleu': no")) == ""
     assert said(lambda: pytest.skip("enough")) == "pytest.skip()"
 
 

@@ -178,7 +178,7 @@ def judged(chapter, browser: str, told: list[dict]) -> list[str]:
         if not what["name"]:
             if report["status"]:
                 say("level 2 fails: " + " | ".join(report["report"])[:300])
-            for test in set(narrow) - left_out:
+            for test in {*narrow, *report.get("absent", ())} - left_out:
                 say(f"{test} is left out because the solution fails it, and {LEFT_OUT.name} does not name it")
         elif not any(p["number"] == what["name"] for r in records for p in r["pitfalls"]):
             say(f"{name} is not named in the report ({report['failed']} tests failed)")

@@ -29,7 +29,8 @@ def carried(root: Path, path: str) -> tuple[bytes, dict]:
     chapter = book.selected[0]
     built = pitfalls.build(root, chapter.package)
     files = [p for pattern in TOOLS for p in sorted(root.glob(pattern))]
-    files += [root / "pyproject.toml", *sorted(root.glob("tangled/*.py"))]
+    files += [root / "pyproject.toml", *sorted(root.glob("tangled/*.py")),
+              *sorted(root.glob("tangled/tests/*.py"))]
     needed = packages(root, chapter.package)
     for package in sorted(needed):
         files += [p for p in sorted((root / "tangled" / package).glob("*.py")) if p.name not in NOT_RUN]

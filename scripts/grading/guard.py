@@ -42,10 +42,13 @@ LEAVES = {pytest.skip.Exception: "pytest.skip()", pytest.xfail.Exception: "pytes
           KeyboardInterrupt: "raise KeyboardInterrupt", GeneratorExit: "raise GeneratorExit"}
 
 
+OPTIONAL = tuple(f"could not import '{name}'" for name in ("torch", "sacrebleu"))      # what tests may do without
+
+
 def leaving(error: BaseException) -> str:
     """`pytest.skip()`, where an exception would end a test or the run without a failure; else ""."""
-    no_torch = isinstance(error, pytest.skip.Exception) and str(error).startswith("could not import 'torch'")
-    if isinstance(error, NotMeasured) or no_torch:      # the harness's own, and a test's importorskip
+    absent = isinstance(error, pytest.skip.Exception) and str(error).startswith(OPTIONAL)
+    if isinstance(error, NotMeasured) or absent:      # the harness's own, and a test's importorskip
         return ""
     return next((said for kind, said in LEAVES.items() if isinstance(error, kind)), "")
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_CLOCK = "measures time or memory, which a page cannot"
 NO_DATA = "reads a file that the page does not carry"
 NARROW = "the book's own solution fails it in a page, whose NumPy is 1.25 with 32-bit integers"
-ABSENT = ("requests", "requests.adapters", "urllib3", "urllib3.util",
+ABSENT = ("requests", "requests.adapters", "urllib3", "urllib3.util", "lzma",
           "matplotlib", "matplotlib.pyplot", "matplotlib.patches", "matplotlib.ticker")
 NO_PROCESS = "starts processes or threads, which a page cannot"
 ENDED = (0, 1)                                      # what pytest returns where all tests ran
@@ -53,7 +53,7 @@ class Page:
     """A pytest plugin: what happens is told to the page, what cannot run in one is left out."""
 
     def __init__(self, tell):
-        self.tell = tell
+        self.tell, self.absent = tell, {}               # test file -> why it cannot be imported here
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config) -> None:
@@ -65,6 +65,16 @@ class Page:
             if why := self.reason(item):
                 item.add_marker(pytest.mark.skip(reason=why))
             item.repr_failure = lambda *_, **__: ""         # the report tells it; pytest's own text takes longer
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector):
+        """A file of tests that cannot be imported is left out: it does not import the learner's."""
+        report = yield
+        if report.failed and isinstance(collector, pytest.Module):
+            said = [line[1:].strip() for line in str(report.longrepr).split("\n") if line.startswith("E ")]
+            self.absent[collector.path.name] = said[0] if said else "cannot be imported"
+            report.outcome, report.longrepr, report.result = "passed", None, []
+        return report
 
     def reason(self, item) -> str:
         """Why a test is left out, or ""."""
@@ -108,10 +118,13 @@ def run(text: str, tell=lambda what: None) -> dict:
         entries.append(what)
         tell(what)
     heard = io.StringIO()
+    page = Page(note)
     with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
         status = pytest.main([f"tangled/{facts['package']}", "--impl", "workspace", *QUIET],
-                             plugins=[Page(note)])
-    return told(entries, int(status), False, heard.getvalue())
+                             plugins=[page])
+    result = told(entries, int(status), False, heard.getvalue())
+    result["report"] += [f"left out in a page: {name} ({why})" for name, why in page.absent.items()]
+    return result | {"absent": sorted(page.absent)}
 
 
 def unfinished(entries: list[dict]) -> dict:

@@ -117,9 +117,13 @@
           EditorState.tabSize.of(4), c.indentOnInput(), c.bracketMatching(), c.python(),
           c.syntaxHighlighting(c.classHighlighter), c.highlightActiveLine(),
           keymap.of([{ key: "Ctrl-Enter", mac: "Cmd-Enter", run: () => { run(); return true; } },
+            { key: "Escape", run: () => { view.setTabFocusMode(true); return false; } },    // until something is written
             c.indentWithTab, ...c.defaultKeymap, ...c.historyKeymap]),
           EditorView.contentAttributes.of({ "aria-label": "Your version of topic " + topic.topic + ", Python" }),
-          EditorView.updateListener.of((update) => { if (update.docChanged) later(); }),
+          EditorView.updateListener.of((update) => {
+            if (update.docChanged) later();
+            if (update.docChanged || (update.focusChanged && !view.hasFocus)) view.setTabFocusMode(false);
+          }),
           dark.of(EditorView.theme({}, { dark: isDark() })),
         ],
       }),

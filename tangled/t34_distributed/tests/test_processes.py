@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:3c4dcd8e9e30b5cc
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:56560775425d86d4
 """Chapter 34: real processes, few and small; each test says how many it starts."""
 
 import importlib.util
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tangled.t34_distributed import train_distributed
+from tangled.t34_distributed.engines import GlooGroup
 from tangled.t34_distributed.group import Group, Lost
 from tangled.t34_distributed.local import ROOT, SLOT, Worker, WorkerError, blamed, cause, spawn
 from tangled.t34_distributed.train_failures import SMALL, belongings
@@ -168,6 +169,24 @@ def test_resume_after_a_kill(tmp_path):
     for each in found:
         assert_close(np.array(each["weights"]), np.array(want["weights"]), tol=1e-10, what="weights")
         assert_close(np.array(each["losses"]), np.array(want["losses"]), tol=1e-10, what="losses")
+
+
+@pytest.mark.processes(3)
+def test_results_by_rank(tmp_path, monkeypatch):
+    """Each rank's own result, in the order of the ranks; arguments are handed on."""
+    (tmp_path / "ranks34.py").write_text("def told(group, word):\n    return [group.rank, group.size, word]\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert spawn(3, "ranks34:told", {"word": "so"}, 30.0, 100.0) == [[rank, 3, "so"] for rank in range(3)]
+
+
+def test_gloo_leaves_its_input(tmp_path):
+    """The sum is an array of its own."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    x, notes = np.arange(3.0), []
+    total = GlooGroup(0, 1, str(tmp_path / "store"), 60.0, notes.append).all_reduce(x)
+    assert not np.shares_memory(total, x) and total.tolist() == [0, 1, 2]
+    assert notes == [{"waits": 0}, {"waits": None}]
 
 
 @pytest.mark.processes(2)
