@@ -73,7 +73,7 @@ VERBS = {
                    "hand edits in tangled/ -> back into the chapters"),
     "preview": Verb("scripts.preview", "main", "TOPIC ARGS", "book", WRITING, "live HTML while writing (TOPIC=27)"),
     "check": Verb("scripts.check", "main", "TOPIC ARGS", "test book reference", WRITING,
-                  "every gate; needs PyTorch, as golden does"),
+                  "the gates; needs PyTorch, as golden does (ARGS=\"--gate NAME\" for one)"),
     "golden": Verb("scripts.golden", "main", "TOPIC ARGS", "test reference", WRITING,
                    "regenerate the reference outputs with PyTorch (TOPIC=27)"),
     "bench": Verb("scripts.bench", "main", "TOPIC IMPL ONLY ARGS", "test", WRITING,

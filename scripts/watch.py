@@ -26,6 +26,7 @@ from scripts.reading.chapters import Book, read_book
 
 PAUSE = 0.3                                         # seconds between two looks
 WATCHED = ("_quarto.yml", "chapters/*.qmd", "workspace/t[0-9][0-9]*.py")
+GROUPS = hasattr(os, "killpg")                              # a command and its children are ended together
 IMPORT = re.compile(r"^\s*(?:from|import)\s+tangled\.(\w+)", re.M)
 MORE = re.compile(r"^\s*from\s+tangled\s+import\s+(.+)$", re.M)
 CLOSING = re.compile(r"\d+ (?:passed|failed|error)")
@@ -124,7 +125,7 @@ class Runner:
         with tempfile.TemporaryFile() as output:
             self.child = subprocess.Popen([*self.command, *arguments], cwd=self.root, stdout=output,
                                           stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                          start_new_session=True)
+                                          start_new_session=GROUPS)
             try:
                 while self.child.poll() is None:
                     if interrupted():
@@ -140,6 +141,10 @@ class Runner:
         """End the command and whatever it started."""
         child, self.child = self.child, None
         if child is None:
+            return
+        if not GROUPS:                                      # Windows
+            child.kill()
+            child.wait()
             return
         for number in (signal.SIGTERM, signal.SIGKILL):     # the second also for what it may have left behind
             with contextlib.suppress(ProcessLookupError, PermissionError):
