@@ -25,6 +25,7 @@ def main(argv):
     parts = verb.parts.split() + ([] if "--topic" in given else verb.all_parts.split())
     status = door.enter(parts, argv)
     if status is None:
+        os.environ.pop("BOOK_GOALS", None)      # of this call of make alone, not of what the verb starts
         status = run(verb, given)
     return status if argv else 2
 

@@ -41,7 +41,8 @@ def check(repo, torch: bool = True, *arguments: str) -> subprocess.CompletedProc
     """`golden --check`, with or without PyTorch."""
     if torch:
         return scripts(repo, "golden", "--check", *arguments)
-    code = NO_TORCH + "from scripts.__main__ import main\nimport sys\nsys.exit(main(['golden', *sys.argv[1:]]))\n"
+    code = NO_TORCH + ("import sys\nfrom scripts.__main__ import run\nfrom scripts.verbs import find\n"
+                       "sys.exit(run(find('golden'), sys.argv[1:]))\n")
     return subprocess.run([sys.executable, "-c", code, "--check", *arguments], cwd=repo, env=environment(), text=True,
                           capture_output=True, timeout=60)
 

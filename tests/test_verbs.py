@@ -101,10 +101,19 @@ def test_backslashes_in_args_on_windows():
     (["train", "N=a", "ARGS=--epochs 5 --a=b"], "make train knows no N=; it takes ARGS= IMPL= ONLY= TOPIC="),
     (["clean", "TOPIC=1"], "make clean knows no TOPIC=; it takes no variables"),
     (["test", "ARGS=-k 'a"], "no closing quotation"), (["tset"], "no verb 'tset'; did you mean 'test'?")])
-def test_what_is_not_known_is_refused_in_a_line(words, said, capsys):
+def test_what_is_not_known_is_refused_in_a_line(words, said, capsys, monkeypatch):
+    monkeypatch.delenv("BOOK_GOALS", raising=False)
+    monkeypatch.setattr(entry, "run", lambda verb, given: pytest.fail(f"{verb} was run"))     # clean, for one
     assert entry.main(words) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1
+
+
+def test_the_goals_of_make_are_not_those_of_what_it_starts(monkeypatch):
+    monkeypatch.setenv("BOOK_GOALS", "hint test")
+    monkeypatch.setattr(entry.door, "enter", lambda parts, argv: None)
+    monkeypatch.setattr(entry, "run", lambda verb, given: int("BOOK_GOALS" in os.environ))
+    assert entry.main(["hint", "TOPIC=1"]) == 0
 
 
 def test_variables_of_another_goal():
@@ -167,7 +176,8 @@ def test_make_without_a_venv_and_without_a_verb(make):
 
 
 def test_make_and_python_say_the_same():
-    done = [subprocess.run([*command, "hint", "LEVEL=2", "TOPIC=1"], cwd=HERE, capture_output=True, text=True,
+    plain = {name: value for name, value in os.environ.items() if name != "BOOK_GOALS"}
+    done = [subprocess.run([*command, "hint", "LEVEL=2", "TOPIC=1"], cwd=HERE, capture_output=True, text=True, env=plain,
                            timeout=60).stderr.splitlines()[0]
             for command in (["make"], [sys.executable, "-m", "scripts"]) if shutil.which(command[0])]
     assert set(done) == {"make hint knows no LEVEL=; it takes N= TOPIC="}
