@@ -177,8 +177,8 @@ def test_make_without_a_venv_and_without_a_verb(make):
 
 def test_make_and_python_say_the_same():
     plain = {name: value for name, value in os.environ.items() if name != "BOOK_GOALS"}
-    done = [subprocess.run([*command, "hint", "LEVEL=2", "TOPIC=1"], cwd=HERE, capture_output=True, text=True, env=plain,
-                           timeout=60).stderr.splitlines()[0]
+    done = [subprocess.run([*command, "hint", "LEVEL=2", "TOPIC=1"], cwd=HERE, capture_output=True, text=True,
+                           env=plain, timeout=60).stderr.splitlines()[0]
             for command in (["make"], [sys.executable, "-m", "scripts"]) if shutil.which(command[0])]
     assert set(done) == {"make hint knows no LEVEL=; it takes N= TOPIC="}
 
