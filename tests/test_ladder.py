@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from desk_book import LEVEL2, PACKAGE, make_desk
-from harness_book import scripts
+from harness_book import environment, scripts
 
 from scripts.desk import ladder
 
@@ -36,6 +39,25 @@ def test_on_every_ladder_that_uses_it(repo):
     assert rows(repo) == {"double": levels, "negate, prepared": levels, "quadruple": levels}
     assert "91  nothing of it\nleft out: it uses nothing of your file" in done.stdout
     assert "no levels" not in done.stdout and "your file: " in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of POSIX")
+def test_at_a_terminal(repo):
+    (repo / "workspace" / f"{PACKAGE}.py").write_text(LEVEL2)
+    ours, theirs = os.openpty()
+    child = subprocess.Popen([sys.executable, "-m", "scripts", *CALL, "--only", "double"], cwd=repo, stdin=theirs,
+                             stdout=theirs, stderr=theirs, env=environment())
+    os.close(theirs)
+    said = b""
+    try:
+        while more := os.read(ours, 4096):
+            said += more
+    except OSError:                                     # the other end is closed
+        pass
+    finally:
+        os.close(ours)
+        status = child.wait(60)
+    assert status == 0 and b"your file: " in said, said.decode()
 
 
 def test_what_is_not_written_is_left_out_by_name(repo):

@@ -46,6 +46,8 @@ class Run:
 
 def run(arguments: list[str], root: Path, graded: bool, grace: float = GRACE) -> Run:
     """Run pytest on these arguments; `graded`: what it imports is not to be trusted."""
+    if graded and sys.stdout.isatty():                  # it writes into a pipe, and its words end at a terminal
+        arguments = [*arguments, "--color=yes"]
     entries, wrong, status, hung, left = watched("pytest", arguments, root, graded, grace)
     return verdict(entries, wrong, status, hung, left, graded)
 
@@ -81,8 +83,6 @@ def confined(command: list[str], key: bytes) -> tuple[list[str], dict]:
     os.write(outlet, key)
     os.close(outlet)
     command = [*command, "--key-from", str(inlet)]
-    if sys.stdout.isatty():
-        command.append("--color=yes")
     return command, {"start_new_session": True, "pass_fds": (inlet,), "stdout": subprocess.PIPE,
                      "stderr": subprocess.STDOUT}
 
