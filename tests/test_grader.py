@@ -37,9 +37,14 @@ def grade(repo, body: str = WRONG, first: str = "", only: str = "golden", timeou
 
 
 def score(repo) -> tuple[int, int]:
-    """Passed (or left unmeasured by a busy machine) and failed."""
+    passed, failed, _ = scores(repo)
+    return passed, failed
+
+
+def scores(repo) -> tuple[int, int, int]:
+    """Passed, failed, and what a busy machine left unmeasured."""
     entry = json.loads((repo / "workspace" / ".progress.json").read_text())["90"]
-    return entry["passed"] + entry.get("unmeasured", 0), entry["failed"]
+    return entry["passed"], entry["failed"], entry["unmeasured"]
 
 
 LEAVING = {
@@ -73,10 +78,9 @@ def test_the_last_word_is_the_parents(repo):
     """atexit with os._exit(0), and a score of what passed"""
     done = grade(repo, first="import atexit, os\natexit.register(os._exit, 0)\n", only="")
     assert done.returncode == 1 and "FAILED your file" in done.stdout
-    passed, failed = score(repo)
-    assert failed >= 1 and passed + failed == 4
+    assert score(repo)[1] >= 1 and sum(scores(repo)) == 4
     done = grade(repo, "    raise KeyboardInterrupt\n", only="")
-    assert done.returncode == 1 and score(repo)[1] >= 2 and sum(score(repo)) == 4
+    assert done.returncode == 1 and score(repo)[1] >= 2 and sum(scores(repo)) == 4
 
 
 ROADS = {
@@ -114,7 +118,7 @@ def test_what_is_allowed(repo):
             "    t = threading.Thread(target=len, args=('',))\n    t.start()\n    t.join()\n"
             "    try:\n        1 / 0\n    except ZeroDivisionError:\n        traceback.format_exc()\n")
     done = grade(repo, code + BODY, only="")
-    assert done.returncode == 0 and score(repo) == (4, 0), done.stdout
+    assert done.returncode == 0 and score(repo)[1] == 0 and sum(scores(repo)) == 4, done.stdout
 
 
 PROCESSES = {
