@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ def watch(path: Path, package: str, hidden: tuple[str, ...] | None = None) -> No
     WATCH.packages[package] = hidden
     if not WATCH.installed:
         WATCH.installed = True
-        sys.addaudithook(make_hook(WATCH))
+        sys.addaudithook(make_hook(("import", "ctypes.dlsym", *STARTS, *FILES), partial(judged, state=WATCH), WATCH))
         announce_fork_exec()
 
 
@@ -68,10 +69,12 @@ def announce_fork_exec() -> None:
     _posixsubprocess.fork_exec = fork_exec
 
 
-def make_hook(state: Watch):
-    """The audit hook. What it needs is bound here, before the learner's file is imported."""
-    events = {"import", "ctypes.dlsym", *STARTS, *FILES}
-    judge, who, where = judged, culprit, shown_place
+def make_hook(events, judge, state: Watch):
+    """An audit hook: what `judge(event, arguments)` says of an event of the learner's code is kept, and raised.
+
+    What the hook needs is bound here, before the learner's file is imported.
+    """
+    events, who, where = frozenset(events), culprit, shown_place
     busy = []
 
     def hook(event, arguments):
@@ -80,7 +83,7 @@ def make_hook(state: Watch):
         busy.append(True)
         try:
             frame = who(sys._getframe(1), state)
-            said = frame and judge(event, arguments, state)
+            said = frame and judge(event, arguments)
             if not said:
                 return
             said = f"{where(frame)}: {said}"

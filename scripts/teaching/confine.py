@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 from scripts.grading import sentry
 
@@ -29,34 +30,13 @@ def pytest_addoption(parser) -> None:
 
 def pytest_configure(config) -> None:
     if room := config.getoption("room"):
-        sys.addaudithook(make_hook(within(room), [within(folder) for folder in config.getoption("closed")]))
+        closed = [within(folder) for folder in config.getoption("closed")]
+        judge = partial(judged, room=within(room), closed=closed, me=os.getpid())
+        sys.addaudithook(sentry.make_hook(("open", "ctypes.dlsym", *CHANGES, *SIGNALS), judge, sentry.WATCH))
 
 
 def within(folder: str) -> str:
     return os.path.realpath(folder) + os.sep
-
-
-def make_hook(room: str, closed: list[str]):
-    """The audit hook; like the sentry's, it asks which code is at work."""
-    events = {"open", "ctypes.dlsym", *CHANGES, *SIGNALS}
-    who, where, state, me = sentry.culprit, sentry.shown_place, sentry.WATCH, os.getpid()
-    busy = []
-
-    def hook(event, arguments):
-        if event not in events or busy:
-            return
-        busy.append(True)
-        try:
-            said = judged(event, arguments, room, closed, me)
-            frame = said and who(sys._getframe(1), state)
-            if not frame:
-                return
-            said = f"{where(frame)}: {said}"
-            state.seen.append(said)
-        finally:
-            busy.pop()
-        raise sentry.Forbidden(said)
-    return hook
 
 
 def judged(event: str, arguments: tuple, room: str, closed: list[str], me: int) -> str:
