@@ -173,7 +173,8 @@ def test_the_page_holds_paragraph_examples_and_signature(repo):
     text = page.page(repo, task, "The desk", 30, examples.expected(repo, task))
     assert text.startswith("# Interview, topic 91, The desk: 30 minutes.\n#\n# Write double, which gives 2 x.\n")
     assert "#     double(np.ones(2))\n#     -> [2. 2.]\n#     double(3.0)\n#     -> 6.0\n" in text
-    assert "quadruple, negate, apply, Pair, Layer, Scaled." in text
+    unwrapped = text.replace("\n# ", " ")
+    assert "may be called as it is: checked, quadruple, negate, apply, Pair, Layer, Scaled." in unwrapped
     assert f'def double(x):\n    """Twice x, of any shape."""\n{BODY}\n' in text
     assert "_twice" not in text and "class" not in text and "functools" not in text
 
