@@ -187,7 +187,11 @@ def unfinished(log: list[dict], status: int | None, hung: bool) -> dict:
         text = f"the process was ended by signal {-status} (out of memory?); the run ends here"
     else:
         text = f"the process was ended from within (exit status {status}); the run ends here"
-    nodeid = started["start"]
+    return ended(started["start"], text)
+
+
+def ended(nodeid: str, text: str) -> dict:
+    """The record of a test with which its process ended."""
     name, _, params = nodeid.rpartition("::")[2].partition("[")
     parts = nodeid.split("/")
     words = params.rstrip("]").split("-")
