@@ -190,7 +190,7 @@ def environment() -> dict:
     return {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"OPENBLAS_NUM_THREADS": "1"}
 
 
-def scripts(repo: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess:
+def scripts(repo: Path, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess:
     """`python -m scripts …` in the repository."""
     return subprocess.run([sys.executable, "-m", "scripts", *arguments], cwd=repo, env=environment(), text=True,
                           capture_output=True, timeout=timeout)
@@ -212,7 +212,7 @@ class Graded:
         return self.failures()[0]["lines"][0]
 
 
-def run(repo: Path, *arguments: str, timeout: float = 60) -> Graded:
+def run(repo: Path, *arguments: str, timeout: float = 300) -> Graded:
     """pytest on the topic, with the records that it kept."""
     results = repo / "results.jsonl"
     results.unlink(missing_ok=True)

@@ -158,7 +158,6 @@ def wait_for(happened, seconds: float = 30.0) -> bool:
     (2, ["--pdb"], None)])
 def test_how_many(monkeypatch, cores, rest, number):
     """Two at most; one on one core, or where somebody sits at the terminal"""
-    pytest.importorskip("xdist")
     monkeypatch.setattr(sharing.os, "cpu_count", lambda: cores)
     options = sharing.options(rest)
     assert (options[options.index("-n") + 1] if options else None) == number
@@ -166,7 +165,6 @@ def test_how_many(monkeypatch, cores, rest, number):
 
 @pytest.mark.parametrize("argv, shared", [([], True), (["--level", "2"], True), (["--topic", "27"], False)])
 def test_a_topic_has_one_process(monkeypatch, argv, shared):
-    pytest.importorskip("xdist")
     monkeypatch.setattr(sharing.os, "cpu_count", lambda: 2)
     seen = []
     monkeypatch.setattr(verb, "run_pytest", lambda arguments, graded: seen.extend(arguments) or verb.parent.Run(0))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import importlib.util
 import os
 
 SHARED = ["-p", "xdist", "--dist", "loadfile", "--no-loadscope-reorder", "--max-worker-restart", "0"]
@@ -18,7 +17,7 @@ BY_HAND = {"-s", "--capture=no", "--pdb", "--trace"}  # need the terminal
 
 def options(rest: list[str]) -> list[str]:
     """What pytest is told for the run of everything: two processes, where there are two cores to run them."""
-    if (os.cpu_count() or 1) < MOST or importlib.util.find_spec("xdist") is None or BY_HAND & set(rest):
+    if (os.cpu_count() or 1) < MOST or BY_HAND & set(rest):
         return []
     return [*SHARED, "-n", str(MOST)]
 
