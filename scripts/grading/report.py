@@ -16,9 +16,9 @@ import time
 
 import pytest
 
-from scripts.grading import accidents, guard, ledger, parent, pitfalls, sentry, sharing, shield
+from scripts.grading import accidents, guard, ledger, pitfalls, processes, sentry, sharing, shield
 from scripts.grading.fixtures import CATEGORIES, CHOSEN, package_of
-from scripts.grading.report_table import report
+from scripts.grading.report_table import ended, report
 
 LIMITS = {"levels": 120.0, "workspace": 10.0}         # seconds a test
 MEASURING = 60.0                                      # seconds at least for a test that measures, and tries again
@@ -38,7 +38,7 @@ def pytest_addoption(parser) -> None:
 def pytest_configure(config) -> None:
     config.pluginmanager.register(Report(config), "the-book-report")
     if config.getoption("impl") != "levels" or config.getoption("exercises"):
-        guard.limit_memory()
+        processes.limit_memory()
 
 
 class Report:
@@ -57,7 +57,7 @@ class Report:
         path, descriptor = None if self.share else config.getoption("results"), config.getoption("key_from")
         key = b"" if descriptor is None else ledger.key_from(descriptor)
         if key or self.share:
-            guard.die_with_parent()
+            processes.die_with_parent()
         self.write = ledger.writer(path, key) if path else lambda what: None
         self.leave = os._exit if key else None             # at the end, whatever threads are left
         self.pid, self.threads = os.getpid(), guard.threads()
@@ -194,7 +194,7 @@ class Report:
     def pytest_runtest_protocol(self, item, nextitem):
         self.current, self.phases = item.nodeid, []
         limit = self.limit_of(item) if self.share and package_of(item.path) else 0
-        with sharing.ended_after(limit and guard.PATIENCE * limit + parent.GRACE):
+        with sharing.ended_after(limit and processes.PATIENCE * limit + processes.GRACE):
             return (yield)
 
     def pytest_runtest_logreport(self, report) -> None:
@@ -205,7 +205,7 @@ class Report:
             self.keep(json.loads(record))
         elif report.when not in ("setup", "call", "teardown"):                     # pytest-xdist: its process died
             why = "its process was ended (out of memory, or no end); the run ends here"
-            self.keep(parent.ended(report.nodeid, why))
+            self.keep(ended(report.nodeid, why))
 
     def pytest_deselected(self, items) -> None:
         self.deselected += len(items)

@@ -7,7 +7,6 @@ the reports, to the process that prints; where one dies, that test has failed an
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
 
 SHARED = ["-p", "xdist", "--dist", "loadfile", "--no-loadscope-reorder", "--max-worker-restart", "0"]
@@ -33,6 +32,8 @@ def ended_after(seconds: float):
     if not seconds:
         yield
         return
+    import faulthandler  # a page has none
+
     with open(os.dup(2), "w") as errors:
         faulthandler.dump_traceback_later(seconds, exit=True, file=errors)
         try:
