@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:1c2f814eccd3766f
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:49a59c06d8e524c8
 """Chapter 22: a step on two tables, the alias table, a map of words. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -27,19 +27,22 @@ def draw_map(table, numbers):
         fill = {"color": "black"} if marker == "x" else {"facecolor": str(0.25 * k), "edgecolor": "black"}
         ax.scatter(x, y, s=18, marker=marker, linewidth=0.7, label=group, **fill)
     ax.margins(0.08)
-    taken = []
+    ax.autoscale_view()                                         # the limits, before places are measured
+    marks = ax.transData.transform(points) * 72 / figure.dpi    # in points
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in marks]
     for word, point in zip(words, points):
         _label(ax, word, point, taken)
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="lower center")
     ax.set(xlabel="first axis", ylabel="second axis")
     return figure
 
 
 def _label(ax, word, point, taken):
-    """A word beside its mark, at the first of four places that no earlier label has."""
+    """A word beside its mark, at the first of these places that no mark and no earlier label has."""
     x, y = ax.transData.transform(point) * 72 / ax.figure.dpi    # in points
     width = 3.9 * len(word)
-    for dx, dy in ((4, 2), (-4 - width, 2), (4, -7), (-4 - width, -7), (4, 9)):
+    for dx, dy in ((4, 2), (-4 - width, 2), (4, -8), (-4 - width, -8), (-width / 2, 5), (-width / 2, -12),
+                   (4, 9), (-4 - width, 9), (4, -15), (-4 - width, -15)):
         box = x + dx, y + dy, x + dx + width, y + dy + 7
         if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
             break
