@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:a7424abf17438efa
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:604095773e50ad9b
 """Recurrent networks, level 2: whole arrays in a loop over time, and the modules."""
 
 import math
@@ -16,7 +16,7 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
     ----------
     x : ndarray of shape (B, D), floating
     h : ndarray of shape (B, H), the state before the step
-    w_ih, w_hh : ndarrays of shapes (D, H) and (H, H)
+    w_ih, w_hh : ndarrays of shapes (D, H), (H, H)
     b_ih, b_hh : ndarrays of shape (H,), or None
     nonlinearity : "tanh" or "relu"
 
@@ -46,8 +46,8 @@ def rnn_step_backward(dh_new, cache):
 
     Returns
     -------
-    dx, dh : ndarrays of shapes (B, D) and (B, H)
-    dw_ih, dw_hh : ndarrays of shapes (D, H) and (H, H)
+    dx, dh : ndarrays of shapes (B, D), (B, H)
+    dw_ih, dw_hh : ndarrays of shapes (D, H), (H, H)
     db_ih, db_hh : ndarrays of shape (H,), those that were given
     """
     x, h, out, w_ih, w_hh, given, nonlinearity = cache
@@ -93,8 +93,8 @@ def rnn_backward(dout, dh_T, cache):
 
     Returns
     -------
-    dx, dh0 : ndarrays of shapes (B, T, D) and (B, H)
-    dw_ih, dw_hh : ndarrays of shapes (D, H) and (H, H)
+    dx, dh0 : ndarrays of shapes (B, T, D), (B, H)
+    dw_ih, dw_hh : ndarrays of shapes (D, H), (H, H)
     db_ih, db_hh : ndarrays of shape (H,), those that were given
     """
     caches, shape, h0, w_ih, given = cache

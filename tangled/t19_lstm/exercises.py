@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:e40ef8cf3bad721f
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:19524a6f90ff3b7c
 """Chapter 19: worked answers to the graded exercises."""
 
 import numpy as np
@@ -11,7 +11,7 @@ def import_gates(w_ih, w_hh, bias, order, forget_bias=0.0):
 
     Parameters
     ----------
-    w_ih, w_hh : ndarrays of shapes (D, 4H) and (H, 4H), the gates side by side
+    w_ih, w_hh : ndarrays of shapes (D, 4H), (H, 4H), the gates side by side
     bias : ndarray of shape (4H,), the only one
     order : str, a permutation of "ifgo": which gate each quarter is
     forget_bias : float, which the other framework adds to the forget gate at run time

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:ba7c2c201e4ba653
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:366bc61e9969100e
 """LSTM, level 2: whole arrays in a loop over time, and the module."""
 
 import math
@@ -16,7 +16,7 @@ def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     ----------
     x : ndarray of shape (B, D), floating
     h, c : ndarrays of shape (B, H), output and cell before the step
-    w_ih, w_hh : ndarrays of shapes (D, 4H) and (H, 4H): columns of i, f, g, o
+    w_ih, w_hh : ndarrays of shapes (D, 4H), (H, 4H): columns of i, f, g, o
     b_ih, b_hh : ndarrays of shape (4H,), or None
 
     Returns
@@ -60,7 +60,7 @@ def lstm_step_backward(dh, dc, cache):
     Returns
     -------
     dx, dh, dc : ndarrays of shapes (B, D), (B, H), (B, H), of what the step took
-    dw_ih, dw_hh : ndarrays of shapes (D, 4H) and (H, 4H)
+    dw_ih, dw_hh : ndarrays of shapes (D, 4H), (H, 4H)
     db_ih, db_hh : ndarrays of shape (4H,), those that were given
     """
     inner, dtype = cache
@@ -117,7 +117,7 @@ def lstm_backward(dout, dh_T, dc_T, cache):
     Returns
     -------
     dx, dh0, dc0 : ndarrays of shapes (B, T, D), (B, H), (B, H)
-    dw_ih, dw_hh : ndarrays of shapes (D, 4H) and (H, 4H)
+    dw_ih, dw_hh : ndarrays of shapes (D, 4H), (H, 4H)
     db_ih, db_hh : ndarrays of shape (4H,), those that were given
     """
     caches, shapes, work, dtype = cache
@@ -228,7 +228,7 @@ def from_pytorch(module, state):
     Parameters
     ----------
     module : LSTM
-    state : dict of name to array or CPU tensor, of shapes (4H, D), (4H, H) and (4H,), as torch's
+    state : dict of name to array or CPU tensor, of shapes (4H, D), (4H, H), (4H,), as torch's
         `state_dict()`
 
     Returns

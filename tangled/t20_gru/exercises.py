@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:a9e5333f6f10802a
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:8bd6dcb723f3b31a
 """Chapter 20: worked answers to the graded exercises."""
 
 import numpy as np
@@ -56,7 +56,7 @@ def scan_backward(dh, a, h, h0):
 
     Returns
     -------
-    da, db, dh0 : ndarrays of shapes (B, T, H), (B, T, H) and (B, H)
+    da, db, dh0 : ndarrays of shapes (B, T, H), (B, T, H), (B, H)
     """
     if not a.shape[1]:
         return np.zeros_like(a), np.zeros_like(a), np.zeros_like(h0)

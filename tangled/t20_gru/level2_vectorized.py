@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:afb3d7b293c8a8bf
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:4a01822a5ba8b889
 """Gated recurrent units, level 2: whole arrays in a loop over time, and the module."""
 
 import math
@@ -21,7 +21,7 @@ def gru_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, variant="pytorch"):
     ----------
     x : ndarray of shape (B, D), floating
     h : ndarray of shape (B, H), the state before the step
-    w_ih, w_hh : ndarrays of shapes (D, 3H) and (H, 3H); columns r, z, n, H of each
+    w_ih, w_hh : ndarrays of shapes (D, 3H), (H, 3H); columns r, z, n, H of each
     b_ih, b_hh : ndarrays of shape (3H,), or None
     variant : "pytorch", eq. 20.2, or "cho", eq. 20.3
 
@@ -63,8 +63,8 @@ def gru_step_backward(dh_new, cache):
 
     Returns
     -------
-    dx, dh : ndarrays of shapes (B, D) and (B, H)
-    dw_ih, dw_hh : ndarrays of shapes (D, 3H) and (H, 3H)
+    dx, dh : ndarrays of shapes (B, D), (B, H)
+    dw_ih, dw_hh : ndarrays of shapes (D, 3H), (H, 3H)
     db_ih, db_hh : ndarrays of shape (3H,), those that were given
     """
     x, h, r, z, n, inner, w_ih, w_hh, given, variant, dtype = cache
@@ -128,8 +128,8 @@ def gru_backward(dout, dh_T, cache):
 
     Returns
     -------
-    dx, dh0 : ndarrays of shapes (B, T, D) and (B, H)
-    dw_ih, dw_hh : ndarrays of shapes (D, 3H) and (H, 3H)
+    dx, dh0 : ndarrays of shapes (B, T, D), (B, H)
+    dw_ih, dw_hh : ndarrays of shapes (D, 3H), (H, 3H)
     db_ih, db_hh : ndarrays of shape (3H,), those that were given
     """
     caches, shape, h0, w_ih, given = cache

@@ -1,4 +1,4 @@
-# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:a6258d2eb1f08910
+# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:a8c6d0ad2b8dec02
 """Batches of unequal lengths, level 2: masks over whole arrays, and the bidirectional module."""
 
 import numpy as np
@@ -101,7 +101,7 @@ def unpack(data, sizes, order, T=None):
     Parameters
     ----------
     data : ndarray of shape (N, ...)
-    sizes, order : ndarrays of shapes (longest,) and (B,), as `pack` gives them
+    sizes, order : ndarrays of shapes (longest,), (B,), as `pack` gives them
     T : int, the number of columns; None: the longest sequence
 
     Returns
@@ -253,8 +253,8 @@ def masked_rnn_backward(dout, dh_T, cache):
 
     Returns
     -------
-    dx, dh0 : ndarrays of shapes (B, T, D), zero at padding, and (B, H)
-    dw_ih, dw_hh : ndarrays of shapes (D, H) and (H, H)
+    dx, dh0 : ndarrays of shapes (B, T, D), (B, H); dx is zero at padding
+    dw_ih, dw_hh : ndarrays of shapes (D, H), (H, H)
     db_ih, db_hh : ndarrays of shape (H,), those that were given
     """
     caches, mask, shape, of_state, shapes, dtype = cache

@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:db8effb25bc49232
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:0d8ea08cfc38f9bf
 """Chapter 22: worked answers to the graded exercises."""
 
 import heapq
@@ -18,7 +18,7 @@ def shifted_pmi(counts, K, D):
     Returns
     -------
     matrix : ndarray of shape (V, C), float64
-    w, u : ndarrays of shapes (V, D) and (C, D): w @ u.T is the best of rank D, balanced
+    w, u : ndarrays of shapes (V, D), (C, D): w @ u.T is the best of rank D, balanced
     """
     counts = np.asarray(counts, np.float64)
     expected = counts.sum(1, keepdims=True) * counts.sum(0) / counts.sum()   # (V, C)

@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:1c2f814eccd3766f
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:0ee7786724a7e539
 """Chapter 22: a step on two tables, the alias table, a map of words. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -27,24 +27,27 @@ def draw_map(table, numbers):
         fill = {"color": "black"} if marker == "x" else {"facecolor": str(0.25 * k), "edgecolor": "black"}
         ax.scatter(x, y, s=18, marker=marker, linewidth=0.7, label=group, **fill)
     ax.margins(0.08)
-    taken = []
+    ax.autoscale_view()                                         # the limits, before places are measured
+    marks = ax.transData.transform(points) * 72 / figure.dpi    # in points
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in marks]
     for word, point in zip(words, points):
         _label(ax, word, point, taken)
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="lower center")
     ax.set(xlabel="first axis", ylabel="second axis")
     return figure
 
 
 def _label(ax, word, point, taken):
-    """A word beside its mark, at the first of four places that no earlier label has."""
+    """A word beside its mark, at the first place with the fewest marks and earlier labels on it; far ones on a line."""
     x, y = ax.transData.transform(point) * 72 / ax.figure.dpi    # in points
     width = 3.9 * len(word)
-    for dx, dy in ((4, 2), (-4 - width, 2), (4, -7), (-4 - width, -7), (4, 9)):
-        box = x + dx, y + dy, x + dx + width, y + dy + 7
-        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
-            break
-    taken.append(box)
-    ax.annotate(word, point, (dx, dy), textcoords="offset points", fontsize=7)
+    places = [(dx, dy) for dy in (2, -8, 9, -15, 16) for dx in (4, -4 - width)]
+    boxes = [(x + dx, y + dy, x + dx + width, y + dy + 7) for dx, dy in places]
+    over = [sum(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken) for box in boxes]
+    k = over.index(min(over))
+    taken.append(boxes[k])
+    line = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.6"} if k > 3 else None
+    ax.annotate(word, point, places[k], textcoords="offset points", fontsize=7, arrowprops=line)
 
 
 def draw_alias(weights=(5, 2, 1, 0.5, 1.5)):

@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:652234b214817b90
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:2af0cdd477fd2a59
 """Sequence to sequence, level 2: whole arrays, one sentence at a time in the search, and the modules."""
 
 from collections import Counter
@@ -90,7 +90,7 @@ def teacher_forced_loss(h0, tokens, lengths, table, w_ih, w_hh, b_ih, b_hh, w_ou
     tokens : integers of shape (B, T + 1): BOS, the target, EOS, padding
     lengths : integers of shape (B,): tokens to be predicted of each row, EOS among them
     table : ndarray of shape (V, E);  w_ih, w_hh : (E, 3H), (H, 3H);  b_ih, b_hh : (3H,)
-    w_out, b_out : ndarrays of shapes (H, V) and (V,)
+    w_out, b_out : ndarrays of shapes (H, V), (V,)
     inputs : integers of shape (B, T), or None for tokens[:, :-1]: what the decoder reads
 
     Returns
@@ -175,7 +175,7 @@ def beam_search(step, state, bos, eos, beam=4, max_len=100, length_penalty=0.0):
     ----------
     step, state, bos, eos, max_len : as for `greedy_decode`
     beam : int, how many hypotheses go on at most; 1 is greedy
-    length_penalty : float, at least 0; 0 compares log-probabilities as they are
+    length_penalty : float, at least 0; 0 compares plain log-probabilities
 
     Returns
     -------
@@ -230,7 +230,7 @@ def chrf(hypotheses, references, order=6, beta=2.0):
     ----------
     hypotheses, references : lists of str, of one length
     order : int, the longest n-grams
-    beta : float, how many times as much recall counts as precision
+    beta : float; recall counts beta times what precision does
 
     Returns
     -------

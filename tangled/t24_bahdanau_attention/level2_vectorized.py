@@ -1,4 +1,4 @@
-# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:591d2d69204d1b8f
+# Tangled from chapters/24-bahdanau-attention.qmd; edit the chapter, then run make tangle. sha256:005b2423eed5d939
 """Attention over a source, level 2: whole arrays, a loop over the steps of the decoder, and the modules."""
 
 import math
@@ -79,7 +79,7 @@ def dot_score(query, keys):
 
     Parameters
     ----------
-    query, keys : ndarrays of shapes (B, Tq, D) and (B, S, D), floating
+    query, keys : ndarrays of shapes (B, Tq, D), (B, S, D), floating
 
     Returns
     -------
@@ -106,7 +106,7 @@ def general_score(query, keys, w):
 
     Parameters
     ----------
-    query, keys : ndarrays of shapes (B, Tq, D) and (B, S, K), floating
+    query, keys : ndarrays of shapes (B, Tq, D), (B, S, K), floating
     w : ndarray of shape (D, K)
 
     Returns
@@ -141,7 +141,7 @@ def attend(query, keys, values, mask=None, score="dot", weights=()):
 
     Parameters
     ----------
-    query, keys, values : ndarrays of shapes (B, Tq, D), (B, S, K) and (B, S, C), floating
+    query, keys, values : ndarrays of shapes (B, Tq, D), (B, S, K), (B, S, C), floating
     mask : bool of shape (B, S), True at real places; or None. The rest has no influence
     score : "additive", "dot" or "general"
     weights : arrays behind query and keys in the score's arguments
@@ -203,10 +203,10 @@ def attention_step(x, h, annotations, keys, mask, w_query, v, w_ih, w_hh, b_ih, 
 
     Parameters
     ----------
-    x, h : ndarrays of shapes (B, E) and (B, H): what is read, the state before the step
-    annotations, keys : ndarrays of shapes (B, S, C) and (B, S, A), from `project_keys`
+    x, h : ndarrays of shapes (B, E), (B, H): what is read, the state before the step
+    annotations, keys : ndarrays of shapes (B, S, C), (B, S, A), from `project_keys`
     mask : bool of shape (B, S), or None
-    w_query, v : ndarrays of shapes (H, A) and (A,)
+    w_query, v : ndarrays of shapes (H, A), (A,)
     w_ih, w_hh, b_ih, b_hh : (E + C, 3H), (H, 3H), (3H,), (3H,), as for `gru_step`
 
     Returns
@@ -238,10 +238,10 @@ def attention_decoder(x, h0, annotations, mask, w_query, w_key, v, w_ih, w_hh, b
 
     Parameters
     ----------
-    x, h0 : ndarrays of shapes (B, T, E) and (B, H)
+    x, h0 : ndarrays of shapes (B, T, E), (B, H)
     annotations : ndarray of shape (B, S, C);  mask : bool of shape (B, S), or None
-    w_query, w_key, v : ndarrays of shapes (H, A), (C, A) and (A,)
-    w_ih, w_hh, b_ih, b_hh : ndarrays of shapes (E + C, 3H), (H, 3H), (3H,) and (3H,)
+    w_query, w_key, v : ndarrays of shapes (H, A), (C, A), (A,)
+    w_ih, w_hh, b_ih, b_hh : ndarrays of shapes (E + C, 3H), (H, 3H), (3H,), (3H,)
 
     Returns
     -------
@@ -270,7 +270,7 @@ def attention_decoder_backward(dout, dcontexts, cache):
 
     Parameters
     ----------
-    dout, dcontexts : ndarrays of shapes (B, T, H) and (B, T, C)
+    dout, dcontexts : ndarrays of shapes (B, T, H), (B, T, C)
     cache : from `attention_decoder`
 
     Returns

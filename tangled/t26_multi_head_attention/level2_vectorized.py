@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:e5ac0ead554827c2
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:93600b54109ca64c
 """Multi-head attention, level 2: whole arrays, and the module."""
 
 import math
@@ -293,11 +293,11 @@ def to_pytorch(module):
 
     Parameters
     ----------
-    module : MultiHeadAttention of width D; grouped heads are written out as H tied ones
+    module : MultiHeadAttention of width D; grouped heads are written out, H of them
 
     Returns
     -------
-    dict of ndarray : in_proj_weight of shape (3D, D), out_proj.weight (D, D) and, with biases,
+    state : dict of ndarray; in_proj_weight (3D, D), out_proj.weight (D, D) and, with biases,
         in_proj_bias (3D,), out_proj.bias (D,); copies
     """
     H, kv = module.num_heads, module.num_kv_heads
@@ -317,8 +317,8 @@ def from_pytorch(module, state):
 
     Parameters
     ----------
-    module : MultiHeadAttention with as many key heads as heads, width D
-    state : dict of ndarray, as `to_pytorch` gives it: in_proj_weight of shape (3D, D) and the others
+    module : MultiHeadAttention of width D, one key head for each head
+    state : dict of ndarray, what `to_pytorch` gives: in_proj_weight (3D, D) and the others
 
     Returns
     -------
