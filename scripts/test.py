@@ -1,8 +1,8 @@
 """`make test [TOPIC=27] [IMPL=workspace] [LEVEL=2] [ONLY=rope]`: tangles what is needed, runs pytest and its report.
 
-pytest runs in a process of its own. What it says about a learner's file is decided here, from the records that it
-signed: see `grading/parent.py`. Should it hang where Python cannot interrupt it, or be ended from within, the report
-is printed here as well.
+pytest runs in a process of its own, and all topics together in two (`grading/sharing.py`). What it says about a
+learner's file is decided here, from the records that it signed: see `grading/parent.py`. Should it hang where Python
+cannot interrupt it, or be ended from within, the report is printed here as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from scripts.errors import Problem
-from scripts.grading import parent, touching
+from scripts.grading import parent, sharing, touching
 from scripts.grading.chosen import Chosen
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
         raise Problem(f"tangled/{package}/tests", 0, "is not there; no chunk of the chapter writes a test")
     if options.impl == "workspace":
         say_missing(package, topic, options.exercises)
-    paths = [f"tangled/{package}"] if package else []
+    paths = [f"tangled/{package}"] if package else sharing.options(rest)
     extra = ["--impl", options.impl] + (["--level", str(options.level)] if options.level else [])
     extra += ["--exercises"] * options.exercises
     with alone(package, options.only) as more:

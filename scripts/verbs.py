@@ -25,7 +25,7 @@ class Verb(NamedTuple):
     all_parts: str = ""                    # needed as well where no topic is named
 
 
-EVERYTHING = "test book review reference mpi"
+EVERYTHING = "test book parallel review reference mpi"
 SWITCHES = ("EXERCISES", "FORCE", "REVEAL")          # EXERCISES=1 is --exercises, EXERCISES=0 nothing
 OFF = ("0", "no")
 READING, TEACHING, WRITING, SET_UP = "reading and learning", "teaching", "writing", "set-up"
@@ -36,7 +36,7 @@ VERBS = {
                    "the book as HTML, PDF and EPUB into _book/, or one chapter (TOPIC=27, ENGINE=, PAPER=)"),
     "test": Verb("scripts.test", "main", "TOPIC IMPL LEVEL ONLY EXERCISES ARGS", "test", READING,
                  "all tests, or one topic's report (TOPIC=27, IMPL=workspace, LEVEL=2, ONLY=rope, EXERCISES=1)",
-                 "book"),
+                 "book parallel"),
     "start": Verb("scripts.learn", "start", "TOPIC EXERCISES FORCE RESET", "test", READING,
                   "your own file for a topic, signatures given, bodies to be written (TOPIC=27, EXERCISES=1, FORCE=1; "
                   "RESET=rope: one of them again)"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from harness_book import settings
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "t91_desk"
 FRONT = '''---
@@ -188,7 +190,7 @@ def make_desk(folder: Path) -> Path:
     (repo / "chapters").mkdir()
     (repo / "workspace").mkdir()
     shutil.copytree(ROOT / "scripts", repo / "scripts", ignore=shutil.ignore_patterns("__pycache__", "templates"))
-    shutil.copy(ROOT / "pyproject.toml", repo)
+    (repo / "pyproject.toml").write_text(settings())
     for path in (ROOT / "tangled").glob("*.py"):
         shutil.copy(path, repo / "tangled")
     (repo / "_quarto.yml").write_text("book:\n  chapters: [chapters/91-desk.qmd]\n")

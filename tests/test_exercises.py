@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from books import tangle
 from harness_book import PACKAGE, make_repo, run, scripts
 
 SOLUTION = '''
@@ -67,8 +68,7 @@ def made(tmp_path_factory):
     repo = make_repo(tmp_path_factory.mktemp("exercises"))
     with open(repo / CHAPTER, "a", encoding="utf-8") as chapter:
         chapter.write(SOLUTION)
-    done = scripts(repo, "tangle")
-    assert done.returncode == 0, done.stderr
+    assert tangle(repo)[0] == 0
     return repo
 
 
@@ -177,13 +177,13 @@ def gates(repo, monkeypatch):
             text = (repo / CHAPTER).read_text(encoding="utf-8")
             assert old in text
             (repo / CHAPTER).write_text(text.replace(old, new), encoding="utf-8")
-            assert scripts(repo, "tangle").returncode == 0
+            assert tangle(repo)[0] == 0
 
         def offenders(self, gate) -> list[str]:
             return gate(read_book(only=90))
     yield Gates()
     (repo / CHAPTER).write_text(before, encoding="utf-8")
-    assert scripts(repo, "tangle").returncode == 0
+    assert tangle(repo)[0] == 0
 
 
 def test_gate_graded(gates):

@@ -12,7 +12,8 @@ import pytest
 from harness_book import PACKAGE, environment, level_two, make_repo, scripts
 
 from scripts.grading import ledger, parent, patience, sentry
-from scripts.grading.guard import NotMeasured, children_of
+from scripts.grading.guard import NotMeasured
+from scripts.grading.processes import children_of
 
 BODY = "    out = q @ k.T"
 WRONG = "    out = 7.0 + q @ k.T"

@@ -17,7 +17,7 @@ import types
 from pathlib import Path
 
 from scripts.desk.ladder import YOURS, said
-from scripts.grading import guard, ledger, sentry, shield
+from scripts.grading import guard, ledger, processes, sentry, shield
 from scripts.grading.chosen import unwritten
 from scripts.grading.fixtures import load_graded
 from scripts.grading.levels import Unusable
@@ -56,8 +56,8 @@ def main(argv: list[str]) -> None:
     given = options(argv)
     key = b"" if given.key_from is None else ledger.key_from(given.key_from)
     write, topic = ledger.writer(given.results, key), int(given.package[1:3])
-    guard.die_with_parent()
-    guard.limit_memory()
+    processes.die_with_parent()
+    processes.limit_memory()
     theirs = importlib.import_module(f"tangled.{given.package}.benchmark")
     measuring = importlib.import_module("tangled.measuring")
     level2 = importlib.import_module(f"tangled.{given.package}.level2_vectorized")

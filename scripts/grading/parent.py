@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.grading import ledger
-from scripts.grading.guard import PATIENCE, children_of
+from scripts.grading.processes import GRACE, PATIENCE, children_of
+from scripts.grading.report_table import ended
 
-GRACE = 8.0                                   # seconds beyond a test's limit until its process is ended
 AFTER = 5.0                                   # seconds that a process may live after its last line
 OUTPUT = 4_000_000                            # bytes of a graded run that are passed on
 FAILED, NOTHING = 1, 5
@@ -187,12 +187,4 @@ def unfinished(log: list[dict], status: int | None, hung: bool) -> dict:
         text = f"the process was ended by signal {-status} (out of memory?); the run ends here"
     else:
         text = f"the process was ended from within (exit status {status}); the run ends here"
-    nodeid = started["start"]
-    name, _, params = nodeid.rpartition("::")[2].partition("[")
-    parts = nodeid.split("/")
-    words = params.rstrip("]").split("-")
-    level = next((word for word in words if word == "workspace" or word.startswith("level")), None)
-    package = parts[1] if parts[0] == "tangled" and len(parts) > 2 else None
-    return {"id": nodeid, "package": package, "level": level, "category": "other", "outcome": "failed",
-            "why": "", "name": name, "doc": "", "kind": "ended", "lines": [text], "code": "",
-            "test": nodeid.partition("::")[0], "printed": [], "pitfalls": []}
+    return ended(started["start"], text)

@@ -2,21 +2,23 @@
 
 It keeps one record for each test (see `report_table.py`) and with `--results FILE` also writes them as they come
 (see `ledger.py`): {"collected": ids}, {"start": id, "limit": s}, {"test": record}, and at the end {"end": status}.
-For a learner's file the process that started this one decides from them; see `parent.py`.
+For a learner's file the process that started this one decides from them; see `parent.py`. A record travels with the
+report of its test's last phase, from whichever process ran it; see `sharing.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import time
 
 import pytest
 
-from scripts.grading import accidents, guard, ledger, pitfalls, sentry, shield
+from scripts.grading import accidents, guard, ledger, pitfalls, processes, sentry, sharing, shield
 from scripts.grading.fixtures import CATEGORIES, CHOSEN, package_of
-from scripts.grading.report_table import report
+from scripts.grading.report_table import ended, report
 
 LIMITS = {"levels": 120.0, "workspace": 10.0}         # seconds a test
 MEASURING = 60.0                                      # seconds at least for a test that measures, and tries again
@@ -36,7 +38,7 @@ def pytest_addoption(parser) -> None:
 def pytest_configure(config) -> None:
     config.pluginmanager.register(Report(config), "the-book-report")
     if config.getoption("impl") != "levels" or config.getoption("exercises"):
-        guard.limit_memory()
+        processes.limit_memory()
 
 
 class Report:
@@ -47,13 +49,15 @@ class Report:
         self.impl = config.getoption("impl")
         self.learner = self.impl != "levels" or config.getoption("exercises")     # what runs is not to be trusted
         self.records: list[dict] = []
+        self.current, self.phases = "", []
         self.timeouts = 0
         self.deselected = self.broken = 0
         self.ended = None
-        path, descriptor = config.getoption("results"), config.getoption("key_from")
+        self.share = sharing.is_share(config)
+        path, descriptor = None if self.share else config.getoption("results"), config.getoption("key_from")
         key = b"" if descriptor is None else ledger.key_from(descriptor)
-        if key:
-            guard.die_with_parent()
+        if key or self.share:
+            processes.die_with_parent()
         self.write = ledger.writer(path, key) if path else lambda what: None
         self.leave = os._exit if key else None             # at the end, whatever threads are left
         self.pid, self.threads = os.getpid(), guard.threads()
@@ -139,8 +143,14 @@ class Report:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
+        """Explain a failure; with the last phase goes the record of all."""
+        result = self.explained(item, call, (yield))
+        if call.when == "teardown":
+            result.record = json.dumps(record_of(item, [*self.phases, result]))
+        return result
+
+    def explained(self, item, call, result):
         """Name the accident, look for a pitfall, put chapter lines into pytest's own traceback."""
-        result = yield
         if call.excinfo is None or not result.failed:
             return result
         rename(result.longrepr)
@@ -182,17 +192,28 @@ class Report:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item, nextitem):
-        self.current, self.phases = item, []
-        result = yield
-        self.keep(record_of(item, self.phases))
-        return result
+        self.current, self.phases = item.nodeid, []
+        limit = self.limit_of(item) if self.share and package_of(item.path) else 0
+        with sharing.ended_after(limit and processes.PATIENCE * limit + processes.GRACE):
+            return (yield)
 
     def pytest_runtest_logreport(self, report) -> None:
-        if getattr(self, "current", None) is not None and report.nodeid == self.current.nodeid:
+        """Of a test that runs here: its phases. Of any, with the last of them: its record."""
+        if report.nodeid == self.current:
             self.phases.append(report)
+        if record := getattr(report, "record", None):
+            self.keep(json.loads(record))
+        elif report.when not in ("setup", "call", "teardown"):                     # pytest-xdist: its process died
+            why = "its process was ended (out of memory, or no end); the run ends here"
+            self.keep(ended(report.nodeid, why))
 
     def pytest_deselected(self, items) -> None:
         self.deselected += len(items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node) -> None:
+        """A process that ran tests for this one is done: how many it left out."""
+        self.deselected = max(self.deselected, getattr(node, "workeroutput", {}).get("deselected", 0))
 
     def pytest_collectreport(self, report) -> None:
         if report.failed:
@@ -214,6 +235,8 @@ class Report:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         self.ended = int(session.exitstatus)
         self.write({"end": self.ended, "broken": self.broken})
+        if self.share:
+            self.config.workeroutput["deselected"] = self.deselected
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter, config):

@@ -212,3 +212,15 @@ def verdict(records: list[dict]) -> str:
     percent = 100 * passed // len(ran)
     return f"{passed} of {len(ran)} tests passed ({percent} %)" + (f", {left} skipped" if left else "") + (
         f", {busy} not measured: the machine is busy" if busy else "")
+
+
+def ended(nodeid: str, text: str) -> dict:
+    """The record of a test with which its process ended."""
+    name, _, params = nodeid.rpartition("::")[2].partition("[")
+    parts = nodeid.split("/")
+    words = params.rstrip("]").split("-")
+    level = next((word for word in words if word == "workspace" or word.startswith("level")), None)
+    package = parts[1] if parts[0] == "tangled" and len(parts) > 2 else None
+    return {"id": nodeid, "package": package, "level": level, "category": "other", "outcome": "failed",
+            "why": "", "name": name, "doc": "", "kind": "ended", "lines": [text], "code": "",
+            "test": nodeid.partition("::")[0], "printed": [], "pitfalls": []}

@@ -16,8 +16,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from scripts.grading.guard import die_with_parent, limit_memory
 from scripts.grading.levels import Unusable, load_file
+from scripts.grading.processes import die_with_parent, limit_memory
 from scripts.interviewing.completing import complete, rest
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from scripts.grading import guard, ledger, parent
+from scripts.grading import ledger, parent, processes
 from scripts.grading.report_table import pitfall_text, report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--closed", action="append", default=[])
     parser.add_argument("--exercises", action="store_true")
     given = parser.parse_args(argv)
-    guard.die_with_parent()
+    processes.die_with_parent()
     write = ledger.writer(given.result, ledger.key_from(int(given.key_from)))
     arguments = ["-p", "scripts.teaching.confine", "-p", "no:cacheprovider", f"tangled/{given.package}",
                  "--impl", given.file, "--room", given.room,

@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:858c749f0b891d28
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:5f5af15ee3bb13eb
 """Chapter 29: what is trained on what, the program, its checkpoints."""
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from tangled.t23_seq2seq.phrases import BOS, PAD, UNKNOWN, Split, Vocabulary, batch_of, load_phrases, split
 from tangled.t28_transformer_encoder import smoothed_cross_entropy
-from tangled.t29_transformer_decoder import experiments, train_translation
+from tangled.t29_transformer_decoder import experiments, train_recurrent, train_translation
 from tangled.t29_transformer_decoder.units import Units, learn
 from tangled.testing import assert_close
 
@@ -117,6 +117,22 @@ def test_every_setting_counts():
     for name, value in changes.items():
         other = weights(**{name: value})
         assert other.shape != plain.shape or np.abs(other - plain).max() > 1e-6, f"{name} changes nothing"
+
+
+@pytest.mark.value
+def test_recurrent_on_units(monkeypatch, capsys):
+    """Chapter 24's network reads this chapter's units, noisy in training alone; each change counts; the command."""
+    tiny = {"embedding": 4, "hidden": 6, "align": 5, "batch": 16, "epochs": 3, "joined": 0.0}
+    found, spellings = train_recurrent.train(PAIRS, tiny), Units((t for p in PAIRS for t in p), 300)
+    assert found.english.characters == spellings.characters and found.english.share == found.french.share == 0
+    assert found.curves["loss"][-1] < found.curves["loss"][0] and len(found.curves["loss"]) == 3
+    for changed in ({"joined": 0.5}, {"skipped": 0.5}, {"unknown": 0.5}):
+        assert train_recurrent.train(PAIRS, tiny | changed).curves["loss"] != found.curves["loss"], f"{changed}"
+    parts = split(load_phrases())
+    monkeypatch.setattr(train_recurrent, "split", lambda _: parts._replace(test=parts.test[:6]))
+    monkeypatch.setattr("tangled.t23_seq2seq.experiments.MOST", 6)
+    assert train_recurrent.main(["--first=20", "--epochs=1"]) == 0
+    assert capsys.readouterr().out.count("chrF") == 6
 
 
 @pytest.mark.value
