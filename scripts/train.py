@@ -109,12 +109,11 @@ def run(root: Path, module: str, rest: list[str], files: dict[str, str] | None =
     """Run one program in the foreground, with one line that says which; `files` puts it together anew."""
     environment = dict(os.environ)
     environment.setdefault("MPLBACKEND", "Agg")         # programs save their figures, they open no window
-    command = ["-m", module, *rest]
-    if files is not None:
-        rest = rest if "--folder" in rest else [*rest, "--folder", folder_of(files)]
-        command = ["-m", "scripts.assembling.run", module, json.dumps(files), *rest]
-        for library in ("OPENBLAS", "OMP", "MKL"):      # a program that starts itself anew would lose the files
-            environment.setdefault(f"{library}_NUM_THREADS", "1")
+    for library in ("OPENBLAS", "OMP", "MKL"):          # as in the records; threads that wait for a busy core waste it
+        environment.setdefault(f"{library}_NUM_THREADS", "1")
+    if files is not None and "--folder" not in rest:
+        rest = [*rest, "--folder", folder_of(files)]
+    command = ["-m", "scripts.assembling.run", module, json.dumps(files or {}), *rest]
     print(f"python -m {module}" + "".join(f" {word}" for word in rest), flush=True)
     child = subprocess.Popen([sys.executable, *command], cwd=root, env=environment)
     try:

@@ -170,3 +170,14 @@ def test_the_mini_gpt_on_a_reader_s_model(tmp_path):
                            json.dumps(files), *(str(word) for k, v in options.items() for word in (f"--{k}", v))],
                           cwd=HERE, env=ONE_THREAD, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0 and "the reader is here" in done.stdout and "3 steps" in done.stdout, done.stderr
+
+
+def test_an_interrupt_is_one_line_and_a_program_has_one_thread_a_product(book, capfd, monkeypatch):
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)
+    (book / "tangled/t02_b/train_b.py").write_text(
+        "import os\nprint('threads', os.environ['OPENBLAS_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])\n"
+        "raise KeyboardInterrupt\n")
+    assert train.main(["--topic", "2"], book) == 130
+    said = capfd.readouterr()
+    assert "threads 1 1" in said.out and said.out.endswith("\ninterrupted\n") and said.err == ""

@@ -1,6 +1,7 @@
-"""The process of `make train IMPL=workspace`: python -m scripts.assembling.run MODULE '{"package": "file"}' ARGS
+"""The process of `make train`: python -m scripts.assembling.run MODULE '{"package": "file"}' ARGS
 
-The files have been graded by the parent. Standard library only until the finder is in place.
+With IMPL=workspace it is told the reader's files, which the parent has graded; else the braces are empty. Standard
+library only until the finder is in place.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ def main(argv: list[str]) -> None:
     sys.argv = [module, *rest]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:                           # of a program that has nothing to keep
+        print("\ninterrupted")
+        raise SystemExit(130) from None
     except ImportError as error:
-        if LEVEL2 not in (error.name or ""):
+        if not given or LEVEL2 not in (error.name or ""):
             raise
         raise SystemExit(f"{module} takes from level 3 what level 2 has not ({str(error).partition(' (')[0]}): "
                          "it cannot be put together from your files") from None
