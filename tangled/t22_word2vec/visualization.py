@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:49a59c06d8e524c8
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:0ee7786724a7e539
 """Chapter 22: a step on two tables, the alias table, a map of words. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -38,16 +38,16 @@ def draw_map(table, numbers):
 
 
 def _label(ax, word, point, taken):
-    """A word beside its mark, at the first of these places that no mark and no earlier label has."""
+    """A word beside its mark, at the first place with the fewest marks and earlier labels on it; far ones on a line."""
     x, y = ax.transData.transform(point) * 72 / ax.figure.dpi    # in points
     width = 3.9 * len(word)
-    for dx, dy in ((4, 2), (-4 - width, 2), (4, -8), (-4 - width, -8), (-width / 2, 5), (-width / 2, -12),
-                   (4, 9), (-4 - width, 9), (4, -15), (-4 - width, -15)):
-        box = x + dx, y + dy, x + dx + width, y + dy + 7
-        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
-            break
-    taken.append(box)
-    ax.annotate(word, point, (dx, dy), textcoords="offset points", fontsize=7)
+    places = [(dx, dy) for dy in (2, -8, 9, -15, 16) for dx in (4, -4 - width)]
+    boxes = [(x + dx, y + dy, x + dx + width, y + dy + 7) for dx, dy in places]
+    over = [sum(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken) for box in boxes]
+    k = over.index(min(over))
+    taken.append(boxes[k])
+    line = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.6"} if k > 3 else None
+    ax.annotate(word, point, places[k], textcoords="offset points", fontsize=7, arrowprops=line)
 
 
 def draw_alias(weights=(5, 2, 1, 0.5, 1.5)):
