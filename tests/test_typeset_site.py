@@ -13,6 +13,7 @@ from scripts.gates.site import broken
 from scripts.typeset import typeset
 from scripts.typeset.gate import split
 from scripts.typeset.pictures import size_of
+from scripts.typeset.stretches import tall
 from scripts.typeset.style import sheet
 
 ROTARY = "chapters/27-positional-encodings.html"
@@ -321,7 +322,7 @@ def test_a_gate_stands_open_where_no_script_runs_and_folds_the_solutions_where_o
     text = (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8")
     gate = text.index('<section class="gate" aria-labelledby="sec-27-try">')
     box = text.index('<details class="solutions" data-gate="27" open="open">')
-    after = text.index('<h2 id="sec-27-measured">')
+    after = text.rindex('<div class="stretch"', 0, text.index('<h2 id="sec-27-measured">'))
     assert gate < text.index("Try it.") < text.index('<div class="gate-exercise" data-topic="27">') < box
     inside = text[box:after]
     assert "Wrong." in inside and inside.index("localStorage") < inside.index('id="sec-27-code"')
@@ -373,3 +374,14 @@ def test_a_movable_figure_brings_its_script_and_keeps_the_printed_one(tmp_path):
     assert '<script src="./assets/movable.js" defer></script>' in text
     assert "movable" not in (tmp_path / "_book" / ROTARY).read_text(encoding="utf-8").split("</style>")[1]
     assert broken(tmp_path / "_book") == []
+
+
+def test_a_page_is_laid_out_by_stretches_that_say_about_how_tall_they_are():
+    """From each heading to the next, but for the gate, which is short; twice as much text is about twice as tall."""
+    body = page()[page().index("<article>"):page().index("</article>")]
+    assert body.count('<div class="stretch" style="--tall:') == len(re.findall("<h[23] ", body)) - 1 > 3
+    assert re.search(r'</h1>.*?<div class="stretch"[^>]*>\n<h2 ', body, re.S)
+    words = "<p>" + "word " * 400 + "</p>"
+    assert 1.7 < tall(words * 2) / tall(words) < 2.3
+    assert tall("<pre>" + "\n" * 40 + "</pre>") > 40
+    assert tall("<details open><p>" + "word " * 400 + "</p></details>") < 5

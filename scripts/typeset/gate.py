@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 
-from scripts.typeset import exercising
+from scripts.typeset import exercising, stretches
 from scripts.typeset.project import Chapter
 
 TRY = re.compile(r"sec-(\w{1,2})-try")
@@ -26,9 +26,15 @@ class Gates:
     def gated(self, chapter: Chapter) -> str:
         """The chapter's blocks, with its gate if it has one."""
         before, gate, behind, after = split(chapter.blocks)
-        if not gate or not self.folding:
+        if not self.folding:
             return self.blocks(chapter.blocks)
-        return self.blocks(before) + self.gate(gate) + self.behind(gate[0], behind) + self.blocks(after)
+        if not gate:
+            return self.stretches(before)
+        return self.stretches(before) + self.gate(gate) + self.behind(gate[0], behind) + self.stretches(after)
+
+    def stretches(self, blocks: list) -> str:
+        first, *others = stretches.grouped(blocks)
+        return self.blocks(first) + "".join(stretches.stretch(self.blocks(group)) for group in others)
 
     def gate(self, blocks: list) -> str:
         topic = TRY.fullmatch(blocks[0]["id"])[1]
@@ -46,7 +52,7 @@ class Gates:
         return (
             f'<details class="solutions" data-gate="{html.escape(topic)}" open="open">'
             f'<summary><span class="open-gate">The solutions</span> <small>{titles}</small></summary>\n'
-            f"<script>\n{SHUT}\n</script>\n{self.blocks(blocks)}</details>\n"
+            f"<script>\n{SHUT}\n</script>\n{self.stretches(blocks)}</details>\n"
         )
 
 

@@ -30,33 +30,33 @@
   menu.addEventListener("click", () => setMenu(!side.classList.contains("open")));
   side.addEventListener("click", (event) => { if (event.target.closest("a")) setMenu(false); });
   const current = side.querySelector("[aria-current]");
-  if (current && side.scrollHeight > side.clientHeight) {
-    side.scrollTop = current.offsetTop - side.clientHeight / 3;
+  if (current && window.IntersectionObserver) {                 // it tells places when they are known; to ask would cost a layout
+    const looking = new IntersectionObserver(([seen]) => {
+      looking.disconnect();
+      const below = seen.boundingClientRect.bottom - seen.rootBounds.bottom;
+      if (below > 0) side.scrollTop = below + seen.rootBounds.height * 2 / 3;
+    }, { root: side });
+    looking.observe(current);
   }
 
   // -- what is wider than the page can be scrolled by keyboard
   const names = { PRE: "Code", DIV: "Table or formula" };
-  const soon = window.requestIdleCallback || ((work) => setTimeout(work, 30));
-  let turn = 0;
-  function markScrollers() {
-    const mine = ++turn;                                        // a later call takes over
-    const boxes = all("pre, .table, .eqbody");
-    const some = () => {
-      const now = boxes.splice(0, 60).map((box) => [box, box.scrollWidth > box.clientWidth + 1]);
-      now.forEach(([box, wide]) => markScroller(box, wide));
-      if (boxes.length && mine === turn) soon(some);
-    };
-    soon(some);
-  }
   function markScroller(box, wide) {
     if (!wide) { ["tabindex", "role", "aria-label"].forEach((name) => box.removeAttribute(name)); return; }
     box.tabIndex = 0;
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", names[box.tagName] + ", scrolls sideways");
   }
-  addEventListener("load", markScrollers);
-  addEventListener("resize", markScrollers);
-  document.addEventListener("toggle", markScrollers, true);     // what was folded has a width now
+  if (window.ResizeObserver) {                                  // it tells of a box when it is laid out, or unfolded
+    const boxes = all("pre, .table, .eqbody");
+    const watching = new ResizeObserver((entries) => {
+      const now = entries.map(({ target }) => [target, target.scrollWidth > target.clientWidth + 1]);
+      now.forEach(([box, wide]) => markScroller(box, wide));
+    });
+    const watch = () => boxes.forEach((box) => { watching.unobserve(box); watching.observe(box); });
+    watch();
+    if (document.fonts) document.fonts.addEventListener("loadingdone", watch);
+  }
 
   // -- copy buttons
   function copyText(code) {
@@ -90,30 +90,36 @@
   // -- where the reader is
   const links = all(".side .sections a");
   if (links.length) {
-    const heads = links.map((a) => document.getElementById(decodeURIComponent(a.hash.slice(1)))).filter(Boolean);
+    const places = links.map((a) => {
+      const head = document.getElementById(decodeURIComponent(a.hash.slice(1)));
+      return { a, head, box: head && head.closest(".stretch, .gate") };
+    }).filter(({ box }) => box);
+    let here = null;
     const mark = () => {
-      let here = null;
+      let now = null;
       let section = null;
-      for (const head of heads) {
-        const place = head.getClientRects()[0];                 // none, where it is folded
-        if (!place || place.top >= 120) continue;
-        here = head;
-        if (head.tagName === "H2") section = head;
+      for (const place of places) {
+        const rect = place.box.getClientRects()[0];             // none, where it is folded
+        if (!rect || rect.top >= 100) continue;
+        now = place;
+        if (place.head.tagName === "H2") section = place;
       }
-      links.forEach((a) => {
-        const id = decodeURIComponent(a.hash.slice(1));
-        if (here && id === here.id) a.setAttribute("aria-current", "true");
-        else a.removeAttribute("aria-current");
-        a.parentElement.classList.toggle("here", Boolean(section) && id === section.id);
+      if (now === here) return;
+      here = now;
+      places.forEach((place) => {
+        if (place === now) place.a.setAttribute("aria-current", "true");
+        else place.a.removeAttribute("aria-current");
+        place.a.parentElement.classList.toggle("here", place === section);
       });
     };
     let waiting = false;
-    addEventListener("scroll", () => {
+    const later = () => {
       if (waiting) return;
       waiting = true;
       requestAnimationFrame(() => { waiting = false; mark(); });
-    }, { passive: true });
-    soon(mark);
+    };
+    addEventListener("scroll", later, { passive: true });
+    addEventListener("load", later);
   }
 
   // -- a link into what is folded opens it
