@@ -100,6 +100,15 @@ def test_two_say_what_one_says(repo):
         assert one.text.count(said) == two.text.count(said) > 0, said
 
 
+def test_the_verb(repo):
+    """`make test`, on two cores whatever this machine has"""
+    code = ("import os, sys\nos.cpu_count = lambda: 2\nfrom scripts.__main__ import main\n"
+            "sys.exit(main(['test', '--no-tangle', '-k', 'scores or tools']))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and "90 scores" in done.stdout and "bringing up nodes" in done.stdout, done.stdout
+    assert "\n2 failed, 23 passed, 1 skipped, 1 warning in " in done.stdout, done.stdout
+
+
 def test_a_choice_of_none(repo):
     found = run(repo, *TWO, "-k", "no_such_name")
     assert found.status == 5 and "no test ran: 23 were left out by the options" in found.text

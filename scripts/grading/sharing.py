@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-SHARED = ["-p", "xdist", "--dist", "loadfile", "--no-loadscope-reorder", "--max-worker-restart", "0"]
+SHARED = ["-c", "pyproject.toml", "-p", "xdist", "--dist", "loadfile", "--no-loadscope-reorder",
+          "--max-worker-restart", "0"]                # -c: or they look for it beside the file of --results
 MOST = 2                                              # processes that run tests, on however many cores
 BY_HAND = {"-s", "--capture=no", "--pdb", "--trace"}  # need the terminal
 

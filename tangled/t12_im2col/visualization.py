@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:c2b436cfd64c540e
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:24d2f8cf449668b2
 """Chapter 12: the mechanism, and the checkerboard. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -52,7 +52,7 @@ def _arrow(ax, start, end, text):
 
 def draw_checkerboard(size=6, kernels=(2, 3, 4), seed=0):
     """How many copies reach an output, and the answer to ones."""
-    figure, axes = plt.subplots(2, len(kernels), figsize=(5.6, 3.6))
+    figure, axes = plt.subplots(2, len(kernels), figsize=(4.6, 3.0))
     rng, ones = np.random.default_rng(seed), np.ones((1, 1, size, size))
     for (above, below), kernel in zip(axes.T, kernels):
         copies, _ = conv_transpose2d(ones, np.ones((1, 1, kernel, kernel)), stride=2)

@@ -1,4 +1,4 @@
-# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:27fb3b95707d0422
+# Tangled from chapters/b-data.qmd; edit the chapter, then run make tangle. sha256:791a40a88f10297d
 import io
 import os
 import pickle
@@ -57,7 +57,7 @@ def encrypted(archive):
 
 
 GOOD = ("a/b.txt", b"hello")
-OUT = Path(tempfile.gettempdir(), f"evil-{os.getpid()}").as_posix()
+OUT = Path(tempfile.gettempdir(), f"evil-{os.getppid()}").as_posix()
 NAMES = [OUT, "../evil", "a/../../evil", "..\\evil", "C:evil", "a/../b"]
 EVIL = {f"{make.__name__} {name}": make(GOOD, (name, b"x")) for name in NAMES
         for make in (tar_of, zip_of)}
