@@ -50,6 +50,8 @@ def test_windows_are_as_many_as_in_chapter_11(js):
         for padding in (0, 1, 2):
             found = js(f"MOVABLE.sums.windows(6, 3, {stride}, {padding})")
             assert len(found) == conv_output_size(6, 3, stride, padding) and found == sorted(set(found))
+            drawn = f"MOVABLE.figures.convolution.draw({{stride: {stride}, padding: {padding}, window: 64}})"
+            assert js(f"{drawn}.most.window") == len(found) ** 2     # the slider ends at the last window
 
 
 @pytest.mark.parametrize("temperature, top_p", [(1.0, 0.9), (0.3, 0.5), (3.0, 0.85), (1.0, 1.0)])

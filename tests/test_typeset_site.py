@@ -139,6 +139,14 @@ def test_search_finds_offline():
     assert f"{ROTARY}#sec-27-level-2" in hits[:3]
 
 
+def test_the_search_index_has_names_of_programs_once_and_nothing_printed():
+    written = (built() / "_book" / "assets" / "search-index.js").read_text(encoding="utf-8")
+    entries = json.loads(written[written.index("["):written.rindex("]") + 1])
+    text = next(entry["text"] for entry in entries if entry["url"] == f"{ROTARY}#sec-27-level-2")
+    assert text.count("rotate_pairs") == 1 and "def rotate_pairs(" not in text
+    assert not any(entry["url"].startswith("identifiers.html") for entry in entries)
+
+
 def contrast(one: str, other: str) -> float:
     def light(colour: str) -> float:
         parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]

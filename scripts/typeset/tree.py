@@ -29,7 +29,7 @@ LEAVES = {"Space": " ", "SoftBreak": " ", "LineBreak": " ", "RawInline": "", "Ra
 
 
 def text_of(tree, longest: int | None = None) -> str:
-    """The plain text of a tree, mathematics as TeX (unless longer than `longest` characters)."""
+    """The plain text of a tree, mathematics as TeX; with `longest`, neither programs nor longer formulas."""
     if isinstance(tree, list):
         return "".join([text_of(item, longest) for item in tree])
     if not isinstance(tree, dict):
@@ -43,7 +43,7 @@ def text_of(tree, longest: int | None = None) -> str:
         text = tree["c"][1]
         return "" if kind == "Math" and longest is not None and len(text) > longest else text
     if kind == "Program":
-        return tree["source"] + "\n"
+        return tree["source"] + "\n" if longest is None else ""
     if kind == "VisibleSpan" and "html" not in tree["formats"]:
         return ""                               # searches and descriptions are of the web
     if kind == "Quoted":

@@ -114,7 +114,7 @@
         });
         range(n * n).forEach((k) => shapes.push(box(272 - cell * n / 2 + cell * (k % n), 95 - cell * n / 2 + cell * Math.floor(k / n),
           cell, cell, k === here ? "read" : "cell")));
-        return { shapes, said: `Output ${n} × ${n}: (6 + 2 · ${padding} − 3) / ${stride}, rounded down, + 1. Window ${here + 1} of ${n * n}.` };
+        return { shapes, most: { window: n * n }, said: `Output ${n} × ${n}: (6 + 2 · ${padding} − 3) / ${stride}, rounded down, + 1. Window ${here + 1} of ${n * n}.` };
       },
     },
     sampling: {
@@ -172,24 +172,27 @@
     const picture = shape(["svg", { viewBox: `0 0 360 ${figure.height}`, "aria-hidden": "true" }]);
     const said = element("output", { "aria-live": "polite" });
     const show = () => {
-      const { shapes, said: sentence } = figure.draw(values);
+      const { shapes, said: sentence, most = {} } = figure.draw(values);
+      for (const [name, max] of Object.entries(most)) knobs[name].limit(max);
       picture.replaceChildren(...shapes.map(shape));
       said.textContent = sentence;
     };
-    const knobs = figure.knobs.map(([name, label, min, max, step, value]) => {
+    const knobs = {};
+    const rows = figure.knobs.map(([name, label, min, max, step, value]) => {
       values[name] = value;
       const id = `movable-${number}-${name}`;
       const now = element("span", { class: "value" }, String(value));
       const slider = element("input", { id, type: "range", min, max, step, value });
-      slider.addEventListener("input", () => {
+      const take = () => {
         values[name] = Number(slider.value);
         now.textContent = slider.value;
-        show();
-      });
+      };
+      slider.addEventListener("input", () => { take(); show(); });
+      knobs[name] = { limit(most) { slider.max = most; take(); } };
       return element("div", { class: "knob" }, element("label", { for: id }, label), slider, now);
     });
     place.append(element("div", { class: "moving", role: "group", "aria-label": "To move: " + figure.title },
-      element("p", { class: "moving-title" }, figure.title), picture, said, ...knobs));
+      element("p", { class: "moving-title" }, figure.title), picture, said, ...rows));
     show();
   });
 })(globalThis);
