@@ -215,3 +215,9 @@ def test_pitfalls_that_name_no_test(tmp_path, monkeypatch):
     assert tangle(Path("."))[0] == 0
     found = runs.pitfalls(read_book(Path(".")))
     assert len(found) == 1 and "pitfall 'p' says of no test that it catches it; expected caught=" in found[0]
+
+
+def test_an_apostrophe_after_a_reference(tmp_path):
+    text = skeleton() + "By @eq-28-a's rule, not @eq-28-a’s, nor `@eq-28-a's`.\n"
+    found = offenders(tmp_path, form.references, text)
+    assert len(found) == 1 and "@eq-28-a' is set with an opening quote" in found[0]

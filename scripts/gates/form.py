@@ -11,6 +11,7 @@ from scripts.gates.structure import topics
 
 SKELETON = ("problem", "mathematics", "try", "code", "tests", "pitfalls", "questions")
 ID = re.compile(r"^#{1,6}\s.*\{[^}]*#(sec-[\w-]+)[^}]*\}\s*$")
+QUOTE = re.compile(r"@[a-z]+-[\w-]+'")         # pandoc opens a quotation there
 REFERENCE = re.compile(r"(?<![\w`\\])@(sec-[\w-]*\w)")
 PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)")
 DIV = re.compile(r"^\s{0,3}:{3,}\s*(\S.*)?$")
@@ -66,7 +67,7 @@ def pictures(chapter) -> list[int]:
 
 
 def references(book) -> list[str]:
-    """Every `@sec-…` leads to a heading that is there."""
+    """Every `@sec-…` leads to a heading that is there, and no apostrophe after a reference is read as a quote."""
     known = set()
     for chapter in book.chapters:
         known |= set(headings(chapter))
@@ -76,7 +77,11 @@ def references(book) -> list[str]:
     offenders = []
     for chapter in book.selected:
         for number, line in prose_lines(chapter.text):
-            for name in REFERENCE.findall(re.sub(r"`[^`]*`", "", line)):
+            line = re.sub(r"`[^`]*`", "", line)
+            if quote := QUOTE.search(line):
+                offenders.append(f"{chapter.path}:{number}: {quote[0]} is set with an opening quote; expected "
+                                 f"{quote[0][:-1]}\N{RIGHT SINGLE QUOTATION MARK}")
+            for name in REFERENCE.findall(line):
                 if name not in known:
                     offenders.append(f"{chapter.path}:{number}: @{name} leads nowhere; expected a section that is "
                                      "there, or plain words for a later chapter")
