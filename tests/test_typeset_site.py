@@ -11,6 +11,7 @@ from typeset_sample import built, write_sample
 
 from scripts.gates.site import broken
 from scripts.typeset import typeset
+from scripts.typeset.assets import FONTS, HERE
 from scripts.typeset.gate import split
 from scripts.typeset.pictures import size_of
 from scripts.typeset.stretches import tall
@@ -405,3 +406,16 @@ def test_an_empty_cell_in_a_head_is_no_heading():
     row = [{"align": "AlignLeft", "columns": 1, "rows": 1, "body": body} for body in ([], ["time"])]
     made = Writer().table_row(row, ["AlignLeft"] * 2, "th")
     assert made == '<tr><td style="text-align:left"></td><th scope="col" style="text-align:left">time</th></tr>\n'
+
+
+def test_each_face_has_a_small_file_for_what_most_pages_write():
+    faces = re.findall(r"@font-face \{[^}]*\}", (HERE / "assets" / "book.css").read_text(encoding="utf-8"))
+    whole = [face for face in faces if "unicode-range" not in face]
+    latin = [face for face in faces if "unicode-range" in face]
+    assert len(whole) == len(latin) and faces == whole + latin      # the later of two faces goes first
+    for one, other in zip(whole, latin):
+        large, small = (FONTS / "web" / re.search(r"fonts/([\w.-]+)", face)[1] for face in (one, other))
+        assert small.stat().st_size < large.stat().st_size / 3
+        assert one.split("src")[0] == other.split("src")[0]
+    asked = re.findall(r'"(\w+-\w+\.\w+)"', (HERE / "assets" / "theme.js").read_text(encoding="utf-8"))
+    assert asked and all(f"{name}.woff2" in "".join(latin) for name in asked)

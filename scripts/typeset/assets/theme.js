@@ -4,7 +4,7 @@
   var theme = "";
   try { theme = localStorage.getItem("book-theme") || ""; } catch (_) { /* private window */ }
   if (location.protocol.startsWith("http")) {           // a page on a disk may not ask for fonts in advance
-    ["SourceSerif4-Regular.otf", "SourceSans3VF-Upright.otf"].forEach(function (name) {
+    ["SourceSerif4-Regular.latin", "SourceSans3VF-Upright.latin"].forEach(function (name) {
       var link = document.createElement("link");
       Object.assign(link, { rel: "preload", as: "font", type: "font/woff2", crossOrigin: "anonymous",
         href: document.documentElement.dataset.root + "/assets/fonts/" + name + ".woff2" });
