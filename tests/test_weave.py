@@ -9,8 +9,10 @@ import pytest
 import yaml
 from small_book import chapter, edit, make, tangled
 
+from scripts.reading.chapters import read_book
 from scripts.reading.prose import inline_cells, spans
 from scripts.weave import squeeze, weave
+from scripts.weaving.subjects import Subjects
 from scripts.weaving.woven_apart import PRINT
 from scripts.weaving.woven_cells import plain_svg, weave_cell
 from scripts.weaving.woven_chunks import Piece
@@ -471,6 +473,17 @@ def test_the_subject_index(tmp_path):
     assert "- velocity [**[1](chapters/01-sums.qmd#about-01-1){.pageref}**]{.pages}" in page
     assert "::: {#about-01-1}\n:::\n\nA *velocity* is kept." in text
     assert "A heavy ball rolls; `Adam`, `[x]{.index}`," in text and "- x:" not in page
+
+
+def test_a_term_that_is_only_mentioned_stands_where_it_is_mentioned_most(tmp_path):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters/subjects.txt").write_text("momentum\nvelocity\n")
+    body = "Of a sum\n$$x = 1$$\nmomentum, momentum.\n"
+    folder, _ = woven(tmp_path, {}, sums=chapter("A momentum.\n"), means=chapter(body, 2))
+    page, text = (folder / "subjects.qmd").read_text(), (folder / "chapters/02-means.qmd").read_text()
+    assert "- momentum: [2](chapters/02-means.qmd#about-02-1)\n" in page and "velocity" not in page
+    assert "::: {#about-02-1}\n:::\n\nOf a sum" in text
+    assert Subjects(read_book(tmp_path)).without_place() == ["velocity"]
 
 
 def test_what_only_the_web_shows_has_no_page(tmp_path):
