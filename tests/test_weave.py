@@ -394,7 +394,7 @@ def test_print_names_what_only_the_web_shows(tmp_path):
 def test_facts_from_the_front_matter(texts, sums):
     assert sums.startswith("---\ntopic: 1\nformat:\n") and "---\n\n# Sums {#sec-sums}\n\n::: {.topic-facts}\n" in sums
     assert "**Time** about 1½ hours" in sums
-    assert r"| `total(x)` | $O(N\, \log\, N)$ | one \| number |" in sums
+    assert r"| `total(x)` | $O(N\, \log N)$ | one \| number |" in sums
     assert "**Builds on** @sec-sums (Sums)" in texts["chapters/02-means.qmd"]
     assert "topic-facts" not in texts["chapters/a-tools.qmd"]
 
@@ -409,7 +409,10 @@ def test_orders_of_growth():
     assert order("O(B H T D) once") == r"$O(B\, H\, T\, D)$ once"
     assert order("O(n^2)") == "$O(n^2)$"
     assert order("O(H (T + S)) or so") == r"$O(H\, (T + S))$ or so"
-    assert order("O(size of x)") == r"$O(\text{size of } x)$"
+    assert order("O(size of x)") == r"$O(\text{size of }x)$"
+    assert order("O(number of layers)") == r"$O(\text{number of layers})$"
+    assert order("O(N in out)") == r"$O(N\, \text{in}\, \text{out})$"
+    assert order("O(Tq Tk + n log n)") == r"$O(T_q\, T_k + n\, \log n)$"
     assert order("O(n, really)") == "O(n, really)", "what it cannot read stays as it is"
 
 
