@@ -130,7 +130,8 @@ def test_this_repository_as_a_process():
 # -- train
 
 @pytest.fixture
-def book(tmp_path):
+def book(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(HERE)]))   # our scripts, its programs
     (tmp_path / "chapters").mkdir()
     package = tmp_path / "tangled/t02_b"
     package.mkdir(parents=True)

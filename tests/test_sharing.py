@@ -137,6 +137,7 @@ def test_a_wait_that_cannot_be_interrupted():
 @pytest.mark.skipif(os.name != "posix", reason="signals of a group")
 def test_ctrl_c_leaves_nothing(repo):
     (repo / "tests" / "test_slow.py").write_text("import time\n\n\ndef test_slow():\n    time.sleep(100)\n")
+    signal.signal(signal.SIGINT, signal.default_int_handler)     # or children of a run in the background ignore it
     code = "import scripts.test as verb, sys; verb.run_pytest(sys.argv[1:])"
     child = subprocess.Popen([sys.executable, "-c", code, "tests", *TWO], cwd=repo, env=environment(),
                              start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

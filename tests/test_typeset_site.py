@@ -393,3 +393,15 @@ def test_a_page_is_laid_out_by_stretches_that_say_about_how_tall_they_are():
     assert 1.7 < tall(words * 2) / tall(words) < 2.3
     assert tall("<pre>" + "\n" * 40 + "</pre>") > 40
     assert tall("<details open><p>" + "word " * 400 + "</p></details>") < 5
+
+
+def test_an_empty_cell_in_a_head_is_no_heading():
+    from scripts.typeset.html_tables import Tables
+
+    class Writer(Tables):
+        def blocks(self, nodes: list) -> str:
+            return "".join(nodes)
+
+    row = [{"align": "AlignLeft", "columns": 1, "rows": 1, "body": body} for body in ([], ["time"])]
+    made = Writer().table_row(row, ["AlignLeft"] * 2, "th")
+    assert made == '<tr><td style="text-align:left"></td><th scope="col" style="text-align:left">time</th></tr>\n'

@@ -30,8 +30,9 @@ class Tables:
             style = f' style="text-align:{ALIGN[align]}"' if align in ALIGN else ""
             span = f' colspan="{cell["columns"]}"' if cell["columns"] > 1 else ""
             span += f' rowspan="{cell["rows"]}"' if cell["rows"] > 1 else ""
-            scope = ' scope="col"' if tag == "th" else ""
-            cells += f"<{tag}{scope}{style}{span}>{self.blocks(cell['body']).strip()}</{tag}>"
+            body = self.blocks(cell["body"]).strip()
+            kind, scope = ("th", ' scope="col"') if tag == "th" and body else ("td", "")  # empty: heads nothing
+            cells += f"<{kind}{scope}{style}{span}>{body}</{kind}>"
             column += cell["columns"]
         return f"<tr>{cells}</tr>\n"
 
