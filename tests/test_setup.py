@@ -19,7 +19,8 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")                # what is said is wrapped
     (tmp_path / "pyproject.toml").write_text(
         '[project]\ndependencies = ["numpy>=1"]\n[project.optional-dependencies]\n'
         'test = ["pytest>=1"]\nbook = ["PyYAML>=1"]\nreference = ["torch>=2"]\n')
