@@ -129,7 +129,7 @@ def test_every_program_can_be_put_together(package, program):
     done = subprocess.run([sys.executable, "-m", "scripts.assembling.run", f"tangled.{package}.{program}", files,
                            "--help"], cwd=HERE, env=ONE_THREAD, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert ("--folder" in done.stdout) == train.keeps_checkpoints(HERE, f"tangled.{package}.{stem}")
+    assert ("--folder" in done.stdout) == train.keeps_checkpoints(HERE, f"tangled.{package}.{program}")
 
 
 ONE_THREAD = os.environ | {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
