@@ -111,7 +111,7 @@ def run(root: Path, module: str, rest: list[str], files: dict[str, str] | None =
     environment.setdefault("MPLBACKEND", "Agg")         # programs save their figures, they open no window
     for library in ("OPENBLAS", "OMP", "MKL"):          # as in the records; threads that wait for a busy core waste it
         environment.setdefault(f"{library}_NUM_THREADS", "1")
-    if files is not None and "--folder" not in rest:
+    if files is not None and "--folder" not in rest and keeps_checkpoints(root, module):
         rest = [*rest, "--folder", folder_of(files)]
     command = ["-m", "scripts.assembling.run", module, json.dumps(files or {}), *rest]
     print(f"python -m {module}" + "".join(f" {word}" for word in rest), flush=True)
@@ -128,6 +128,11 @@ def run(root: Path, module: str, rest: list[str], files: dict[str, str] | None =
         if child.poll() is None:
             child.kill()
             child.wait()
+
+
+def keeps_checkpoints(root: Path, module: str) -> bool:
+    """Does a program take the folder of its checkpoints as an option?"""
+    return '"--folder"' in (root / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
 
 
 def folder_of(files: dict[str, str]) -> str:

@@ -37,7 +37,7 @@ def book(tmp_path, monkeypatch):
     (tmp_path / "tangled/t02_b/level2_vectorized.py").write_text("def other(x):\n    return -x\n")
     (tmp_path / "tangled/t02_b/train_b.py").write_text(
         "import sys\nfrom tangled.t01_a.level3_memory_efficient import twice\nfrom tangled.t02_b import other\n"
-        "print(twice(3), other(4), sys.argv[1:])\n")
+        "print(twice(3), other(4), sys.argv[1:])    # takes \"--folder\"\n")
     (tmp_path / "_quarto.yml").write_text("book:\n  chapters: [chapters/01-a.qmd, chapters/02-b.qmd]\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path) + ":" + str(HERE))
     return tmp_path
@@ -129,10 +129,9 @@ def test_every_program_can_be_put_together(package, program):
     done = subprocess.run([sys.executable, "-m", "scripts.assembling.run", f"tangled.{package}.{program}", files,
                            "--help"], cwd=HERE, env=ONE_THREAD, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert "--folder" in done.stdout or package[1:3] not in TRAINED
+    assert ("--folder" in done.stdout) == train.keeps_checkpoints(HERE, f"tangled.{package}.{program}")
 
 
-TRAINED = ("10", "17", "29", "30")
 ONE_THREAD = os.environ | {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
 
 
@@ -170,6 +169,12 @@ def test_the_mini_gpt_on_a_reader_s_model(tmp_path):
                            json.dumps(files), *(str(word) for k, v in options.items() for word in (f"--{k}", v))],
                           cwd=HERE, env=ONE_THREAD, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0 and "the reader is here" in done.stdout and "3 steps" in done.stdout, done.stderr
+
+
+def test_a_program_without_checkpoints_is_given_no_folder(book, capfd):
+    (book / "tangled/t02_b/train_b.py").write_text("import sys\nprint('given', sys.argv[1:])\n")
+    assert train.main(["--topic", "2", "--impl", "workspace"], book) == 0
+    assert "given []" in capfd.readouterr().out
 
 
 def test_an_interrupt_is_one_line_and_a_program_has_one_thread_a_product(book, capfd, monkeypatch):

@@ -214,6 +214,22 @@ def test_ledger(tmp_path):
     path.write_bytes(lines[0] + lines[0])
     assert ledger.read(path, key) == ([{"test": 0}], 1)
     assert ledger.read(path, b"other")[0] == []
+    assert ledger.last(path, key) == {"test": 0} and ledger.last(path, b"other") == {}
+
+
+def test_the_last_entry_of_a_long_ledger(tmp_path, monkeypatch):
+    path = tmp_path / "results.jsonl"
+    assert ledger.last(path) == {}
+    path.touch()
+    assert ledger.last(path) == {}
+    write = ledger.writer(path)
+    for n in range(100):
+        write({"test": n})
+        assert ledger.last(path) == {"test": n}
+    monkeypatch.setattr(ledger, "TAIL", 40)
+    with open(path, "ab") as stream:
+        stream.write(b'{"test": 10')
+    assert ledger.last(path) == {"test": 99}
 
 
 def entry(name: str, outcome: str) -> dict:

@@ -19,7 +19,8 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")                # what is said is wrapped
     (tmp_path / "pyproject.toml").write_text(
         '[project]\ndependencies = ["numpy>=1"]\n[project.optional-dependencies]\n'
         'test = ["pytest>=1"]\nbook = ["PyYAML>=1"]\nreference = ["torch>=2"]\n')
@@ -130,7 +131,8 @@ def test_this_repository_as_a_process():
 # -- train
 
 @pytest.fixture
-def book(tmp_path):
+def book(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(HERE)]))   # our scripts, its programs
     (tmp_path / "chapters").mkdir()
     package = tmp_path / "tangled/t02_b"
     package.mkdir(parents=True)

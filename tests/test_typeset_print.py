@@ -100,6 +100,19 @@ def test_one_chapter_has_a_pdf_of_its_own(tmp_path):
     assert text[0].startswith("Chapter 27") and any("Vaswani" in page for page in text)
 
 
+def test_a_table_longer_than_a_page_goes_on_over_it(tmp_path):
+    project = write_sample(tmp_path / "build" / "book")
+    chapter = project / "chapters" / "27-positional-encodings.qmd"
+    rows = "".join(f"| row{n}row | 100.0 % |\n" for n in range(90))
+    chapter.write_text(f"{chapter.read_text()}\n| name | share |\n|:--|:--|\n{rows}\n: Ninety. {{#tbl-27-ninety}}\n\n"
+                       "@tbl-27-ninety is long.\n")
+    typeset(project, tmp_path / "_book", ("pdf",), only="27")
+    text = pages((tmp_path / "_book" / "27-positional-encodings.pdf").read_bytes())
+    found = [[n for n in range(90) if f"row{n}row" in page] for page in text]
+    assert sum(map(len, found)) == 90 and sum(map(bool, found)) >= 2
+    assert len({page.count("share") for page, there in zip(text, found) if there}) == 1, "the head is there each time"
+
+
 def test_unknown_paper(tmp_path):
     with pytest.raises(Problem, match="unknown paper"):
         typeset(write_sample(tmp_path / "build" / "book"), tmp_path / "_book", ("pdf",), paper="a5")

@@ -118,3 +118,9 @@ def test_a_damaged_memory_is_forgotten(tmp_path):
     memory.write_bytes(b"not a database" * 100)
     typeset(project, tmp_path / "_book", ("html",))
     assert (tmp_path / "_book" / "index.html").is_file()
+
+
+def test_a_number_and_its_percent_sign_stay_together():
+    from scripts.typeset import pandoc
+    tree = pandoc.bound(pandoc.run(["-f", pandoc.READER, "-t", "json"], "Of 100.0 % and 3 more, a %.")[0])
+    assert '"100.0"},{"t":"Str","c":"\\u00a0"},{"t":"Str","c":"%"}' in tree and tree.count("u00a0") == 1

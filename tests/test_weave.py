@@ -9,8 +9,10 @@ import pytest
 import yaml
 from small_book import chapter, edit, make, tangled
 
+from scripts.reading.chapters import read_book
 from scripts.reading.prose import inline_cells, spans
 from scripts.weave import squeeze, weave
+from scripts.weaving.subjects import Subjects
 from scripts.weaving.woven_apart import PRINT
 from scripts.weaving.woven_cells import plain_svg, weave_cell
 from scripts.weaving.woven_chunks import Piece
@@ -392,7 +394,7 @@ def test_print_names_what_only_the_web_shows(tmp_path):
 def test_facts_from_the_front_matter(texts, sums):
     assert sums.startswith("---\ntopic: 1\nformat:\n") and "---\n\n# Sums {#sec-sums}\n\n::: {.topic-facts}\n" in sums
     assert "**Time** about 1½ hours" in sums
-    assert r"| `total(x)` | $O(N\, \log\, N)$ | one \| number |" in sums
+    assert r"| `total(x)` | $O(N\, \log N)$ | one \| number |" in sums
     assert "**Builds on** @sec-sums (Sums)" in texts["chapters/02-means.qmd"]
     assert "topic-facts" not in texts["chapters/a-tools.qmd"]
 
@@ -407,7 +409,10 @@ def test_orders_of_growth():
     assert order("O(B H T D) once") == r"$O(B\, H\, T\, D)$ once"
     assert order("O(n^2)") == "$O(n^2)$"
     assert order("O(H (T + S)) or so") == r"$O(H\, (T + S))$ or so"
-    assert order("O(size of x)") == r"$O(\text{size of } x)$"
+    assert order("O(size of x)") == r"$O(\text{size of }x)$"
+    assert order("O(number of layers)") == r"$O(\text{number of layers})$"
+    assert order("O(N in out)") == r"$O(N\, \text{in}\, \text{out})$"
+    assert order("O(Tq Tk + n log n)") == r"$O(T_q\, T_k + n\, \log n)$"
     assert order("O(n, really)") == "O(n, really)", "what it cannot read stays as it is"
 
 
@@ -471,6 +476,17 @@ def test_the_subject_index(tmp_path):
     assert "- velocity [**[1](chapters/01-sums.qmd#about-01-1){.pageref}**]{.pages}" in page
     assert "::: {#about-01-1}\n:::\n\nA *velocity* is kept." in text
     assert "A heavy ball rolls; `Adam`, `[x]{.index}`," in text and "- x:" not in page
+
+
+def test_a_term_that_is_only_mentioned_stands_where_it_is_mentioned_most(tmp_path):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters/subjects.txt").write_text("momentum\nvelocity\n")
+    body = "Of a sum\n$$x = 1$$\nmomentum, momentum.\n"
+    folder, _ = woven(tmp_path, {}, sums=chapter("A momentum.\n"), means=chapter(body, 2))
+    page, text = (folder / "subjects.qmd").read_text(), (folder / "chapters/02-means.qmd").read_text()
+    assert "- momentum: [2](chapters/02-means.qmd#about-02-1)\n" in page and "velocity" not in page
+    assert "::: {#about-02-1}\n:::\n\nOf a sum" in text
+    assert Subjects(read_book(tmp_path)).without_place() == ["velocity"]
 
 
 def test_what_only_the_web_shows_has_no_page(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scripts.gates.prose import prose_lines
 from scripts.gates.structure import topics
+from scripts.weaving.subjects import LIST, Subjects
 
 SKELETON = ("problem", "mathematics", "try", "code", "tests", "pitfalls", "questions")
 ID = re.compile(r"^#{1,6}\s.*\{[^}]*#(sec-[\w-]+)[^}]*\}\s*$")
@@ -85,4 +86,7 @@ def references(book) -> list[str]:
                 if name not in known:
                     offenders.append(f"{chapter.path}:{number}: @{name} leads nowhere; expected a section that is "
                                      "there, or plain words for a later chapter")
+    if book.selected == book.chapters:
+        offenders += [f"{LIST}:1: no chapter speaks of {entry!r}; expected a term of the book, or a mark in its text"
+                      for entry in Subjects(book).without_place()]
     return offenders

@@ -110,7 +110,7 @@ def watch(child, results: Path, key: bytes, grace: float) -> bool:
             child.wait(timeout=0.2)
             return False
         except subprocess.TimeoutExpired:
-            last = (ledger.read(results, key)[0] or [{}])[-1]
+            last = ledger.last(results, key)
         if "end" in last and key:
             ended = ended or time.monotonic()
             if time.monotonic() - ended > AFTER:

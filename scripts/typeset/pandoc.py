@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from scripts.typeset.memo import Memo
 
 # `1. @eq-x.` must be a list item that cites an equation, not an example list
 READER = "markdown-example_lists"
+PERCENT = re.compile(r'(\d"\}),\{"t":"Space"\},(?=\{"t":"Str","c":"%)')      # in pandoc's JSON
 
 
 @functools.cache
@@ -50,7 +52,12 @@ def read_all(texts: Sequence[str], memo: Memo, workers: int = 2) -> list[list]:
         jobs = pool.map(lambda text: run(["-f", READER, "-t", "json"], text)[0], missing.values())
         for key, tree in zip(missing, jobs):
             found[key] = memo.put(key, tree)
-    return [json.loads(found[key])["blocks"] for key in keys]
+    return [json.loads(bound(found[key]))["blocks"] for key in keys]
+
+
+def bound(tree: str) -> str:
+    """No line ends between a number and its %."""
+    return PERCENT.sub(r'\1,{"t":"Str","c":"\\u00a0"},', tree)
 
 
 def read_inlines(texts: Sequence[str], memo: Memo) -> list[list]:

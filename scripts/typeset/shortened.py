@@ -11,7 +11,7 @@ import textwrap
 OPEN = re.compile(r'^(\s*)([rR]?)(""")')
 SECTION = re.compile(r"^(Parameters|Attributes|Returns|Yields)\n-+\n(.*?)(?=^[A-Z][\w ]*\n-+\n|\Z)", re.M | re.S)
 ENTRY = re.compile(r"^([A-Za-z_*][\w *,.\[\]]*?) ?: (.*)$")
-SHAPE = re.compile(r"(?:of )?shapes? (\((?:[^()]|\([^()]*\))*\)(?:(?:,| or|, or)? \((?:[^()]|\([^()]*\))*\))*)")
+SHAPE = re.compile(r"(?:of )?shapes? (\((?:[^()]|\([^()]*\))*\)(?:(?:,| or|, or| and)? \((?:[^()]|\([^()]*\))*\))*)")
 LIKE = re.compile(r"\b(?:of the shape|of the same shape|the shape|like|as)\b(?: and dtype)?(?: of| as)? ?(\w+)?")
 KINDS = {"Parameters": "", "Attributes": "", "Returns": "-> ", "Yields": "-> "}
 FILLERS = (None, "for", "the", "in", "a", "an", "is", "of", "and", "to", "that", "it", "if", "one", "well")

@@ -7,6 +7,13 @@ from scripts.typeset.mathematics.tokens import quoted
 
 ALIGN = {"AlignLeft": "left", "AlignRight": "right", "AlignCenter": "center", "AlignDefault": "left"}
 
+LONG = 30                                               # rows of a table that may go on over the page
+
+
+def longest(blocks: list[dict]) -> int:
+    """The rows of the longest table among blocks."""
+    return max((len(block["body"]) for block in blocks if block["t"] == "Grid"), default=0)
+
 
 class Tables:
     """Mixed into the TypstWriter."""
@@ -36,6 +43,7 @@ class Tables:
         body = self.panels(node) if node["columns"] else self.blocks(node["body"])
         may = node["kind"] == "fig" and node["label"] and not self.depth and not self.listing_near
         floats = ", place-it: true" if may else ""
+        floats += ", breaks: true" if longest(node["body"]) > LONG else ""
         caption = self.inlines(node["caption"])
         return f'#float("{node["kind"]}", {word}, {label}, [{caption}]{floats})[\n{body}]\n\n'
 

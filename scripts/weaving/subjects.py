@@ -2,8 +2,8 @@
 
 A line of that file is an entry, and after a colon the words under which it occurs, if they are others. The
 first mention in each chapter counts, or the one that is emphasised, as a term is where it is defined; a
-chapter that names a term only once, in passing, does not. `[term]{.index}` in a chapter's text counts always,
-and `[words]{.index entry="term"}` under another name.
+chapter that names a term only once, in passing, does not, unless no chapter does more. `[term]{.index}` in a
+chapter's text counts always, and `[words]{.index entry="term"}` under another name.
 """
 
 from __future__ import annotations
@@ -86,27 +86,41 @@ class Subjects:
         self.terms = read_terms(Path(book.root) / LIST)
         self.anchors: dict[tuple[str, int], str] = {}
         self.places: dict[str, list[Place]] = defaultdict(list)
+        found = [(chapter, self._found(chapter)) for chapter in book.chapters]
+        for chapter, terms in found:
+            web = web_only(chapter)
+            for entry, seen in terms.items():
+                if seen.rank or seen.times >= ALWAYS:
+                    self._place(entry, chapter, seen, web)
+        for entry in self.terms.entries.values():
+            named = [(chapter, terms[entry]) for chapter, terms in found if entry in terms]
+            if named and entry not in self.places:
+                chapter, seen = max(named, key=lambda pair: pair[1].times)
+                self._place(entry, chapter, seen, web_only(chapter))
         for chapter in book.chapters:
-            self._chapter(chapter)
+            self._rename(chapter)
 
-    def _chapter(self, chapter: Chapter) -> None:
-        found: dict[str, Found] = defaultdict(Found)
+    def without_place(self) -> list[str]:
+        """The entries of which no chapter speaks."""
+        return [entry for entry in dict.fromkeys(self.terms.entries.values()) if entry not in self.places]
+
+    def _found(self, chapter: Chapter) -> dict[str, Found]:
+        found: dict[str, Found] = {}
         heading = ""
         for line, kind, text in paragraphs(chapter):
             if kind == "heading":
                 heading = text
                 continue
             for entry, rank in self._ranked(text, heading):
-                seen = found[entry]
+                seen = found.setdefault(entry, Found())
                 seen.times += 1
                 if not seen.line or rank > seen.rank:
                     seen.line, seen.rank = line, rank
-        web = web_only(chapter)
-        for entry, seen in found.items():
-            if seen.rank or seen.times >= ALWAYS:
-                id = self.anchors.setdefault((chapter.path, seen.line), f"about-{key(chapter)}-{seen.line}")
-                self.places[entry].append(Place(chapter, id, seen.rank > 0, seen.line not in web))
-        self._rename(chapter)
+        return found
+
+    def _place(self, entry: str, chapter: Chapter, seen: Found, web: set[int]) -> None:
+        id = self.anchors.setdefault((chapter.path, seen.line), f"about-{key(chapter)}-{seen.line}")
+        self.places[entry].append(Place(chapter, id, seen.rank > 0, seen.line not in web))
 
     def _rename(self, chapter: Chapter) -> None:
         """Ids that count paragraphs and not lines, so that they stay when a line is added."""
@@ -150,7 +164,7 @@ def link(place: Place, classes: str) -> str:
 
 
 def paragraphs(chapter: Chapter):
-    """(line, kind, text) of headings and of the plain paragraphs outside all divisions."""
+    """(line, kind, text) of headings and of the plain paragraphs outside all divisions, their equations left out."""
     kinds, depth, n = classify(chapter), 0, chapter.front_lines
     while n < len(chapter.lines):
         line, kind = chapter.lines[n], kinds[n]
@@ -160,9 +174,9 @@ def paragraphs(chapter: Chapter):
             yield n + 1, kind, line
         elif kind == "prose" and (n == 0 or kinds[n - 1] in ("blank", "heading")):
             last = n
-            while last + 1 < len(kinds) and kinds[last + 1] == "prose":
+            while last + 1 < len(kinds) and kinds[last + 1] in ("prose", "math"):
                 last += 1
             if not depth and re.match(r"(?![-+>|#:]|\* |\d+[.)] |[ \t]|`{3})", line):
-                yield n + 1, kind, "\n".join(chapter.lines[n:last + 1])
+                yield n + 1, kind, "\n".join(chapter.lines[k] for k in range(n, last + 1) if kinds[k] == "prose")
             n = last
         n += 1

@@ -137,7 +137,7 @@ def named(row: str) -> str:
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)(\{[^}]*\})?", r"\1", text)
     if len(text) > LONG:
         cut = re.sub(r"\s+\S*$", "", text[:LONG])
-        if any(cut.count(sign) % 2 for sign in "$`*"):
+        while any(cut.count(sign) % 2 for sign in "$`*"):
             cut = re.sub(r"\s*[$`*][^$`*]*$", "", cut)
         text = cut.rstrip(",;:") + " …"
     return text

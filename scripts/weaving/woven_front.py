@@ -14,6 +14,7 @@ WORDS = ("no one two three four five six seven eight nine ten eleven twelve thir
 NUMBERS = dict(enumerate(re.split(" ", WORDS)))
 NUMBERS |= {tens + n: f"{word}-{NUMBERS[n]}" for tens, word in ((20, "twenty"), (30, "thirty")) for n in range(1, 10)}
 NUMBERS[30] = "thirty"
+WORDS = re.compile(r"\b(?!log\b)[a-z]{2,}(?: of (?:[a-z]{2,}|(?=[A-Za-z]\b)))?")
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
 TRY = re.compile(r"\{[^}]*#sec-[\w]+-try\b")
 EXERCISES = re.compile(r"#{2,3} Exercises\b")
@@ -150,13 +151,16 @@ def targets(rows: list[dict]) -> list[str]:
 def order(text: str) -> str:
     """`O(B H T D)` as mathematics; any other text as it is."""
     def tex(match):
-        inside = re.sub(r"\blog\b", r"\\log", match[1].strip())
-        if not re.fullmatch(r"[\w\s+*/^.()²³\\-]*", inside):
+        inside = match[1].strip()
+        if not re.fullmatch(r"[\w\s+*/^.()²³-]*", inside):
             return match[0]
-        if words := re.fullmatch(r"([a-z]+ of) ([a-zA-Z])", inside):
-            return rf"$O(\text{{{words[1]} }} {words[2]})$"
+        inside = re.sub(r"\b([A-Z])([a-z])\b", r"\1_\2", inside)             # Tq
+        inside = WORDS.sub(r"\\text{\g<0>}", inside)
         inside = inside.replace("²", "^2").replace("³", "^3").replace("*", r"\,")
-        inside = re.sub(r"(?<=[A-Za-z0-9)]) +(?=[A-Za-z0-9(\\\\])", r"\\, ", inside)
+        pieces = re.split(r"(\\text\{[^}]*\})", inside)
+        pieces[::2] = [re.sub(r"(?<=[A-Za-z0-9)]) +(?=[A-Za-z0-9(])", r"\, ", piece) for piece in pieces[::2]]
+        inside = re.sub(r"(?<=\}) (?=[A-Za-z0-9(\\])|(?<=[A-Za-z0-9)]) (?=\\text)", r"\, ", "".join(pieces))
+        inside = re.sub(r"\blog\b(\\,)?", r"\\log", inside)
         return f"$O({inside})$"
     return ORDER.sub(tex, text)
 
