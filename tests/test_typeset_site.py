@@ -13,6 +13,7 @@ from scripts.gates.site import broken
 from scripts.typeset import typeset
 from scripts.typeset.assets import FONTS, HERE
 from scripts.typeset.gate import split
+from scripts.typeset.html_tables import Tables, named
 from scripts.typeset.pictures import size_of
 from scripts.typeset.stretches import tall
 from scripts.typeset.style import sheet
@@ -397,8 +398,6 @@ def test_a_page_is_laid_out_by_stretches_that_say_about_how_tall_they_are():
 
 
 def test_an_empty_cell_in_a_head_is_no_heading():
-    from scripts.typeset.html_tables import Tables
-
     class Writer(Tables):
         def blocks(self, nodes: list) -> str:
             return "".join(nodes)
@@ -419,3 +418,9 @@ def test_each_face_has_a_small_file_for_what_most_pages_write():
         assert one.split("src")[0] == other.split("src")[0]
     asked = re.findall(r'"(\w+-\w+\.\w+)"', (HERE / "assets" / "theme.js").read_text(encoding="utf-8"))
     assert asked and all(f"{name}.woff2" in "".join(latin) for name in asked)
+
+
+def test_a_heading_of_a_table_that_is_a_formula_alone_has_a_name():
+    formula = '<math xmlns="m"><mi>x</mi><annotation encoding="application/x-tex">\\bar x_{k}</annotation></math>'
+    assert named(formula).startswith('<math aria-label="bar x_ k" xmlns="m">')
+    assert named(f"time {formula}") == f"time {formula}" and named("time") == "time"

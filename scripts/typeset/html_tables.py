@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import html
+import re
 
 from scripts.typeset.book import KINDS
 
 ALIGN = {"AlignLeft": "left", "AlignRight": "right", "AlignCenter": "center"}
+
+
+FORMULA = re.compile(r'(?:<span class="katex"><span class="katex-mathml">)?<math .*?<annotation[^>]*>'
+                     r'(.*?)</annotation>.*', re.S)
+
+
+def named(head: str) -> str:
+    """A heading that is a formula alone, with a name: some readers take mathematics for a picture, without a word."""
+    formula = FORMULA.fullmatch(head)
+    if not formula:
+        return head
+    name = " ".join(re.sub(r"[\\{}]+", " ", formula[1]).split()).replace('"', "&quot;")
+    return head.replace("<math ", f'<math aria-label="{name}" ', 1)
 
 
 class Tables:
@@ -31,6 +45,7 @@ class Tables:
             span = f' colspan="{cell["columns"]}"' if cell["columns"] > 1 else ""
             span += f' rowspan="{cell["rows"]}"' if cell["rows"] > 1 else ""
             body = self.blocks(cell["body"]).strip()
+            body = named(body) if tag == "th" else body
             kind, scope = ("th", ' scope="col"') if tag == "th" and body else ("td", "")  # empty: heads nothing
             cells += f"<{kind}{scope}{style}{span}>{body}</{kind}>"
             column += cell["columns"]
