@@ -424,3 +424,10 @@ def test_a_heading_of_a_table_that_is_a_formula_alone_has_a_name():
     formula = '<math xmlns="m"><mi>x</mi><annotation encoding="application/x-tex">\\bar x_{k}</annotation></math>'
     assert named(formula).startswith('<math aria-label="bar x_ k" xmlns="m">')
     assert named(f"time {formula}") == f"time {formula}" and named("time") == "time"
+
+
+def test_text_is_printed_while_a_face_is_still_to_come():
+    """A browser leaves out all text in a face of which one file is awaited, unless that file swaps."""
+    faces = re.findall(r"@font-face ?\{[^}]*\}", sheet())
+    late = [face for face in faces if "unicode-range" not in face]
+    assert len(late) > 20 and all(re.search(r"font-display: ?swap", face) for face in late)

@@ -144,6 +144,13 @@
       try { localStorage.setItem("book-gate-" + box.dataset.gate, box.open ? "" : "open"); } catch (_) { /* not remembered */ }
     });
   });
+
+  // -- paper: faces that only parts far away use are there before anyone prints, and what is folded is open
+  const fetchFaces = () => document.fonts && document.fonts.forEach((face) => {
+    const small = face.unicodeRange.toUpperCase() !== "U+0-10FFFF";
+    if (small || face.family.includes("KaTeX") && one(".katex")) face.load().catch(() => {});
+  });
+  addEventListener("load", () => setTimeout(fetchFaces, 3000));
   let folded = [];
   addEventListener("beforeprint", () => {
     folded = all("details:not([open])");
