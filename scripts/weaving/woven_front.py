@@ -14,7 +14,7 @@ WORDS = ("no one two three four five six seven eight nine ten eleven twelve thir
 NUMBERS = dict(enumerate(re.split(" ", WORDS)))
 NUMBERS |= {tens + n: f"{word}-{NUMBERS[n]}" for tens, word in ((20, "twenty"), (30, "thirty")) for n in range(1, 10)}
 NUMBERS[30] = "thirty"
-WORDS = re.compile(r"\b(?!log\b)[a-z]{2,}(?: of (?:[a-z]{2,}|(?=[A-Za-z]\b)))?")
+PHRASE = re.compile(r"\b(?!log\b)[a-z]{2,}(?: of (?:[a-z]{2,}|(?=[A-Za-z]\b)))?")
 ORDER = re.compile(r"\bO\(((?:[^()]|\([^()]*\))*)\)")
 TRY = re.compile(r"\{[^}]*#sec-[\w]+-try\b")
 EXERCISES = re.compile(r"#{2,3} Exercises\b")
@@ -155,7 +155,7 @@ def order(text: str) -> str:
         if not re.fullmatch(r"[\w\s+*/^.()²³-]*", inside):
             return match[0]
         inside = re.sub(r"\b([A-Z])([a-z])\b", r"\1_\2", inside)             # Tq
-        inside = WORDS.sub(r"\\text{\g<0>}", inside)
+        inside = PHRASE.sub(r"\\text{\g<0>}", inside)
         inside = inside.replace("²", "^2").replace("³", "^3").replace("*", r"\,")
         pieces = re.split(r"(\\text\{[^}]*\})", inside)
         pieces[::2] = [re.sub(r"(?<=[A-Za-z0-9)]) +(?=[A-Za-z0-9(])", r"\, ", piece) for piece in pieces[::2]]
