@@ -33,8 +33,8 @@
   if (current && window.IntersectionObserver) {                 // it tells places when they are known; to ask would cost a layout
     const looking = new IntersectionObserver(([seen]) => {
       looking.disconnect();
-      const below = seen.boundingClientRect.bottom - seen.rootBounds.bottom;
-      if (below > 0) side.scrollTop = below + seen.rootBounds.height * 2 / 3;
+      const low = seen.boundingClientRect.bottom - seen.rootBounds.top - seen.rootBounds.height / 3;
+      if (low > 0) side.scrollTop = low;                        // its sections are seen below it
     }, { root: side });
     looking.observe(current);
   }
