@@ -7,7 +7,7 @@ from scripts.typeset.mathematics.tokens import quoted
 
 ALIGN = {"AlignLeft": "left", "AlignRight": "right", "AlignCenter": "center", "AlignDefault": "left"}
 
-LONG = 30                                               # rows of a table that may go on over the page
+LONG = 20                                               # rows of a table that may go on over the page
 
 
 def longest(blocks: list[dict]) -> int:
