@@ -182,3 +182,10 @@ def test_a_pitfall_on_the_web(tmp_path):
     from typeset_sample import pdf_pages
     text = "".join(pdf_pages((tmp_path / PDF).read_bytes()))
     assert "Text, on paper." in text and "Text, on the web" not in text
+
+
+def test_shapes_that_are_joined():
+    for joined in ("(K, M) and (K,)", "(K, M), (K,)", "(K, M) or (K,)"):
+        text = ('def f(W, u):\n    """Divide.\n\n    Returns\n    -------\n    both : ndarrays of shapes '
+                f'{joined}: the weights, the next start\n    cache : for the way back\n    """\n')
+        assert f"-> both {joined}" in shortened(text)

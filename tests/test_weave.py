@@ -563,3 +563,12 @@ def test_pictures_ask_for_no_dtd_and_every_path_draws():
     body = '<svg><path id="a" transform="scale(1)"/><path id="d" d="M1 2"/></svg>'
     assert plain_svg(head + body) == ('<?xml version="1.0"?>\n<svg><path d="M0 0" id="a" transform="scale(1)"/>'
                                       '<path id="d" d="M1 2"/></svg>')
+
+
+def test_the_short_name_of_a_question_opens_nothing_that_it_does_not_close():
+    from scripts.weaving.woven_apart import LONG, named
+    question = "Is it safe to write `out *= a * b` for the " + "very " * 30 + "long product?"
+    for length in range(LONG - 60, LONG):
+        row = "x" * length + " " + question
+        text = named(row)
+        assert all(text.count(sign) % 2 == 0 for sign in "$`*"), text
