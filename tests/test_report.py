@@ -254,7 +254,7 @@ def test_the_same_words_are_told_from_others():
     from scripts.grading.pitfalls import same_words
     from tangled.comparing import Mismatch
     of = lambda got: Mismatch("y", "text", np.asarray(got), np.zeros_like(got))
-    mine, theirs = (f"assert 4 == 3\n + where 4 = <function size at 0x{a}>(8)\n + size = <module '{m}' from '{m}.py'>.size"
+    mine, theirs = (f"assert 4 == 3\n + where 4 = <function size at 0x{a}>(8)\n + = <module '{m}' from '{m}.py'>.size"
                     for a, m in (("7f3", "workspace_t11_conv2d_naive"), ("5d2", "tangled.t11.pitfalls.ceiling")))
     assert same_words(AssertionError(mine), AssertionError(theirs))
     assert not same_words(AssertionError(mine), AssertionError(theirs.replace("8", "9")))

@@ -20,7 +20,7 @@ from tangled.comparing import Mismatch
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5.0                                   # for all pitfalls of one test
-OWN = re.compile(r"<module [^>]*>|\b0x[0-9a-f]+|\b(workspace_|tangled\.t\d\d_)[\w.]*")  # of no weight
+OWN = re.compile(r"<module [^>]*>|\b0x[0-9a-f]+|\b(workspace_|tangled\.t\d\d_)[\w.]*")
 
 
 def pitfalls_of(package: str) -> list[Pitfall]:

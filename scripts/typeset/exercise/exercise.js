@@ -278,8 +278,7 @@
     if (!running) return;
     const { done, of } = running;
     finish();
-    say("stopped after " + done + " of " + (of || "?") + " tests");
-    fresh().then(() => say("stopped; Python is ready again"), failed);
+    fresh().then(() => say("stopped after " + done + " of " + (of || "?") + " tests; Python is ready again"), failed);
   }
 
   function finish() {
