@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:27dfb581e3981aad
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:cb8b458e994c0ea9
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
 
 import numpy as np
@@ -126,7 +126,7 @@ class Conv2d(rows.Conv2d):
                   and options["dilation"] == options["groups"] == 1)
         if simple and kind == ((1, 1), 0):
             op, *backward = small.project, small.project_weight_gradient, small.project_input_gradient
-        elif simple and kind == ((3, 3), 1) and (stride == 2 or stride == 1 and x.shape[2] * x.shape[3] <= SMALL):
+        elif simple and kind == ((3, 3), 1) and stride <= 2 and (stride > 1 or x.shape[2] * x.shape[3] <= SMALL):
             op, *backward = small.conv, small.weight_gradient, small.input_gradient
         else:
             return super().forward(x)
