@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:44811997f49bd813
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b852769f76e20a27
 """Chapter 33: bytes that are held, large arrays, and how the error falls with the bits."""
 
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +66,10 @@ def test_sorted_calibration(level):
                 got = level.calibrate(x, bits, symmetric, block, "mse")
                 for one, other in zip(got, plain.calibrate(x, bits, symmetric, block, "mse"), strict=True):
                     assert_close(one, other, tol=1e-7, what="scale or zero point")
+    x = x.astype(np.float64)
+    for k in (664, -664):                                       # squares that are no floats
+        scale, _ = level.calibrate(np.ldexp(x, k), 3, method="mse")
+        assert_close(np.ldexp(scale, -k), level.calibrate(x, 3, method="mse")[0], tol=1e-7, what="scale")
 
 
 @pytest.mark.levels(3)
