@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:ae959e737615ac7a
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:de2c50913e6ae45f
 """Chapter 31: shapes and values."""
 
 import numpy as np
@@ -260,6 +260,8 @@ def test_generate_fills_the_window(level):
     assert level.generate(decoder, ids, 1, temperature=0).tolist() == [whole(ids[None], weights, heads)[0, -1].argmax()]
     once, twice = (level.generate(decoder, ids[:3], 7) for _ in range(2))
     assert once.shape == (7,) and once.tolist() == twice.tolist()
+    seeded = level.generate(decoder, ids[:3], 7, rng=np.random.default_rng(0))
+    assert once.tolist() == seeded.tolist(), "the default generator has the seed 0"
     assert level.generate(decoder, ids[None, :3], 0).shape == (1, 0)
     for n in (8, 100):
         with pytest.raises(ValueError, match=f"n = {n} after 3 tokens; expected at most 7"):
@@ -275,6 +277,8 @@ def test_bytes_by_hand(level):
     assert level.cache_bytes(3, 2, 5, [7, 0, 9], itemsize=4) == 2 * 3 * 2 * 5 * 4 * 16
     assert level.cache_bytes(3, 2, 5, [7, 0, 9], capacity=11) == 2 * 3 * 2 * 5 * 2 * 33
     assert level.cache_bytes(3, 2, 5, [7, 0, 9, 4], block_size=4) == 2 * 3 * 2 * 5 * 2 * (8 + 0 + 12 + 4)
+    assert level.cache_bytes(3, 2, 5, [11, 4], capacity=11, block_size=4) == 2 * 3 * 2 * 5 * 2 * 22, "a full buffer"
+    assert level.cache_bytes(3, 2, 5, [], capacity=11) == 0
     assert level.cache_bytes(3, 2, 5, []) == 0 and type(level.cache_bytes(3, 2, 5, 7)) is int
 
 
