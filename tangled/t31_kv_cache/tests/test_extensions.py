@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:64c825c8724ca921
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:a50ec8e5e929a6c8
 """Chapter 31: pages, prefixes, speculation."""
 
 import numpy as np
@@ -320,6 +320,20 @@ def test_speculation_is_given_the_options(level, how):
     z = filter_logits(whole(full, target, heads)[:, 1:-1], **how)
     assert np.isfinite(np.take_along_axis(z, one[..., None], axis=2)).all(), "a token that the options rule out"
     assert np.isinf(z).any(axis=2).mean() > 0.5
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_speculation_far_out(level):
+    """Logits of many thousands: the largest is certain, and no power overflows."""
+    target, heads = model(16)
+    for name in ("norm.weight", "norm.bias"):
+        target[name] = 1e4 * target[name]
+    ids = rng(18).integers(0, 7, (3, 2))
+    make = lambda: level.Decoder(target, heads, 3)
+    want = level.generate(make(), ids, 8, temperature=0)
+    tokens, _ = level.speculative_decode(make(), level.Decoder(model(17)[0], heads, 3), ids, 8, 3)
+    assert tokens.tolist() == want.tolist()
 
 
 @pytest.mark.levels(2, 3)
