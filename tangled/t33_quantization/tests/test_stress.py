@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b852769f76e20a27
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:8353d14039783091
 """Chapter 33: bytes that are held, large arrays, and how the error falls with the bits."""
 
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +54,20 @@ def test_strips_change_nothing(level, block, symmetric):
     want, kept = plain.fake_quantize(x, scale, given[2], 6, symmetric)
     assert_close(out, want, tol=0, what="out")
     assert_close(level.fake_quantize_backward(dout, cache), plain.fake_quantize_backward(dout, kept), tol=0, what="dx")
+
+
+@pytest.mark.levels(3)
+def test_rows_longer_than_a_strip(level):
+    """70,000 numbers in a row: as level 2."""
+    x = rng(7).standard_normal((3, 70_000)).astype(np.float32)
+    for block in ((1, None), (None, 7)):
+        given, expected = (each.quantize(x, symmetric=False, block=block) for each in (level, plain))
+        for got, want, name in zip(given, expected, ("q", "scale", "zero_point"), strict=True):
+            assert_close(got, want, tol=0, what=name)
+        assert_close(level.dequantize(*given), plain.dequantize(*given), tol=0, what="back")
+        got, want = (each.fake_quantize(x, given[1] / 2, given[2], symmetric=False) for each in (level, plain))
+        assert_close(got[0], want[0], tol=0, what="out")
+        assert_close(level.fake_quantize_backward(x, got[1]), plain.fake_quantize_backward(x, want[1]), tol=0, what="dx")
 
 
 @pytest.mark.levels(3)
