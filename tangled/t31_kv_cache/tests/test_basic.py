@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:de2c50913e6ae45f
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:5474008185cd0a61
 """Chapter 31: shapes and values."""
 
 import numpy as np
@@ -147,6 +147,19 @@ def test_any_order(level, name, seed):
                 truth = whole(np.array([texts[row]]), weights, heads)[0, -counts[b]:]
                 assert_close(logits[b, :counts[b]], truth, tol=1e-6, what=f"row {row}")
         assert decoder.lengths.tolist() == [len(text) for text in texts]
+
+
+@pytest.mark.value
+def test_single_tokens_of_shuffled_rows(level):
+    """A token for each of some rows, in an order that is not theirs, though it begins and ends as if it were."""
+    weights, heads = model(22)
+    ids, counts = rng(23).integers(0, 7, (4, 6)), np.array([2, 3, 1, 2])
+    decoder, truth = level.Decoder(weights, heads, 4), whole(ids, weights, heads)
+    decoder.extend(ids[:, :3], counts)
+    for rows in ([0, 2, 1, 3], [3, 1], [2, 0, 3], [1, 2]):
+        got, places = decoder.extend(ids[rows, counts[rows]][:, None], rows=rows), counts[rows]
+        assert_close(got[:, 0], truth[rows, places], tol=1e-6, what=f"logits of rows {rows}")
+        counts[rows] += 1
 
 
 @pytest.mark.value

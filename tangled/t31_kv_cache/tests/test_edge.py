@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:a1b89ced1b90af78
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:fbd8280760dbe446
 """Chapter 31: what is empty, single, laid out otherwise, too much, or invalid."""
 
 import numpy as np
@@ -55,7 +55,8 @@ def test_a_single_token_is_looked_at(level):
     for t in range(9):
         for wrong in (-1, 7):
             expect_value_error("ids", decoder.extend, np.array([[wrong]]))
-        assert decoder.lengths.tolist() == [t]
+        expect_value_error("rows", decoder.extend, ids[:, :1], rows=[1])
+        assert not decoder.extend(ids[:, t:t + 1], [0]).any() and decoder.lengths.tolist() == [t]
         got = decoder.extend(ids[:, t:t + 1])
     assert_close(got, whole(ids, weights, heads)[:, -1:], tol=1e-6, what="logits of the last token")
     expect_value_error("ids", decoder.extend, ids[:, :1])
