@@ -24,7 +24,7 @@ from scripts.weaving.execution_key import key
 from scripts.weaving.kernel import Unit
 
 LIMIT = 120                                             # seconds a cell may take
-BUDGET = 8                                              # seconds for all cells of a chapter
+BUDGET = 8                                              # processor seconds for all cells of a chapter
 KEEP = 3                                                # sets of outputs kept for a chapter
 FALSE = (False, "false")
 
@@ -117,7 +117,7 @@ def _run_all(waiting, root: Path, jobs: int, log, limit: int, details: bool) -> 
 
 
 def spent(result: kernel.Run, todo: list[Unit]) -> str:
-    """`3.2 s`, of the cells without the kernel's start; over the budget also which of them took the most."""
+    """`3.2 s`, of the processor, without the kernel's start; over the budget also which cells took the most."""
     total = sum(result.each)
     if total <= BUDGET:
         return f"{total:.1f} s"

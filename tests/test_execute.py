@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -222,6 +223,17 @@ def test_what_takes_too_long_is_named():
     assert spent(kernel.Run([], 9.0, [1.0, 2.0, 0.1]), cells) == "3.1 s"
     assert spent(kernel.Run([], 9.0, [1.0, 7.5, 0.1]), cells) == (
         "8.6 s: over the budget of 8 s a chapter (line 20 7.5 s, line 10 1.0 s)")
+
+
+def test_a_busy_machine_makes_no_cell_dear(tmp_path):
+    """What is counted is the processor's time, a child's too, however long a cell waits."""
+    burn = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}], check=True);"
+    cells = [kernel.Unit(source, 1, 2, {}) for source in ("import time\ntime.sleep(0.6)", burn, child, "1 + 1")]
+    found = asyncio.run(kernel.run("x.qmd", cells, tmp_path, 60))
+    waits, burns, hands_on, adds = found.each
+    assert max(waits, adds) < min(burns, hands_on) / 2 and found.seconds > 0.6
+    assert [len(outputs) for outputs in found.outputs] == [0, 0, 0, 1]
 
 
 def test_old_outputs_go(tmp_path):

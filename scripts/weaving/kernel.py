@@ -20,6 +20,9 @@ ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUM
               "VECLIB_MAXIMUM_THREADS")
 STYLE = "__import__('scripts.weaving.figure_style').weaving.figure_style"
 PRELUDE = f"{STYLE}.set_up(get_ipython())"
+CLOCK = ("get_ipython().marks = []; get_ipython().events.register("        # processor seconds behind each cell, with
+         "'post_run_cell', lambda _: get_ipython().marks.append(sum(__import__('os').times()[:4])))")   # its children's
+MARKS = "print(*get_ipython().marks)"
 ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}")
 QUIET = logging.getLogger("book.cells")
 QUIET.addHandler(logging.NullHandler())
@@ -45,7 +48,7 @@ class Unit:
 class Run:
     outputs: list[list[dict]]                           # of each unit, in nbformat's form
     seconds: float = 0.0
-    each: list[float] = field(default_factory=list)     # of each unit
+    each: list[float] = field(default_factory=list)     # of each unit, of the processor
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -83,9 +86,11 @@ async def run(path: str, units: list[Unit], root: Path, limit: int, details: boo
     import nbformat
     from nbclient import NotebookClient
     start = time.perf_counter()
-    cells = [nbformat.v4.new_code_cell(text) for text in [PRELUDE, *(u.program for u in units)]]
-    for unit, cell in zip(units, cells[1:]):
-        if unit.options.get("error"):
+    owners = [None, None, *units, None]
+    programs = [PRELUDE, CLOCK, *(u.program for u in units), MARKS]
+    cells = [nbformat.v4.new_code_cell(text) for text in programs]
+    for unit, cell in zip(owners, cells):
+        if unit and unit.options.get("error"):
             cell.metadata["tags"] = ["raises-exception"]
     book = nbformat.v4.new_notebook(cells=cells)
     client = NotebookClient(book, km=_manager(root), timeout=limit, startup_timeout=120,
@@ -95,12 +100,11 @@ async def run(path: str, units: list[Unit], root: Path, limit: int, details: boo
     (root / ".cache" / "ipython").mkdir(parents=True, exist_ok=True)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     async with client.async_setup_kernel(cleanup_kc=True, env=environment(root), **quiet):
-        marks = [time.perf_counter()]
-        for n, cell in enumerate(cells):
-            await _run_cell(client, cell, n, path, units[n - 1] if n else None, root, limit, details)
-            marks.append(time.perf_counter())
-    each = [after - before for before, after in itertools.pairwise(marks[1:])]
-    return Run([_plain(c.outputs) for c in cells[1:]], time.perf_counter() - start, each)
+        for n, (unit, cell) in enumerate(zip(owners, cells)):
+            await _run_cell(client, cell, n, path, unit, root, limit, details)
+    marks = map(float, cells[-1].outputs[0]["text"].split())
+    each = [after - before for before, after in itertools.pairwise(marks)]
+    return Run([_plain(c.outputs) for c in cells[2:-1]], time.perf_counter() - start, each)
 
 
 async def _run_cell(client, cell, n, path, unit, root, limit, details) -> None:

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:2f9e606b31059bd1
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:79f50bd14e95c67f
 """Chapter 07: arguments checked and made uniform, for all levels and for yours."""
 
 import functools
@@ -97,9 +97,7 @@ def target(out, like, kept=None):
     """An array for results like `like`: `out`, if it fits and spares `kept`, or new."""
     if out is None:
         return np.empty(like.shape, like.dtype)
-    found = f"a {type(out).__name__}"
     if isinstance(out, np.ndarray):
-        found = f"{out.dtype} {out.shape}"
         fits = (out.shape, out.dtype) == (like.shape, like.dtype)
         if fits and out.flags.c_contiguous and out.flags.writeable:
             if kept is not None and np.may_share_memory(out, kept):
@@ -109,5 +107,6 @@ def target(out, like, kept=None):
                 raise ValueError("out overlaps the input; "
                                  "expected the input itself or another array")
             return out
+    found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else f"a {type(out).__name__}"
     raise ValueError(f"out is {found}; expected {like.dtype} {like.shape}, "
                      "contiguous, writable")

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:61dd188142ffd92c
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:f8a743c0b21f9ada
 """Activations, level 3: block by block, in a few blocks of scratch, nothing selected by a mask.
 
 `out=` is a contiguous array in the shape and dtype of the result. Forward, it may be the input
@@ -44,6 +44,18 @@ def _run(kernel, arrays, out, scratch):
         if result is not room:
             room[...] = check.narrow(result, room.dtype)
     return out
+
+
+def _apart(out, given, scratch):
+    """Room for a step on the way to `out`: `out` itself, unless `given` lies there too; (n,) each."""
+    return scratch if np.may_share_memory(out, given) else out
+
+
+def _held(x, low, high, room):
+    """x (n,) between low and high: x itself if nothing is beyond, else a copy in room; NaN stays."""
+    if x.min() >= low and x.max() <= high:
+        return x
+    return np.clip(x, low, high, out=room)
 
 
 def _forward(kernel, x, out, scratch=0):
@@ -94,8 +106,9 @@ def leaky_relu(x, slope=0.01, out=None):
     larger = np.maximum if slope <= 1 else np.minimum
 
     def kernel(x, out, s):
-        np.multiply(x, slope, out=s)
-        larger(x, s, out=out)
+        product = _apart(out, x, s)
+        np.multiply(x, slope, out=product)
+        larger(x, product, out=out)
     if slope == 0:
         return (out := relu(x, out)[0]), (out, slope)           # 0 times infinity is not 0
     out = _forward(kernel, x, out, 1)
@@ -107,13 +120,14 @@ def leaky_relu_backward(dout, cache, out=None):
     y, slope = cache
 
     def kernel(dout, y, out, s):
-        np.greater(y, 0, out=s)                                 # a factor of 1.0 or 0.0
+        factor = _apart(out, dout, s)
+        np.copyto(factor, y > 0)                                # 1.0 or 0.0
         if slope <= 1:
-            np.clip(s, slope, 1, out=s)
+            np.clip(factor, slope, 1, out=factor)
         else:
-            s *= 1 - slope
-            s += slope
-        np.multiply(dout, s, out=out)
+            factor *= 1 - slope
+            factor += slope
+        np.multiply(dout, factor, out=out)
     return _backward(kernel, dout, y, out)
 
 
@@ -277,31 +291,39 @@ def _power():
 
 EXPONENT = (-2.3022072, -0.10483858, 9.55929560e-5, 1.59389405e-4, -1.14524291e-5, 3.85044947e-7,
             -5.20990773e-9)                         # eq. 7.35, lowest power first
+EDGE = 7                                            # beyond it the gate is 0 or 1
+LINE = 64                                           # bytes of a line of the cache
 
 
-def _gelu_with_slope(x, slope, out, c, q, p):
-    """float32: x times the gate into out, the derivative into slope; three of scratch; (n,) each."""
+def _lines(size):
+    """A float32 array (size,) from the beginning of a line on."""
+    room = np.empty(4 * size + LINE, np.uint8)
+    first = -room.ctypes.data % LINE
+    return room[first:first + 4 * size].view(np.float32)
+
+
+def _gelu_with_slope(x, q, out, c, p):
+    """float32: x times the gate into out, the derivative into q; two of scratch; (n,) each."""
     power, factor = _power()
     *lower, highest = (factor * a for a in EXPONENT)
-    np.clip(x, -14, 14, out=c)
+    c = _held(x, -EDGE, EDGE, c)
+    right = x if c is x else np.clip(x, -EDGE, np.inf)
     np.multiply(c, c, out=q)
     np.multiply(q, highest, out=p)
     for a in lower[:0:-1]:
         p += a
         p *= q
     p += lower[0]
-    p *= c
-    np.clip(p, -np.inf, 126 * factor, out=p)
+    p *= c                                                      # at most 125
     power(p, out=p)
     p += 1
     np.divide(1, p, out=p)                                      # the gate, eq. 7.35
-    np.clip(x, -BEYOND, np.inf, out=slope)
-    np.multiply(slope, p, out=out)
+    np.multiply(right, p, out=out)
     q *= -0.5 * math.log2(math.e) * factor
     q += math.log2(2 * math.pi) * -0.5 * factor
     power(q, out=q)                                             # the normal density
     q *= c
-    np.add(q, p, out=slope)                                     # eq. 7.18
+    q += p                                                      # eq. 7.18
 
 
 @functools.lru_cache
@@ -359,35 +381,35 @@ def _gelu_backward(dout, x, out, a, t, u, s):
 
 
 def _cubic(x):
-    """(function, factor, largest exponent): e^w is function(factor * w); float64 keeps `exp`."""
+    """(function, factor, edge): e^w is function(factor * w); beyond the edge the gate is 0 or 1.
+
+    float64 keeps `exp`.
+    """
     power, factor = _power() if x.dtype == np.float32 else (np.exp, math.log(2))
-    factor *= math.log2(math.e)
-    return power, factor, factor * _limit(x)
+    return power, factor * math.log2(math.e), 10 if x.dtype == np.float32 else 20
 
 
-def _gelu_tanh(x, out, a):
-    power, factor, limit = _cubic(x)
+def _gelu_tanh(x, out, a, b):
+    power, factor, edge = _cubic(x)
     root = (8 / math.pi) ** 0.5 * factor
-    np.clip(x, -BEYOND, BEYOND, out=a)
-    np.multiply(a, a, out=out)
+    c = _held(x, -edge, edge, a)
+    right = x if c is x else np.clip(x, -edge, np.inf, out=b)
+    np.multiply(c, c, out=out)
     out *= -root * CUBIC
     out -= root
-    out *= a
-    np.clip(out, -np.inf, limit, out=out)
+    out *= c
     power(out, out=out)
     out += 1
-    np.clip(x, -BEYOND, np.inf, out=a)
-    np.divide(a, out, out=out)
+    np.divide(right, out, out=out)
 
 
 def _gelu_tanh_backward(dout, x, out, a, q, e, d):
-    root, (power, factor, limit) = (8 / math.pi) ** 0.5, _cubic(x)
-    np.clip(x, -BEYOND, BEYOND, out=a)
+    root, (power, factor, edge) = (8 / math.pi) ** 0.5, _cubic(x)
+    a = _held(x, -edge, edge, a)
     np.multiply(a, a, out=q)
     np.multiply(q, -root * CUBIC * factor, out=e)
     e -= root * factor
     e *= a
-    np.clip(e, -np.inf, limit, out=e)
     power(e, out=e)
     q *= 3 * CUBIC * root
     q += root
@@ -408,10 +430,11 @@ def gelu(x, approximate="none", out=None):
     check.approximation(approximate)
     x = check.floats("x", x)
     if approximate == "tanh" or x.dtype == np.float64:
-        kernel, scratch = (_gelu, 3) if approximate == "none" else (_gelu_tanh, 1)
+        kernel, scratch = (_gelu, 3) if approximate == "none" else (_gelu_tanh, 2)
         return _forward_keeping(kernel, x, out, scratch), (x, approximate)
-    out, slope = check.target(out, x, kept=x), np.empty(x.shape, np.float32)
-    return _run(_gelu_with_slope, [x, slope], out, 3), (slope, x.dtype)
+    slope, c, p = _lines(x.size).reshape(x.shape), _lines(min(BLOCK, x.size)), _lines(min(BLOCK, x.size))
+    kernel = lambda x, q, out: _gelu_with_slope(x, q, out, c[:x.size], p[:x.size])
+    return _run(kernel, [x, slope], check.target(out, x, kept=x), 0), (slope, x.dtype)
 
 
 def gelu_backward(dout, cache, out=None):

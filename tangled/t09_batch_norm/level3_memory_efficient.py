@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:5449c9eef2fba007
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:e24c9ed485a80092
 """Batch normalisation, level 3: affine forms, blocks in cache, x_hat never formed."""
 
 import functools
@@ -59,9 +59,15 @@ def _dot(t, u):
     return np.matmul(t[:, :, None], u[..., None]).sum(axis=(0, 2, 3))    # (n, C, 1, 1)
 
 
-def _column(dtype, *vectors):
-    """Each (C,) as (C, 1) in that dtype, to meet (n, C, S)."""
-    return [v.astype(dtype)[:, None] for v in vectors]
+def _stretched(v, room):
+    """v (C,) copied to each sample and pixel of room (n, C, S)."""
+    np.copyto(room, v.astype(room.dtype, copy=False)[:, None])
+    return room
+
+
+def _scaled(x, a, buffer, out):
+    """a x into out, (n, C, S) both and a (C,); the buffer is used where out is x."""
+    np.multiply(x, _stretched(a, buffer if np.may_share_memory(x, out) else out), out=out)
 
 
 def _moments(x):
@@ -71,7 +77,8 @@ def _moments(x):
     head = check.wide(x[blocks[0]] if blocks else x)            # the first block (n, C, S)
     K = _sum(head) / max(len(head) * x.shape[2], 1)             # (C,), its mean
     for block in blocks:
-        t = np.subtract(x[block], K[:, None], out=buffer[:len(x[block])])
+        t = _stretched(K, buffer[:len(x[block])])
+        np.subtract(x[block], t, out=t)
         first += _sum(t)
         second += _dot(t, t)
     first /= count                                              # mu - K
@@ -104,10 +111,10 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
 
 def _affine(x, a, c, out):
     """out = a x + c, all (N, C, S), with a and c (C,): block by block."""
-    a, c = _column(np.promote_types(x.dtype, np.float32), a, c)
-    for block, y in _written(out, a.dtype):
-        np.multiply(x[block], a, out=y)
-        y += c
+    buffer = _buffer(x)
+    for block, y in _written(out, buffer.dtype):
+        _scaled(x[block], a, buffer[:len(y)], y)
+        y += _stretched(c, buffer[:len(y)])
 
 
 def batch_norm_backward(dout, cache, out=None):
@@ -134,7 +141,8 @@ def _parameter_gradients(x, dout, mean, inv_std):
     centre = mean.astype(buffer.dtype)
     for block in _blocks(x):
         g = check.wide(dout[block])
-        t = np.subtract(x[block], centre[:, None], out=buffer[:len(g)])
+        t = _stretched(centre, buffer[:len(g)])
+        np.subtract(x[block], t, out=t)
         dbeta += _sum(g)
         dgamma += _dot(g, t)
     return (dgamma - (mean - centre) * dbeta) * inv_std, dbeta
@@ -143,12 +151,12 @@ def _parameter_gradients(x, dout, mean, inv_std):
 def _affine_pair(g, x, a, k, c, out):
     """out = a g + k x + c, block by block; out may be g.   eq. 9.25"""
     buffer = _buffer(x)
-    a, k, c = _column(buffer.dtype, a, k, c)
     for block, y in _written(out, buffer.dtype):
-        t = np.multiply(x[block], k, out=buffer[:len(y)])
-        t += c
-        np.multiply(g[block], a, out=y)
+        _scaled(g[block], a, buffer[:len(y)], y)
+        t = _stretched(k, buffer[:len(y)])
+        t *= x[block]
         y += t
+        y += _stretched(c, t)
 
 
 def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5, out=None):

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:3eb3f390ec3eeb19
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:bb1bb601a3ebc131
 """Chapter 18: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -6,10 +6,11 @@ import numbers
 import numpy as np
 
 KINDS = ("tanh", "relu")
+WIDTHS = "DEH"                                  # of inputs, embeddings and states
 
 
 def floats(name, x, shape, dtype=None):
-    """`x` as an array of floats of a shape, in which letters stand for any size."""
+    """`x` as an array of floats of a shape; letters stand for any size, those of WIDTHS for any but 0."""
     x = np.asarray(x)
     if x.dtype.kind != "f":
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
@@ -18,6 +19,9 @@ def floats(name, x, shape, dtype=None):
     fits = x.ndim == len(shape) and all(isinstance(w, str) or w == n for w, n in zip(shape, x.shape))
     if not fits:
         raise ValueError(f"{name} has shape {x.shape}; expected {shown(shape)}")
+    for axis, n in zip(map(str, shape), x.shape):
+        if n == 0 and axis[-1] in WIDTHS:
+            raise ValueError(f"{name} has shape {x.shape}; expected {shown(shape)} with {axis[-1]} at least 1")
     return x
 
 

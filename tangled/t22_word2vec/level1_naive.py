@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:29d1f82b4efd918c
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:3fc4531b7ebfa76e
 """Word vectors, level 1: loops over pairs and numbers. Shapes and errors as in level 2."""
 
 import math
@@ -19,7 +19,11 @@ def sum_rows(ids, rows):
 
 def negative_sampling(h, target, negatives, w_out):
     """As level 2, h (B, D), target (B,), negatives (B, K), w_out (V, D)."""
-    h, target, negatives, w_out = check.sampled(h, target, negatives, w_out)
+    return _sampled(*check.sampled(h, target, negatives, w_out))
+
+
+def _sampled(h, target, negatives, w_out):
+    """Of arguments that have been checked; h may be of a wider dtype than w_out."""
     (B, D), loss, dh, found = h.shape, 0.0, np.zeros(h.shape), {}
     for b in range(B):
         for k in range(-1, negatives.shape[1]):
@@ -54,10 +58,8 @@ def cbow_step(context, mask, centre, negatives, w_in, w_out):
     for b, words in enumerate(context):
         for k in words[mask[b]]:
             h[b] += w_in[k] / mask[b].sum()
-    h = h.astype(check.working(w_in.dtype))
-    wide = w_out.astype(h.dtype)
-    check.sampled(h, centre, negatives, wide, "centre")
-    loss, dh, (ids, rows) = negative_sampling(h, centre, negatives, wide)
+    _, *given = check.sampled(h.astype(w_in.dtype), centre, negatives, w_out, "centre")
+    loss, dh, (ids, rows) = _sampled(h.astype(check.working(w_in.dtype)), *given)
     found = {}
     for b, words in enumerate(context):
         for k in words[mask[b]].tolist():

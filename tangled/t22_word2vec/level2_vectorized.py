@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:f26f6fc0a3cbd2a8
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:61e0987ab309202c
 """Word vectors: skip-gram and CBOW with negative sampling, in plain NumPy."""
 
 import numpy as np
@@ -30,7 +30,11 @@ def negative_sampling(h, target, negatives, w_out):
     ------
     ValueError : naming the argument, what it is and what was expected
     """
-    h, target, negatives, w_out = check.sampled(h, target, negatives, w_out)
+    return _sampled(*check.sampled(h, target, negatives, w_out))
+
+
+def _sampled(h, target, negatives, w_out):
+    """Of arguments that have been checked; h may be of a wider dtype than w_out."""
     dtype, (B, D) = h.dtype, h.shape
     h, ids = (h.astype(check.working(dtype)),
               np.concatenate([target[:, None], negatives], axis=1))     # (B, 1 + K)
@@ -86,9 +90,8 @@ def cbow_step(context, mask, centre, negatives, w_in, w_out):
     words = np.maximum(mask.sum(axis=1, keepdims=True), 1)      # (B, 1)
     rows = np.where(mask[:, :, None], w_in[context], 0)         # (B, C, D)
     h = rows.sum(axis=1, dtype=work) / words.astype(work)       # eq. 22.5
-    wide = w_out.astype(work)
-    h, centre, negatives, _ = check.sampled(h, centre, negatives, wide, "centre")
-    loss, dh, (found, sums) = negative_sampling(h, centre, negatives, wide)
+    _, *given = check.sampled(h.astype(w_in.dtype), centre, negatives, w_out, "centre")
+    loss, dh, (found, sums) = _sampled(h, *given)
     share = dh / words.astype(work)                                 # (B, D)   eq. 22.5
     rows = np.broadcast_to(share[:, None], (*mask.shape, share.shape[1]))
     ids, d_in = sum_rows(context[mask], rows[mask])

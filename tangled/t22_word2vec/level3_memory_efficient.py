@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:c0d6fd81225de9fa
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:98ca169e4f3b610d
 """Word vectors, level 3: equal ids brought together by a radix sort and summed run by run."""
 
 import numpy as np
@@ -60,7 +60,7 @@ def negative_sampling(h, target, negatives, w_out):
 
 
 def _sampled(h, target, negatives, w_out):
-    """Of arguments that have been checked."""
+    """Of arguments that have been checked; h may be of a wider dtype than w_out."""
     dtype, (B, D), width = h.dtype, h.shape, 1 + negatives.shape[1]
     work = check.working(dtype)
     h, ids = h.astype(work, copy=False), np.empty((B, width), np.int64)
@@ -104,9 +104,8 @@ def cbow_step(context, mask, centre, negatives, w_in, w_out):
     for c in range(C):
         h += np.where(mask[:, c, None], w_in.take(context[:, c], axis=0), 0)
     h /= words                                                  # eq. 22.5
-    wide = w_out.astype(work, copy=False)
-    checked = check.sampled(h, centre, negatives, wide, "centre")
-    loss, dh, (found, sums) = _sampled(*checked)
+    _, *given = check.sampled(h.astype(w_in.dtype, copy=False), centre, negatives, w_out, "centre")
+    loss, dh, (found, sums) = _sampled(h, *given)
     order, starts, ids = _runs(context[mask])
     dh /= words
     d_in = _sum_runs(dh.take(np.nonzero(mask)[0][order], axis=0), starts)

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:03ef4a7f8cac2219
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:7a5b56e9aee4edd6
 """Quantisation, level 1: one number at a time, in Python's integers. Shapes and errors as in level 2."""
 
 import math
@@ -54,7 +54,9 @@ def _range(values, symmetric, method, percentile):
 def _smallest_error(values, lo, hi, bits, symmetric, dtype):
     """The share of the range with the least squared error, the widest of equals."""
     low, high = _ends(bits, symmetric)
-    lo, hi, errors = min(lo, 0.0), max(hi, 0.0), []
+    power = math.frexp(max(hi, -lo))[1]                         # squares of numbers near 1 are numbers
+    lo, hi, *values = (math.ldexp(x, -power) for x in (min(lo, 0.0), max(hi, 0.0), *values))
+    errors = []
     for share in check.SHARES.tolist():
         scale, zero = _parameters(share * lo, share * hi, bits, symmetric, dtype)
         errors.append(math.fsum((scale * (min(max(round(x / scale) + zero, low), high) - zero) - x) ** 2

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:d7dd7788cf450f33
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b5aa3bf4b713da16
 """Quantisation, level 2: whole arrays; a block's numbers along axes of their own."""
 
 import numpy as np
@@ -95,6 +95,8 @@ def _best_share(b, lo, hi, bits, symmetric):
     """The share of each range (c, e, ...) with the least squared error, the widest of equals."""
     inside, (low, high) = tuple(range(1, b.ndim, 2)) or None, _grid(bits, symmetric)
     lo, hi, errors = np.minimum(lo, 0), np.maximum(hi, 0), []
+    power = np.frexp(np.maximum(hi, -lo))[1]                    # squares of numbers near 1 are numbers
+    b, lo, hi = np.ldexp(b, -_beside(power, b.ndim // 2)), np.ldexp(lo, -power), np.ldexp(hi, -power)
     for share in check.SHARES:
         scale, zero = _parameters(share * lo, share * hi, bits, symmetric, b.dtype)
         s, z = _beside(scale, b.ndim // 2), _beside(zero, b.ndim // 2)

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:11e476fc556e7c6c
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:5e06e6b292450531
 """Quantisation by PyTorch. NumPy in, NumPy out; gradients by autograd."""
 
 import math
@@ -63,6 +63,8 @@ def _best_share(rows, lo, hi, bits, symmetric):
     """The share (blocks,) of each range with the least squared error of rows (blocks, n)."""
     shares, errors = torch.tensor(check.SHARES), []
     lo, hi = lo.double().clamp(max=0), hi.double().clamp(min=0)
+    power = torch.tensor(np.ldexp(1.0, torch.frexp(torch.maximum(hi, -lo)).exponent.numpy() - 1))
+    rows, lo, hi = (rows.double() / power[:, None]).to(rows.dtype), lo / power, hi / power
     for share in check.SHARES.tolist():
         scale, zero = _scales(share * lo, share * hi, bits, symmetric, rows.dtype)
         moved = FAKE(rows, scale.float(), zero, 0, *_limits(bits, symmetric)) if rows.numel() else rows

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:a0aa1d3f1d261f08
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:cc88cefffa1a8835
 """Chapter 16: what is empty, single, constant, far from zero, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -120,6 +120,22 @@ def test_large_mean_in_float32(level):
     assert_close(level.layer_norm(x)[0].astype(float), exact, tol=5e-3, what="layer norm")
     out = level.group_norm(x.reshape(5, 4, 16), 1)[0].reshape(5, 64).astype(float)
     assert_close(out, exact, tol=5e-3, what="group norm")
+
+
+@pytest.mark.parametrize("far", [0, 1, 3, 1e3])
+def test_gradients_far_from_zero(level, far):
+    """One row with that mean among others around 0: float32 against float64."""
+    x, dout = rng(2).standard_normal((2, 6, 4, 12))
+    x[2] += far
+    x, gamma = x.astype(np.float32), (2 + rng(3).random(12)).astype(np.float32)
+    for name, op, op_backward, arguments in (("layer norm", level.layer_norm, level.layer_norm_backward, [gamma]),
+                                             ("group norm", level.group_norm, level.group_norm_backward,
+                                              [2, gamma[:4]])):
+        narrow, exact = (op_backward(dout.astype(dtype), op(x.astype(dtype), *(
+            a.astype(dtype) if isinstance(a, np.ndarray) else a for a in arguments))[1])
+            for dtype in (np.float32, np.float64))
+        for what, got, want in zip(("dx", "dgamma"), narrow, exact):
+            assert_close(got.astype(float), want, tol=max(1e-5, 1e-6 * far), what=f"{what} of {name}")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

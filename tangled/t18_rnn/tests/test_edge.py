@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:620670841681e82b
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:f0b93e492d01753e
 """Chapter 18: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -29,6 +29,11 @@ def test_refuses(level, argument, value):
 
 @pytest.mark.parametrize("f, args, text", [
     ("rnn", (ones((2, 5, 3)), ones((3, 4)), ones((3, 4)), ones((4, 4))), "h0 has shape (3, 4); expected (2, 4)"),
+    ("rnn", (ones((2, 5, 0)), ones((2, 4)), ones((0, 4)), ones((4, 4))),
+     "x has shape (2, 5, 0); expected (B, T, D) with D at least 1"),
+    ("rnn_step", (ones((2, 3)), ones((2, 0)), ones((3, 0)), ones((0, 0))),
+     "w_ih has shape (3, 0); expected (3, H) with H at least 1"),
+    ("embedding", (np.array([0, 1]), ones((5, 0))), "table has shape (5, 0); expected (V, D) with D at least 1"),
     ("rnn_step", (ones((2, 3)), ones((2, 4)), ones((3, 4)), ones((4, 4)), ones(3)),
      "b_ih has shape (3,); expected (4,)"),
     ("embedding", (np.array([0, 5]), ones((5, 2))), "ids has values from 0 to 5; expected 0 to 4"),

@@ -1,4 +1,4 @@
-# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:79dd88c37ab4f36e
+# Tangled from chapters/20-gru.qmd; edit the chapter, then run make tangle. sha256:bc93778684256f9d
 """Chapter 20: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -31,6 +31,10 @@ def test_refuses(level, argument, value):
 
 @pytest.mark.parametrize("f, args, text", [
     ("gru", (ones((2, 5, 3)), ones((3, 4)), ones((3, 12)), ones((4, 12))), "h0 has shape (3, 4); expected (2, 4)"),
+    ("gru", (ones((2, 5, 0)), ones((2, 4)), ones((0, 12)), ones((4, 12))),
+     "x has shape (2, 5, 0); expected (B, T, D) with D at least 1"),
+    ("gru_step", (ones((2, 3)), ones((2, 0)), ones((3, 0)), ones((0, 0))),
+     "w_ih has shape (3, 0); expected (3, 3H) with H at least 1"),
     ("gru", (ones((2, 5, 3)), ones((2, 4)), ones((3, 13)), ones((4, 12))),
      "w_ih has shape (3, 13); expected (3, 3H), a multiple of 3"),
     ("gru_step", (ones((2, 3)), ones((2, 4)), ones((3, 12)), ones((4, 12)), ones(4)),

@@ -1,4 +1,4 @@
-# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:ab362f5813febf6c
+# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:fbbef0f198455972
 """Chapter 21: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -30,6 +30,10 @@ def test_refuses(level, argument, value):
 
 @pytest.mark.parametrize("f, args, text", [
     ("masked_rnn", tuple(valid(lengths=np.array([2, 6])).values()), "lengths has values from 2 to 6; expected 0 to 5"),
+    ("masked_rnn", tuple(valid(x=ones((2, 5, 0)), w_ih=ones((0, 4))).values()),
+     "x has shape (2, 5, 0); expected (B, T, D) with D at least 1"),
+    ("masked_rnn", tuple(valid(h0=ones((2, 0)), w_ih=ones((3, 0)), w_hh=ones((0, 0))).values()),
+     "w_ih has shape (3, 0); expected (3, H) with H at least 1"),
     ("reverse_sequences", (ones((2, 5)), np.array([1, 2, 3])), "lengths has 3 entries; expected 2, one a row"),
     ("lengths_to_mask", (np.array([2, 4]), 3), "T = 3; expected at least 4, the longest sequence"),
     ("pad", ([],), "sequences is empty; expected at least one"),

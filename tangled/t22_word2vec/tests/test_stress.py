@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:1745328fd89bbb28
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:3a74f4c9eeb9fddf
 """Chapter 22: growth of time and memory, as exponents and ratios."""
 
 import numpy as np
@@ -10,24 +10,35 @@ from tangled.testing import assert_close, rng
 pytestmark = pytest.mark.performance
 
 
-def step(level, V, B=64, K=5, D=16):
+def step(level, V, B=64, K=5, D=16, dtype=np.float32):
     """A function that makes one step on tables of V words, the same words every time."""
-    tables = [rng(k).standard_normal((V, D)).astype(np.float32) for k in range(2)]
+    tables = [rng(k).standard_normal((V, D)).astype(dtype) for k in range(2)]
     ids = [rng(k + 2).integers(0, 500, shape) for k, shape in enumerate([(B,), (B,), (B, K)])]
     return lambda: level.skip_gram_step(*ids, *tables)
 
 
+def bag(level, V, B=32, C=4, K=5, D=16, dtype=np.float32):
+    """The same of CBOW."""
+    tables = [rng(k).standard_normal((V, D)).astype(dtype) for k in range(2)]
+    context, centre, negatives = (rng(k + 2).integers(0, 500, shape) for k, shape in enumerate([(B, C), (B,), (B, K)]))
+    mask = rng(5).random((B, C)) < 0.7
+    return lambda: level.cbow_step(context, mask, centre, negatives, *tables)
+
+
 @pytest.mark.levels(1, 2, 3)
-def test_memory_does_not_grow_with_the_vocabulary(level):
-    """Rows that are used, not tables."""
-    ratio = peak_memory(step(level, 50_000)) / peak_memory(step(level, 500))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("make", [step, bag])
+def test_memory_does_not_grow_with_the_vocabulary(level, make, dtype):
+    """Rows that are used, not tables, and no copy of a table in a wider dtype."""
+    ratio = peak_memory(make(level, 50_000, dtype=dtype)) / peak_memory(make(level, 500, dtype=dtype))
     assert ratio < 1.2, f"{ratio:.2f} times the memory for 100 times the words"
 
 
 @pytest.mark.levels(1, 2, 3)
-def test_time_does_not_grow_with_the_vocabulary(level):
+@pytest.mark.parametrize("make", [step, bag])
+def test_time_does_not_grow_with_the_vocabulary(level, make):
     """The exponent of V is 0; dense gradients would make it 1."""
-    exponent = growth_exponent(lambda V: step(level, V), [1_000, 10_000, 100_000])
+    exponent = growth_exponent(lambda V: make(level, V), [1_000, 10_000, 100_000])
     assert exponent < 0.3, f"time grows as V^{exponent:.2f}"
 
 

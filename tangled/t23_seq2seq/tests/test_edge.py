@@ -1,4 +1,4 @@
-# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:664206f86e2d2336
+# Tangled from chapters/23-seq2seq.qmd; edit the chapter, then run make tangle. sha256:724eb4468c37a119
 """Chapter 23: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -56,6 +56,10 @@ def good(state, tokens):
     ("last_outputs", (ones((2, 3, 4)), np.array([3, 0])), "lengths has values from 0 to 3; expected 1 to 3"),
     ("last_outputs", (ones((2, 3, 4)), np.array([3])), "lengths is int64 (1,); expected integers (2,)"),
     ("lengths_to_mask", (np.array([1, 4]), 3), "lengths has values from 1 to 4; expected 0 to 3"),
+    ("teacher_forced_loss", tuple(valid(table=ones((6, 0))).values()),
+     "table has shape (6, 0); expected (V, D) with D at least 1"),
+    ("teacher_forced_loss", tuple(valid(h0=ones((2, 0))).values()),
+     "h0 has shape (2, 0); expected (B, H) with H at least 1"),
     ("beam_search", (good, ones((1, 1)), 0, 1, 0, 5), "beam = 0; expected an integer, at least 1"),
     ("beam_search", (good, ones((1, 1)), 0, 1, 2, 0), "max_len = 0; expected an integer, at least 1"),
     ("beam_search", (good, ones((1, 1)), 0, 1, 2, 5, -0.5),

@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:ae959e737615ac7a
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:5474008185cd0a61
 """Chapter 31: shapes and values."""
 
 import numpy as np
@@ -150,6 +150,19 @@ def test_any_order(level, name, seed):
 
 
 @pytest.mark.value
+def test_single_tokens_of_shuffled_rows(level):
+    """A token for each of some rows, in an order that is not theirs, though it begins and ends as if it were."""
+    weights, heads = model(22)
+    ids, counts = rng(23).integers(0, 7, (4, 6)), np.array([2, 3, 1, 2])
+    decoder, truth = level.Decoder(weights, heads, 4), whole(ids, weights, heads)
+    decoder.extend(ids[:, :3], counts)
+    for rows in ([0, 2, 1, 3], [3, 1], [2, 0, 3], [1, 2]):
+        got, places = decoder.extend(ids[rows, counts[rows]][:, None], rows=rows), counts[rows]
+        assert_close(got[:, 0], truth[rows, places], tol=1e-6, what=f"logits of rows {rows}")
+        counts[rows] += 1
+
+
+@pytest.mark.value
 def test_base(level):
     """The base of rotary positions counts, and positions go on where the cache ends."""
     weights, heads = model(10, "rope-mha")
@@ -260,6 +273,8 @@ def test_generate_fills_the_window(level):
     assert level.generate(decoder, ids, 1, temperature=0).tolist() == [whole(ids[None], weights, heads)[0, -1].argmax()]
     once, twice = (level.generate(decoder, ids[:3], 7) for _ in range(2))
     assert once.shape == (7,) and once.tolist() == twice.tolist()
+    seeded = level.generate(decoder, ids[:3], 7, rng=np.random.default_rng(0))
+    assert once.tolist() == seeded.tolist(), "the default generator has the seed 0"
     assert level.generate(decoder, ids[None, :3], 0).shape == (1, 0)
     for n in (8, 100):
         with pytest.raises(ValueError, match=f"n = {n} after 3 tokens; expected at most 7"):
@@ -275,6 +290,8 @@ def test_bytes_by_hand(level):
     assert level.cache_bytes(3, 2, 5, [7, 0, 9], itemsize=4) == 2 * 3 * 2 * 5 * 4 * 16
     assert level.cache_bytes(3, 2, 5, [7, 0, 9], capacity=11) == 2 * 3 * 2 * 5 * 2 * 33
     assert level.cache_bytes(3, 2, 5, [7, 0, 9, 4], block_size=4) == 2 * 3 * 2 * 5 * 2 * (8 + 0 + 12 + 4)
+    assert level.cache_bytes(3, 2, 5, [11, 4], capacity=11, block_size=4) == 2 * 3 * 2 * 5 * 2 * 22, "a full buffer"
+    assert level.cache_bytes(3, 2, 5, [], capacity=11) == 0
     assert level.cache_bytes(3, 2, 5, []) == 0 and type(level.cache_bytes(3, 2, 5, 7)) is int
 
 

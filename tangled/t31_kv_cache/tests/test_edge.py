@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:d4fae1bde5ccc094
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:fbd8280760dbe446
 """Chapter 31: what is empty, single, laid out otherwise, too much, or invalid."""
 
 import numpy as np
@@ -46,6 +46,37 @@ def test_no_room(level):
         assert_close(got[1], whole(ids, weights, heads)[1, 3:], tol=1e-6, what="logits of the full row")
         expect_value_error("ids", decoder.extend, ids[:, :2])
         assert decoder.lengths.tolist() == [4, 5]
+
+
+def test_a_single_token_is_looked_at(level):
+    """One token of one row, the most frequent call: none outside of the vocabulary, and none beyond the window."""
+    weights, heads = model(14)
+    decoder, ids = level.Decoder(weights, heads), rng(15).integers(0, 7, (1, 9))
+    for t in range(9):
+        for wrong in (-1, 7):
+            expect_value_error("ids", decoder.extend, np.array([[wrong]]))
+        expect_value_error("rows", decoder.extend, ids[:, :1], rows=[1])
+        assert not decoder.extend(ids[:, t:t + 1], [0]).any() and decoder.lengths.tolist() == [t]
+        got = decoder.extend(ids[:, t:t + 1])
+    assert_close(got, whole(ids, weights, heads)[:, -1:], tol=1e-6, what="logits of the last token")
+    expect_value_error("ids", decoder.extend, ids[:, :1])
+    assert decoder.lengths.tolist() == [9]
+
+
+@pytest.mark.parametrize("name", ["learned-mqa", "rope-gqa"])
+def test_large_scores(level, name):
+    """Scores of many thousands, whose powers are no floats: pieces, single tokens, rows of unequal lengths."""
+    weights, heads = model(16, name)
+    for k in (0, 1):
+        weights[f"blocks.{k}.attention.q_proj.weight"] = 3e4 * weights[f"blocks.{k}.attention.q_proj.weight"]
+    ids = rng(17).integers(0, 7, (2, 6))
+    truth, alone = whole(ids, weights, heads), level.Decoder(weights, heads, 1, 6)
+    for t in range(6):
+        assert_close(alone.extend(ids[:1, t:t + 1]), truth[:1, t:t + 1], tol=1e-6, what=f"logits of token {t}")
+    both = level.Decoder(weights, heads, 2, 6)
+    both.extend(ids[:, :4], [4, 2])
+    got = both.extend(ids[[0, 1], [4, 2]][:, None])
+    assert_close(got[:, 0], truth[[0, 1], [4, 2]], tol=1e-6, what="logits behind rows of unequal lengths")
 
 
 @pytest.mark.parametrize("change, argument", [
@@ -156,6 +187,9 @@ def test_caches_are_looked_at(level):
     assert decoder.capacity == 9 and decoder.cache is cache
     assert cache.nbytes == cache.data.nbytes == 2 * 2 * 3 * 3 * 20 * 4 * 8
     expect_value_error("ids", decoder.extend, np.zeros((3, 10), int))
+    alone = level.Decoder(weights, heads, cache=level.KVCache(2, 1, 3, 20, 4, np.float64))
+    alone.extend(np.zeros((1, 9), int))
+    expect_value_error("ids", alone.extend, np.zeros((1, 1), int))              # learned positions end, not the cache
     expect_value_error("counts", level.generate, decoder, np.zeros((3, 2), int), 1, [0, 1, 2])
     expect_value_error("counts", level.generate, decoder, np.zeros((3, 2), int), 1, [3, 1, 2])
     expect_value_error("rng", level.generate, decoder, np.zeros((3, 2), int), 1, rng=7)

@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:63f97d5949946efa
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:a50ec8e5e929a6c8
 """Chapter 31: pages, prefixes, speculation."""
 
 import numpy as np
@@ -111,6 +111,23 @@ def test_a_prefix_is_shared(level):
 
 @pytest.mark.levels(2)
 @pytest.mark.value
+def test_a_prefix_is_all_that_came_before(level):
+    """Blocks with the same tokens behind other beginnings are not the same, however far back these parted."""
+    decoder, weights, heads = paged(level, 22, 3, blocks=15)
+    cache, texts = decoder.cache, np.array([[1, 2, 3, 4, 5, 6, 0, 1], [6, 5, 3, 4, 5, 6, 0, 1]])
+    decoder.extend(texts[:1, :4], rows=[0])
+    cache.publish(0, texts[0])
+    decoder.extend(texts[1:], rows=[1])
+    cache.publish(1, texts[1])
+    decoder.extend(texts[:1, 4:], rows=[0])                     # the third block is known behind the other text
+    assert cache.share(2, texts[0]) == 4
+    got = decoder.extend(texts[:1, 4:], rows=[2])
+    assert_close(got, whole(texts[:1], weights, heads)[:, 4:], tol=1e-6, what="logits")
+    sound(cache)
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
 def test_what_is_published(level):
     """Full blocks whose tokens are known, whether more or fewer are named than the row has; each once."""
     decoder, _, _ = paged(level, 7, block_size=2)
@@ -153,8 +170,10 @@ def test_a_prefix_outlives_its_row(level):
     decoder.extend(text, rows=[0])
     cache.publish(0, text[0])
     decoder.truncate([0], [0])
+    decoder.extend(text[:, :2], rows=[0])                       # takes the block that has been free for longest
     assert cache.share(1, text[0]) == 4
     sound(cache)
+    decoder.truncate([0], [0])
     got = decoder.extend(text[:, 4:], rows=[1])
     assert_close(got, whole(text, weights, heads)[:, 4:], tol=1e-6, what="logits")
     decoder.truncate([0], [1])
@@ -186,11 +205,13 @@ def test_copy_on_write(level):
 @pytest.mark.levels(2)
 @pytest.mark.value
 def test_both_write_at_once(level):
-    """Two rows with a shared last block, extended in one call: one copy is enough."""
+    """Two rows with a shared last block, extended in one call: one copy is enough; none, if nothing is read."""
     decoder, weights, heads = paged(level, 10, 2, blocks=2, block_size=4)
     ids = np.array([[1, 2, 3], [1, 2, 5]])
     decoder.extend(ids[:1, :2], rows=[0])
     decoder.cache.fork(0, 1)
+    decoder.extend(ids[:, 2:], [0, 0])
+    assert decoder.cache.tables[0] == decoder.cache.tables[1] and len(decoder.cache.free) == 1
     assert_close(decoder.extend(ids[:, 2:]), whole(ids, weights, heads)[:, 2:], tol=1e-6, what="logits")
     sound(decoder.cache)
 
@@ -292,10 +313,27 @@ def test_speculation_is_given_the_options(level, how):
     make = lambda: (level.Decoder(target, heads, 200), level.Decoder(draft, heads, 200))
     one, again, other = (level.speculative_decode(*make(), ids, 4, 2, **how, rng=rng(seed))[0] for seed in (1, 1, 2))
     assert one.tolist() == again.tolist() != other.tolist()
+    plain = level.speculative_decode(*make(), ids, 4, 2, **how)[0]
+    seeded = level.speculative_decode(*make(), ids, 4, 2, **how, rng=np.random.default_rng(0))[0]
+    assert plain.tolist() == seeded.tolist(), "the default generator has the seed 0"
     full = np.concatenate([ids, one], axis=1)
     z = filter_logits(whole(full, target, heads)[:, 1:-1], **how)
     assert np.isfinite(np.take_along_axis(z, one[..., None], axis=2)).all(), "a token that the options rule out"
     assert np.isinf(z).any(axis=2).mean() > 0.5
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_speculation_far_out(level):
+    """Logits of many thousands: the largest is certain, and no power overflows."""
+    target, heads = model(16)
+    for name in ("norm.weight", "norm.bias"):
+        target[name] = 1e4 * target[name]
+    ids = rng(18).integers(0, 7, (3, 2))
+    make = lambda: level.Decoder(target, heads, 3)
+    want = level.generate(make(), ids, 8, temperature=0)
+    tokens, _ = level.speculative_decode(make(), level.Decoder(model(17)[0], heads, 3), ids, 8, 3)
+    assert tokens.tolist() == want.tolist()
 
 
 @pytest.mark.levels(2, 3)
@@ -342,7 +380,10 @@ def test_verify_at_the_edges(level):
 @pytest.mark.levels(2)
 @pytest.mark.value
 def test_pieces_on_pages(level):
-    """One token at a time over the edge of every block."""
+    """One token at a time over the edge of every block; and to the end of the last."""
     decoder, weights, heads = paged(level, 20, 2, blocks=8, block_size=3, name="rope-mha")
     ids = rng(21).integers(0, 7, (2, 9))
     assert_close(pieces(decoder, ids, range(1, 9)), whole(ids, weights, heads), tol=1e-6, what="logits")
+    decoder, weights, heads = paged(level, 20, 1, blocks=3, block_size=3, name="rope-mha")
+    assert decoder.capacity == 9
+    assert_close(pieces(decoder, ids[:1], [4, 8]), whole(ids[:1], weights, heads), tol=1e-6, what="logits")

@@ -1,7 +1,8 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:2d11c0f5c2095dad
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:eb8aba207762071b
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
 import http.client
+import json
 import signal
 import socket
 import threading
@@ -20,7 +21,7 @@ from tangled.t31_kv_cache.level3_memory_efficient import Decoder as Folded
 from tangled.t31_kv_cache.measure_server import main as measure
 from tangled.t31_kv_cache.measure_server import together
 from tangled.t31_kv_cache.scheduler import Busy, Request, Scheduler
-from tangled.t31_kv_cache.serve import main
+from tangled.t31_kv_cache.serve import build, main, parse
 from tangled.t31_kv_cache.server import Limits, Server
 from tangled.t31_kv_cache.tests.test_basic import model
 from tangled.testing import rng
@@ -87,7 +88,8 @@ def test_batching_changes_nothing():
         assert (TOKENS.decode(tokens), reason) == (text, "length"), body
     written = sum(body["tokens"] for body, _ in given)
     assert scheduler.counts["tokens"] == written and scheduler.counts["prompts"] == 20
-    assert scheduler.counts["rows stepped"] > 2.2 * scheduler.counts["steps"], "rows stood empty"
+    assert scheduler.counts["steps"] == steps and scheduler.counts["rows stepped"] == written - 20
+    assert written - 20 > 2.2 * steps, "rows stood empty"
     assert scheduler.decoder.lengths.tolist() == [0, 0, 0]
 
 
@@ -164,6 +166,61 @@ def test_sixteen_clients():
     assert metrics["rows_taken"] == metrics["waiting"] == "0"
 
 
+def exchange(address, data):
+    """What comes back for these bytes: status, headers in small letters, body."""
+    with socket.create_connection(address, 30.0) as connection:
+        connection.sendall(data)
+        pieces = []
+        while piece := connection.recv(1 << 16):
+            pieces.append(piece)
+    head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
+    first, *lines = head.decode().lower().split("\r\n")
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
+
+
+@pytest.mark.value
+def test_answers():
+    """A prompt alone gets 16 tokens at temperature 1 from the seed 0, at once; every field of both kinds of answer."""
+    text = TOKENS.decode(generate(decoder(1), TOKENS.encode("ab"), 16, rng=np.random.default_rng(0)))
+    with serving() as (_, address):
+        status, _, body = exchange(address, with_length(b'{"prompt": "ab"}'))
+        assert (status, json.loads(body)) == (200, {"text": text, "reason": "length", "tokens": 16})
+        old = with_length(b'{"prompt": "ab", "stream": true}').replace(b"HTTP/1.1", b"HTTP/1.0")
+        status, headers, body = exchange(address, old)          # HTTP/1.0 knows no chunks
+    assert status == 200 and "transfer-encoding" not in headers
+    assert [json.loads(line) for line in body.splitlines()] == [
+        *({"text": letter} for letter in text), {"done": True, "reason": "length", "tokens": 16}]
+
+
+@pytest.mark.value
+def test_metrics_while_it_works():
+    """Two texts being written, one waits, one is refused, one has said nothing: so say the metrics, at that moment."""
+    told, answers = threading.Event(), []
+    with serving(2, 1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        scheduler = server.scheduler
+        scheduler.decoder.held = lambda: not told.is_set() and (scheduler.running() == 2 or not scheduler.line)
+        ask_for = lambda k: answers.append(ask(address, {"prompt": "ab", "tokens": 25, "seed": k}))
+        threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(3)]
+        for k, thread in enumerate(threads):
+            thread.start()
+            assert wait_for(lambda: scheduler.running() + len(scheduler.line) > k)      # noqa: B023
+        assert wait_for(lambda: scheduler.running() == 2)
+        refused = exchange(address, with_length(b'{"prompt": "a"}'))
+        socket.create_connection(address).close()
+        assert wait_for(lambda: server.statuses["gone"] == 1 and len(server.connected) == 3)
+        status, headers, body = exchange(address, b"GET /metrics HTTP/1.1\r\n\r\n")
+        told.set()
+        for thread in threads:
+            thread.join(30)
+    metrics = dict(line.rsplit(" ", 1) for line in body.decode().splitlines())
+    expected = {"rows": 2, "rows_taken": 2, "waiting": 1, "connections": 4, "refused_total": 1, "prompts_total": 2,
+                'responses_total{status="503"}': 1, 'responses_total{status="gone"}': 1}
+    assert {name: int(metrics.get(name, -1)) for name in expected} == expected
+    assert status == 200 and headers["content-type"].startswith("text/plain")
+    assert refused[0] == 503 and refused[1]["retry-after"] == "1"
+    assert [answer.reason for answer in answers] == ["length"] * 3
+
+
 @pytest.mark.value
 def test_streams():
     """Tokens are sent when they are there: nothing is made after the third until the first has arrived."""
@@ -211,7 +268,40 @@ def test_messages():
             answer = ask(address, body)
             assert answer.status == 400 and said in answer.reason, answer
         assert ask(address, {"prompt": "a", "tokens": 40}).reason == "length"
+        assert exchange(address, b"GET /generate HTTP/1.1\r\n\r\n")[1]["allow"] == "post"
     assert all(isinstance(body, bytes) for body in WRONG)
+
+
+@pytest.mark.edge
+def test_limits():
+    """As many bytes and tokens as are allowed, and one more; the largest seed; an answer that takes too long."""
+    with serving(body=90, tokens=5) as (_, address):
+        for body, status in ((b'{"prompt": "a", "tokens": 5}', 200), (b'{"prompt": "a", "tokens": 6}', 400),
+                             (b'{"prompt": "a", "tokens": 2}'.ljust(90), 200),
+                             (b'{"prompt": "a", "tokens": 2}'.ljust(91), 413),
+                             (b'{"prompt": "' + b"a" * 40 + b'", "tokens": 1}', 200),
+                             (b'{"prompt": "' + b"a" * 41 + b'", "tokens": 1}', 400),
+                             (b'{"prompt": "a", "tokens": 1, "seed": 9223372036854775807}', 200),
+                             (b'{"prompt": "a", "tokens": 1, "seed": 9223372036854775808}', 400)):
+            assert exchange(address, with_length(body))[0] == status, body
+    with serving(1, make=lambda batch: decoder(batch, Held), serving=0.2) as (server, address):
+        server.scheduler.decoder.held = lambda: not server.statuses["503"]
+        status, headers, body = exchange(address, with_length(b'{"prompt": "a", "tokens": 2}'))
+        assert status == 503 and headers["retry-after"] == "1" and b"not done in time" in body
+
+
+@pytest.mark.edge
+def test_health_after_a_failure():
+    """A decoder that breaks is told to who was being served, to who comes, and to who asks for the health."""
+    def breaks():
+        raise RuntimeError("broken")
+    with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
+        assert get(address, "/health")[0] == 200
+        server.scheduler.decoder.held = breaks
+        first, second = (ask(address, {"prompt": "a"}) for _ in range(2))
+        assert get(address, "/health")[0] == 503
+    assert (first.status, first.reason) == (503, "error")
+    assert second.status == 503 and "failed" in second.reason
 
 
 @pytest.mark.edge
@@ -245,6 +335,7 @@ def test_who_leaves_gives_the_row_away():
             connection.recv(100)
         answer = ask(address, {"prompt": "b", "tokens": 2})
         assert answer.reason == "length" and server.scheduler.counts["ended cancelled"] == 1
+        assert server.statuses["gone"] == 1
         assert server.scheduler.counts["tokens"] < 30
 
 
@@ -264,7 +355,7 @@ def test_graceful_end():
         closing = threading.Thread(target=server.stop, args=(20.0,))
         closing.start()
         assert wait_for(lambda: not scheduler.open)
-        late = ask(address, {"prompt": "a", "tokens": 2})
+        late, health = ask(address, {"prompt": "a", "tokens": 2}), get(address, "/health")
         told.set()
         closing.join(60)
         assert not closing.is_alive()
@@ -273,24 +364,27 @@ def test_graceful_end():
         silent.close()
         with pytest.raises(OSError):
             socket.create_connection(address, 0.5)
+    assert health == (503, '{"status": "closing"}\n')
     assert late.status == 503 and [answer.reason for answer in answers] == ["length", "length"]
     assert threading.active_count() == before
 
 
 @pytest.mark.edge
-def test_the_deadline_of_the_end():
-    """What cannot be finished in time is cancelled, and said to be."""
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_deadline_of_the_end(stream):
+    """What cannot be finished in time is cancelled, and said to be; an answer that has not begun is none."""
     answers = []
     with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
         rows, counts = server.scheduler.rows, server.scheduler.counts
         server.scheduler.decoder.held = lambda: counts["tokens"] == 3 and not rows[0].cancelled
-        body = {"prompt": "a", "tokens": 40, "stream": True}
+        body = {"prompt": "a", "tokens": 40, "stream": stream}
         thread = threading.Thread(target=lambda: answers.append(ask(address, body)))
         thread.start()
         assert wait_for(lambda: counts["tokens"] == 3)
         server.stop(0.2)
         thread.join(20)
-    assert [answer.reason for answer in answers] == ["cancelled"] and 0 < len(answers[0].text) < 40
+    assert [(answer.status, answer.reason) for answer in answers] == [(200 if stream else 503, "cancelled")]
+    assert 0 < len(answers[0].text) < 40
 
 
 @pytest.mark.value
@@ -314,6 +408,21 @@ def test_the_command(capsys):
     assert found[0].text == want and "serving on http://127.0.0.1:" in capsys.readouterr().out
     assert main(["--port", "70000"]) == 1 and main(["--batch", "0"]) == 1
     assert measure(["--clients", "0"]) == 1 and measure(["--malformed", "-1"]) == 1
+
+
+@pytest.mark.value
+def test_options_of_the_command():
+    """Each is handed on; it ends by itself when its seconds have passed, with the grace that was asked for."""
+    server = build(parse(["--port=0", "--batch=3", "--queue=5", "--connections=7", "--reading=1.5", "--serving=9"]))
+    server.server_close()
+    assert server.server_address[0] == "127.0.0.1" and server.limits == Limits(connections=7, reading=1.5, serving=9)
+    assert len(server.scheduler.rows) == 3 and server.scheduler.limit == 5
+    given = []
+
+    def ready(server):
+        stop = server.stop
+        server.stop = lambda seconds=None: (given.append(seconds), stop(seconds or 5.0))
+    assert main(["--port", "0", "--seconds", "0.05", "--grace", "2"], ready) == 0 and given == [2.0]
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:5f21756721179db3
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:01d129526e571207
 """Chapter 33: grids, integers, gradients, products, packing."""
 
 import numpy as np
@@ -259,6 +259,22 @@ def test_least_squared_error(level, symmetric):
             assert (found <= error(s, z) * (1 + 1e-9)).all(), f"share {share} is better"
     x = np.array([-127.0, 3, 64, 127])
     assert level.calibrate(x, method="mse")[0] == 1
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_least_squared_error_of_any_size(level, symmetric):
+    """Squares that are no numbers: near 1e200 and 1e-200, in float32 near 1e30 and 1e-30, the share is the same."""
+    x = rng(6).laplace(size=(50, 3)) + (not symmetric) * np.array([0.5, -1, 0])
+    x[:, 2] = -np.abs(x[:, 2])
+    for dtype, power in ((np.float32, 100), (np.float64, 664)):
+        plain, zeros = level.calibrate(x.astype(dtype), 3, symmetric, (None, 1), "mse")
+        assert (plain < 0.95 * level.calibrate(x.astype(dtype), 3, symmetric, (None, 1))[0]).all(), "nothing was cut"
+        for k in (power, -power):
+            with np.errstate(over="raise", invalid="raise"):
+                got, zero_point = level.calibrate(np.ldexp(x.astype(dtype), k), 3, symmetric, (None, 1), "mse")
+            assert_close(np.ldexp(got.astype(float), -k), plain.astype(float), tol=1e-6, what="scale")
+            assert_close(zero_point, zeros, tol=0, what="zero_point")
 
 
 @pytest.mark.gradient

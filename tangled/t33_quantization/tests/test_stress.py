@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:44811997f49bd813
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:467d7f0c3adf4c8f
 """Chapter 33: bytes that are held, large arrays, and how the error falls with the bits."""
 
 from concurrent.futures import ThreadPoolExecutor
@@ -57,15 +57,41 @@ def test_strips_change_nothing(level, block, symmetric):
 
 
 @pytest.mark.levels(3)
+def test_rows_longer_than_a_strip(level):
+    """70,000 numbers in a row: as level 2."""
+    x = rng(7).standard_normal((3, 70_000)).astype(np.float32)
+    for block in ((1, None), (None, 7)):
+        given, expected = (each.quantize(x, symmetric=False, block=block) for each in (level, plain))
+        for got, want, name in zip(given, expected, ("q", "scale", "zero_point"), strict=True):
+            assert_close(got, want, tol=0, what=name)
+        assert_close(level.dequantize(*given), plain.dequantize(*given), tol=0, what="back")
+        got, want = (each.fake_quantize(x, given[1] / 2, given[2], symmetric=False) for each in (level, plain))
+        assert_close(got[0], want[0], tol=0, what="out")
+        dx = [each.fake_quantize_backward(x, cache) for each, (_, cache) in zip((level, plain), (got, want))]
+        assert_close(*dx, tol=0, what="dx")
+
+
+@pytest.mark.levels(3)
 def test_sorted_calibration(level):
     """Large blocks are sorted: the same scales as by passes."""
     x = rng(4).laplace(size=(9000, 4)).astype(np.float32) * np.array([1, 3, 9, 27], np.float32)
-    for block in (None, (None, 2), (None, 4)):
+    x[4500:, :2] = rng(8).uniform(-1, 1, (4500, 2))             # nothing is to be cut off here
+    kept = x.copy()
+    for block in (None, (None, 2), (None, 4), (4500, 2)):
         for symmetric in (True, False):
             for bits in (8, 3):
                 got = level.calibrate(x, bits, symmetric, block, "mse")
                 for one, other in zip(got, plain.calibrate(x, bits, symmetric, block, "mse"), strict=True):
                     assert_close(one, other, tol=1e-7, what="scale or zero point")
+    assert_close(x, kept, tol=0, what="x, afterwards")
+    far = rng(9).uniform(1000, 1001, 30_000).astype(np.float32)
+    for one, other in zip(level.calibrate(far, 8, False, method="mse"), plain.calibrate(far, 8, False, method="mse")):
+        assert_close(one, other, tol=1e-6, what="far from zero")
+    x = x.astype(np.float64)
+    for y in (x, np.minimum(x, 0)):
+        for k in (664, -664):                                   # squares that are no floats
+            scale, _ = level.calibrate(np.ldexp(y, k), 3, method="mse")
+            assert_close(np.ldexp(scale, -k), level.calibrate(y, 3, method="mse")[0], tol=1e-7, what="scale")
 
 
 @pytest.mark.levels(3)
