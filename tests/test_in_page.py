@@ -192,8 +192,9 @@ def record(name="test_a", outcome="passed", why="", numbers=()):
 
 
 def told(name, status, records):
-    return {"name": name, "seconds": 1.0, "report": {"status": status, "report": ["said"], "passed": 1, "failed": 1,
-                                                     "records": records}}
+    return {"name": name, "seconds": 1.0, "report": {
+        "status": status, "report": ["said"], "passed": 1, "failed": sum(r["outcome"] == "failed" for r in records),
+        "records": records, "named": [p["number"] for r in records for p in r["pitfalls"]]}}
 
 
 @pytest.mark.parametrize("what, offence", [
@@ -201,13 +202,32 @@ def told(name, status, records):
     (told("", 1, [record(outcome="failed")]), "level 2 fails: said"),
     (told("", 0, [record("test_q", "skipped", browser.NARROW)]), "test_q is left out"),
     (told("0.1", 1, [record(outcome="failed", numbers=["0.1"])]), None),
-    (told("0.1", 1, [record(outcome="failed", numbers=["0.2"])]), "pitfall 0.1 is not named"),
+    (told("0.1", 1, [record(outcome="failed", numbers=["0.2"])]), "pitfall 0.1 is named at the terminal and not in"),
     ({"name": "0.1", "error": "gone"}, "pitfall 0.1: gone"),
 ])
-def test_verdict_of_the_gate(what, offence):
+def test_verdict_of_the_gate(what, offence, monkeypatch):
+    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [at_terminal(number)])
     chapter = SimpleNamespace(path=CHAPTER, package=PACKAGE)
     found = browser.judged(chapter, "Chromium", [what])
     assert (found == []) if offence is None else (len(found) == 1 and offence in found[0])
+
+
+def at_terminal(*numbers):
+    return record(outcome="failed", numbers=numbers) | {"package": PACKAGE, "alike": [], "lines": ["no"]}
+
+
+@pytest.mark.parametrize("numbers, failed, why", [
+    (["0.1"], 4, "is named at the terminal and not in the page (4 tests failed)"),
+    (["0.2"], 4, ""),                                   # caught, and the terminal has no name for it either
+    ([], 0, "is caught by 1 tests at the terminal and by none in the page"),
+])
+def test_a_pitfall_without_a_name_is_judged_by_the_terminal(numbers, failed, why):
+    assert browser.unnamed([at_terminal(*numbers)], "0.1", failed) == why
+
+
+def test_the_terminal_is_asked_about_a_pitfall():
+    number = next(iter(pitfalls.build(ROOT, PACKAGE).values())).number
+    assert number in browser.named(browser.at_terminal(PACKAGE, number))
 
 
 def test_gate_says_when_there_is_no_browser(monkeypatch, capsys):

@@ -212,7 +212,7 @@ def record(**more) -> dict:
     """A record of a passed test."""
     return {"id": "x", "package": "t01_tensor_operations", "level": "level1", "category": "value",
             "outcome": "passed", "why": "", "name": "test_x", "doc": "", "kind": "", "lines": [], "code": "",
-            "test": "", "printed": [], "pitfalls": []} | more
+            "test": "", "printed": [], "pitfalls": [], "alike": []} | more
 
 
 def test_table_of_topics():
@@ -232,6 +232,34 @@ def test_the_pitfall_that_explains_most_is_named():
               for i, p in enumerate(([one, two], [two], [two], []))]
     text = "\n".join(report_table.failure_lines(failed, "levels"))
     assert text.count("equals pitfall 1.2") == 3 and "3 of 4 failures equal pitfall 1.2" in text
+
+
+def test_failures_without_arrays_are_a_pitfall_where_all_of_them_are():
+    """Three different things said, all of them on one pitfall; not fewer, not where one is said on no pitfall"""
+    one, two = ({"number": f"1.{n}", "name": str(n), "place": "chapters/01.qmd:1"} for n in (1, 2))
+    failed = [record(outcome="failed", kind="assertion", lines=[f"assert {i} == 9"], alike=p)
+              for i, p in enumerate(([one, two], [one], [one]))]
+    text = "\n".join(report_table.failure_lines(failed, "levels"))
+    assert 'all 3 failures are those of pitfall 1.1 "1"' in text and "equals" not in text
+    assert report_table.named([record(), *failed]) == ["1.1"]
+    assert report_table.named(failed[:2]) == [] == report_table.named([])
+    assert report_table.named([*failed, record(outcome="failed", kind="error", lines=["TypeError: no"])]) == []
+    assert report_table.named([f | {"alike": [one, two]} for f in failed]) == []        # which of the two?
+    assert report_table.named([failed[0] | {"pitfalls": [two]}, *failed[1:]]) == ["1.2"]       # arrays say more
+
+
+def test_the_same_words_are_told_from_others():
+    import numpy as np
+
+    from scripts.grading.pitfalls import same_words
+    from tangled.comparing import Mismatch
+    of = lambda got: Mismatch("y", "text", np.asarray(got), np.zeros_like(got))
+    mine, theirs = (f"assert 4 == 3\n + where 4 = <function size at 0x{a}>(8)\n + = <module '{m}' from '{m}.py'>.size"
+                    for a, m in (("7f3", "workspace_t11_conv2d_naive"), ("5d2", "tangled.t11.pitfalls.ceiling")))
+    assert same_words(AssertionError(mine), AssertionError(theirs))
+    assert not same_words(AssertionError(mine), AssertionError(theirs.replace("8", "9")))
+    assert not same_words(ValueError("no"), TypeError("no"))
+    assert same_words(of(3), of(3)) and not same_words(of(3), of(4))
 
 
 def test_long_lists_are_cut():

@@ -1,8 +1,9 @@
 """The exercises of the finished pages in real browsers, without a network: does what the terminal says hold there?
 
 Each page of `_book/` that has an exercise is opened, its button pressed and its editor given level 2, which must
-pass, and each pitfall, which must be caught by its name. Chromium reads the pages from the disk, Firefox a few of
-them from a local server. What no browser is there for is left out, with a word.
+pass, and each pitfall, which must be caught by its name (where the terminal has no name for it either, as where it
+raises an error before there is an array to compare, being caught is enough). Chromium reads the pages from the disk,
+Firefox a few of them from a local server. What no browser is there for is left out, with a word.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import io
 import json
 import os
 import queue
@@ -19,6 +21,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+from scripts.grading import parent
+from scripts.grading.report_table import named
 from scripts.tangling import pitfalls
 
 SITE = "_book"
@@ -180,9 +184,26 @@ def judged(chapter, browser: str, told: list[dict]) -> list[str]:
                 say("level 2 fails: " + " | ".join(report["report"])[:300])
             for test in {*narrow, *report.get("absent", ())} - left_out:
                 say(f"{test} is left out because the solution fails it, and {LEFT_OUT.name} does not name it")
-        elif not any(p["number"] == what["name"] for r in records for p in r["pitfalls"]):
-            say(f"{name} is not named in the report ({report['failed']} tests failed)")
+        elif what["name"] not in report["named"]:
+            why = unnamed(at_terminal(chapter.package, what["name"]), what["name"], report["failed"])
+            (say if why else print)(f"{name} {why or 'has no name at the terminal either'}")
     return offenders
+
+
+def at_terminal(package: str, number: str) -> list[dict]:
+    """The records of the terminal's run on a pitfall, of the tests that a page can run."""
+    wrong = next(p for p in pitfalls.build(Path("."), package).values() if p.number == number)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return parent.run([f"tangled/{package}", "--impl", str(wrong.path), "-q", "-m",
+                           "not performance and not processes"], Path(), graded=True).records
+
+
+def unnamed(records: list[dict], number: str, failed: int) -> str:
+    """Why a page should have done better with a pitfall that it did not name, or "": judged by the terminal."""
+    if number in named(records):
+        return f"is named at the terminal and not in the page ({failed} tests failed)"
+    caught = sum(r["outcome"] == "failed" for r in records)
+    return f"is caught by {caught} tests at the terminal and by none in the page" if caught and not failed else ""
 
 
 def left_out_of(package: str) -> set[str]:

@@ -55,7 +55,7 @@ def tried(job: dict) -> dict:
 
 def main() -> None:
     jobs = json.load(sys.stdin)
-    pitfalls.matching = lambda *_: []                # nobody asks here which pitfall a pitfall equals
+    pitfalls.matching = lambda *_: ([], [])          # nobody asks here which pitfall a pitfall equals
     answers = os.fdopen(os.dup(1), "w")              # what a test prints does not get between the answers
     os.dup2(2, 1)
     for job in jobs:

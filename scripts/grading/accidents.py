@@ -26,6 +26,7 @@ class Accident:
     code: str = ""                            # "chapters/27-x.qmd:402 in rope"
     test: str = ""
     pitfalls: list[dict] = field(default_factory=list)
+    alike: list[dict] = field(default_factory=list)
 
 
 def place(filename: str, line: int) -> str:

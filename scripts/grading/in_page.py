@@ -136,13 +136,14 @@ def unfinished(entries: list[dict]) -> dict:
 def told(entries: list[dict], status: int | None, hung: bool, heard: str) -> dict:
     """Verdict and report of a run, from its entries; what pytest said where it ran no test."""
     from scripts.grading.parent import verdict
-    from scripts.grading.report_table import report
+    from scripts.grading.report_table import named, report
     found = verdict(entries, 0, status, hung, 0, graded=True)
     lines = report(found.records, "workspace")
     if not hung and status not in ENDED:                    # pytest itself has something to say
         lines += heard.strip().split("\n")[-20:]
     return {"status": found.status, "report": [*lines, *(f"FAILED  {line}" for line in found.said)],
-            "passed": found.count("passed"), "failed": found.count("failed"), "records": found.records}
+            "passed": found.count("passed"), "failed": found.count("failed"), "records": found.records,
+            "named": named(found.records)}
 
 
 if __name__ == "__main__":                                  # a try at the terminal: python -m scripts.grading.in_page

@@ -167,7 +167,7 @@ class Report:
         self.timeouts += found.kind == "time"
         measured = category_of(item) == "performance"     # two measurements may fail alike for different reasons
         if call.when == "call" and "level" in item.fixturenames and found.kind in WRONG and not measured:
-            found.pitfalls = self.pitfalls(call.excinfo.value, item, package)
+            found.pitfalls, found.alike = self.pitfalls(call.excinfo.value, item, package)
         item.stash[RESULT] = found
         return result
 
@@ -176,10 +176,11 @@ class Report:
         only = self.config.stash[CHOSEN]
         return only.waits_for(accidents.innermost(error)) if only else ""
 
-    def pitfalls(self, error, item, package: str) -> list[dict]:
-        """The pitfalls that a failure equals, ready for the report."""
-        found = pitfalls.matching(error, item, package)
-        return [{"number": p.number, "name": p.name, "place": p.place} for p in found]
+    def pitfalls(self, error, item, package: str) -> tuple[list[dict], list[dict]]:
+        """The pitfalls that a failure equals, and those whose words it has, ready for the report."""
+        equal, alike = ([{"number": p.number, "name": p.name, "place": p.place} for p in found]
+                        for found in pitfalls.matching(error, item, package))
+        return equal, alike
 
     def impl_path(self, package: str) -> str:
         """The file under test, where it is not a level."""
@@ -299,11 +300,11 @@ def record_of(item, phases) -> dict:
     record = {"id": item.nodeid, "package": package_of(item.path), "level": level, "outcome": outcome,
               "category": category_of(item), "name": short_name(item, level), "doc": doc_of(item),
               "measured": [value for name, value in item.user_properties if name == "measured"],
-              "why": why, "kind": "", "lines": [], "code": "", "test": "", "pitfalls": [],
+              "why": why, "kind": "", "lines": [], "code": "", "test": "", "pitfalls": [], "alike": [],
               "printed": printed(failed)}
     if accident:
         record |= {"kind": accident.kind, "lines": accident.lines, "code": accident.code,
-                   "test": accident.test, "pitfalls": accident.pitfalls}
+                   "test": accident.test, "pitfalls": accident.pitfalls, "alike": accident.alike}
     return record
 
 

@@ -2,7 +2,8 @@
 
 It works on plain records, printed by pytest's process or, where that died, by its parent:
 {"id", "package", "level", "category", "outcome": passed|failed|skipped|unmeasured, "why", "name", "doc",
- "kind", "lines", "code", "test", "printed", "pitfalls": [{"number", "name", "place"}]}
+ "kind", "lines", "code", "test", "printed", "pitfalls": [{"number", "name", "place"}], "alike": [the same]}
+`pitfalls` are those whose wrong arrays a failure equals, `alike` those on which the test says the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ WIDTH = 100
 NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?")
 RAN = ("passed", "failed")                        # "skipped" and "unmeasured" are neither
 SHOWN = 15                                        # failures printed in full
+MANY = 3                                          # failures that say different things are no chance
 
 
 def report(records: list[dict], impl: str = "levels") -> list[str]:
@@ -136,7 +138,7 @@ def failure_lines(failures: list[dict], impl: str) -> list[str]:
     if len(groups) > SHOWN:
         rest = sum(map(len, groups[SHOWN:]))
         lines += ["", f"... and {rest} more failures; LEVEL=2, or ARGS=\"-k NAME\", shows fewer at a time"]
-    summary = commonest(failures, common)
+    summary = commonest(failures, common) or alike_text(failures)
     if summary:
         lines += ["", *wrap(summary, "")]
     if impl == "workspace" and any(r["kind"] != "unusable" for r in failures):
@@ -151,6 +153,30 @@ def commonest(failures: list[dict], common: Counter) -> str:
     number, times = best(common)
     pitfall = next(p for r in failures for p in r["pitfalls"] if p["number"] == number)
     return f"{times} of {len(failures)} failures equal {pitfall_text(pitfall)}"
+
+
+def alike(failures: list[dict]) -> dict | None:
+    """The one pitfall on which every test that failed says the same, where they say several different things.
+
+    A number that is off by one, or an error, could come from many mistakes; all of a pitfall's could not.
+    """
+    said = {tuple(record["lines"]) for record in failures}
+    shared = [p for p in failures[0]["alike"] if all(p in r["alike"] for r in failures)] if len(said) >= MANY else []
+    return shared[0] if len(shared) == 1 else None
+
+
+def alike_text(failures: list[dict]) -> str:
+    """`all 29 failures are those of pitfall 11.4 …`, where none has arrays that show it."""
+    pitfall = alike(failures)
+    return f"all {len(failures)} failures are those of {pitfall_text(pitfall)}" if pitfall else ""
+
+
+def named(records: list[dict]) -> list[str]:
+    """The numbers of the pitfalls that the report of a run names."""
+    failures = [r for r in records if r["package"] and r["outcome"] == "failed"]
+    found = {p["number"] for r in failures for p in r["pitfalls"]}
+    other = alike(failures) if failures and not found else None
+    return sorted(found | ({other["number"]} if other else set()))
 
 
 def best(common: Counter) -> tuple[str, int]:
@@ -223,4 +249,4 @@ def ended(nodeid: str, text: str) -> dict:
     package = parts[1] if parts[0] == "tangled" and len(parts) > 2 else None
     return {"id": nodeid, "package": package, "level": level, "category": "other", "outcome": "failed",
             "why": "", "name": name, "doc": "", "kind": "ended", "lines": [text], "code": "",
-            "test": nodeid.partition("::")[0], "printed": [], "pitfalls": []}
+            "test": nodeid.partition("::")[0], "printed": [], "pitfalls": [], "alike": []}

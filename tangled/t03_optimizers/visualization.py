@@ -1,4 +1,4 @@
-# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:11512f6a5a692665
+# Tangled from chapters/03-optimizers.qmd; edit the chapter, then run make tangle. sha256:97c43e7a1e40df90
 """Chapter 3: pictures of steps, paths, rates and schedules. Each takes results, returns a figure."""
 
 import matplotlib.pyplot as plt
@@ -68,11 +68,16 @@ def _draw_blocks(ax):
     ax.axis("off")
 
 
-def _contours(ax, where):
-    """Level lines of a function of (2,), close together near its minimum."""
+def _surface(where):
+    """x, y and the values of a function of (2,) over its box, (120, 120) each."""
     x, y = np.meshgrid(np.linspace(*where["box"][:2], 120), np.linspace(*where["box"][2:], 120))
     z = np.array([where["function"](np.array(w))[0] for w in zip(x.ravel(), y.ravel())]).reshape(x.shape)
-    ax.contour(x, y, z, levels=np.geomspace(0.05, z.max(), 10), colors="0.85", linewidths=0.6)
+    return x, y, z
+
+
+def _contours(ax, where, surface):
+    """Level lines, close together near the minimum."""
+    ax.contour(*surface, levels=np.geomspace(0.05, surface[2].max(), 10), colors="0.85", linewidths=0.6)
     ax.plot(*where["goal"], "k+")
     ax.set(xlim=where["box"][:2], ylim=where["box"][2:])
 
@@ -80,8 +85,9 @@ def _contours(ax, where):
 def draw_valley(runs, where):
     """A panel for each (title, path)."""
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 1.7), sharey=True)
+    surface = _surface(where)
     for ax, (title, path) in zip(axes, runs):
-        _contours(ax, where)
+        _contours(ax, where, surface)
         ax.plot(*path.T, ".-", color="C0" if title.startswith("SGD") else "C1", lw=0.8, ms=3)
         ax.set_title(title, fontsize=7.5)
     return figure
@@ -91,8 +97,9 @@ def draw_paths(*found):
     """For each (where, {rule: path}): paths and values, momentum and adaptive rules apart."""
     figure, axes = plt.subplots(len(found), 4, figsize=(6.8, 3.3), layout="constrained")
     for row, (where, paths) in zip(axes, found):
+        surface = _surface(where)
         for left, right, family in zip(row[::2], row[1::2], FAMILIES):
-            _contours(left, where)
+            _contours(left, where, surface)
             for name in family:
                 colour, style = STYLES[name]
                 left.plot(*paths[name].T, color=colour, ls=style, lw=1.0)

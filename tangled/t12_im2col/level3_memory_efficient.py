@@ -1,9 +1,10 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:6496a4d2be69333a
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:c581c646e47a4acb
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
 
 import tangled.t12_im2col.checks as check
+from tangled.t12_im2col import columns
 from tangled.t12_im2col import level2_vectorized as plain
 from tangled.t12_im2col.level2_vectorized import col2im, im2col
 
@@ -89,8 +90,18 @@ class RowBuffer:
         return g
 
 
+def _by_columns(at, groups):
+    """Whether a convolution is 3 x 3 with stride 2 and padding 1."""
+    return (at.kernel, at.stride, at.sides, at.dilation, groups) == ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1)
+
+
 def _correlate(x, w, at, groups, out, b=None):
     """out (N, F, OH, OW) = the products of x (N, C, H, W) with w (F, C / G, KH, KW), plus b (F,)."""
+    if _by_columns(at, groups):
+        columns.conv(x, w, 2, out)
+        if b is not None:
+            out += b[:, None, None]
+        return
     F, c, KH, KW = w.shape
     buffer = RowBuffer(x.shape[2:], x.shape[1], groups, at, out.dtype, len(x))
     weights = w.transpose(2, 0, 3, 1).astype(out.dtype).reshape(KH, groups, F // groups, KW * c)
@@ -109,6 +120,8 @@ def _correlate(x, w, at, groups, out, b=None):
 
 def _input_gradient(dout, w, at, groups, out):
     """out (N, C, H, W) = the gradient of the x of a convolution, for dout (N, F, OH, OW)."""
+    if _by_columns(at, groups):
+        return columns.input_gradient(dout, w, out.shape, 2, out)
     F, c, KH, KW = w.shape
     if at.stride == (1, 1):
         turned = w.reshape(groups, F // groups, c, KH, KW)[..., ::-1, ::-1].swapaxes(1, 2)
@@ -130,6 +143,8 @@ def _input_gradient(dout, w, at, groups, out):
 
 def _weight_gradient(x, dout, w_shape, at, groups, dtype):
     """The gradient of w for x (N, C, H, W) and dout (N, F, OH, OW)."""
+    if _by_columns(at, groups):
+        return columns.weight_gradient(dout, x, 2, dtype)
     F, c, KH, KW = w_shape
     buffer = RowBuffer(x.shape[2:], x.shape[1], groups, at, dtype, len(x))
     dw = np.zeros((KH, groups, KW * c, F // groups), dtype)
@@ -143,7 +158,7 @@ def _weight_gradient(x, dout, w_shape, at, groups, dtype):
 
 
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
-    """As level 2; the columns are never formed."""
+    """As level 2; the columns of the batch are never formed."""
     x, w, b, stride, dilation, groups = check.arrays(x, w, b, stride, dilation, groups)
     at = check.window(x.shape, w.shape[2:], stride, padding, dilation)
     out = _in_working_dtype(_correlate, x.dtype, (len(x), len(w), *at.outputs), x, w, at, groups, b)

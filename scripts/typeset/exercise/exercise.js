@@ -210,7 +210,7 @@
       return new Promise((resolve, reject) => {
         made.onmessage = ({ data: { kind, what } }) => {
           if (kind === "stage") say(what);
-          else if (kind === "ready") { say(running ? "the tests are being collected" : "Python is ready"); resolve(made); }
+          else if (kind === "ready") { if (!running) say("Python is ready"); resolve(made); }
           else if (kind === "error") { reject(new Error(what)); ended(null, what); }
           else if (kind === "entry") heard(what);
           else if (kind === "report") ended(what);
@@ -234,6 +234,7 @@
     try {
       const ready = await isReady.catch(fresh);
       if (running !== mine) return;
+      say("the tests are being collected");
       watch(60);
       ready.postMessage({ run: mine.text });
     } catch (error) {
@@ -251,6 +252,7 @@
     if (!running) return;
     running.entries.push(entry);
     if (entry.collected) running.of = entry.collected.length;
+    if (entry.collected) say("0 of " + running.of + " tests");
     if (entry.start !== undefined) watch(entry.limit || topic.limit);
     if (entry.test) {
       running.done += 1;
@@ -266,7 +268,9 @@
     clearTimeout(running.clock);
     try {
       const ready = await fresh();
-      if (running) ready.postMessage({ unfinished: entries });
+      if (!running) return;
+      say("the report is being written");
+      ready.postMessage({ unfinished: entries });
     } catch (error) { ended(null, error.message); }
   }
 
@@ -274,8 +278,7 @@
     if (!running) return;
     const { done, of } = running;
     finish();
-    say("stopped after " + done + " of " + (of || "?") + " tests");
-    fresh().then(() => say("stopped; Python is ready again"), failed);
+    fresh().then(() => say("stopped after " + done + " of " + (of || "?") + " tests; Python is ready again"), failed);
   }
 
   function finish() {

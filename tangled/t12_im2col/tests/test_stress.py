@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f8306d50d4cd8017
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:aa51672b43633b74
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -45,6 +45,24 @@ def test_level3_never_has_the_columns(level):
     lean, other = (peak_memory(step(m, shape, 64)) for m in (level, plain))
     assert lean < 2 * size, f"{lean / size:.2f} times input and output"
     assert other > 4.5 * size, "level 2 is expected to hold nine times the input"
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 4), (18, 31)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_level3_columns_by_shifts(level, kind, size, dtype):
+    """3 x 3, stride 2, padding 1: odd and even sides, one block and several, the last one short; as level 2."""
+    from tangled.t12_im2col import level2_vectorized as plain
+    x, b = rng(4).standard_normal((7, 3, *size)).astype(dtype), rng(5).standard_normal(4).astype(dtype)
+    w = rng(6).standard_normal((3, 4, 3, 3) if kind == "conv_transpose2d" else (4, 3, 3, 3)).astype(dtype)
+    (out, cache), (expected, other) = (getattr(m, kind)(x, w, b, 2, 1) for m in (level, plain))
+    tol = 1e-10 if dtype == np.float64 else 2e-2
+    assert_close(out, expected, tol=tol, what="out", dtype=dtype)
+    dout = rng(7).standard_normal(out.shape).astype(dtype)
+    grads = [getattr(m, kind + "_backward")(dout, kept) for m, kept in ((level, cache), (plain, other))]
+    for got, want, name in zip(*grads, ("dx", "dw", "db")):
+        assert_close(got, want, tol=tol, what=name, dtype=dtype)
 
 
 @pytest.mark.levels(2, 3)

@@ -1,0 +1,119 @@
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:73ea3731f6be9e5a
+"""Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures at a time."""
+
+import itertools
+
+import numpy as np
+
+COLUMNS = 512                                                   # of a product
+
+
+class Columns:
+    """The columns of pictures for a kernel of 3 x 3 with padding 1, made from one another by shifts.
+
+    Parameters
+    ----------
+    shape : (n, C, H, W) of the pictures
+    stride : 1 or 2
+    dtype : of the columns
+
+    Attributes
+    ----------
+    parts : ndarray of shape (3, 3, C, n, OH, OW)
+    matrix : the same as (9 C, n OH OW)
+    """
+
+    def __init__(self, shape, stride, dtype):
+        n, C, H, W = shape
+        self.stride, size = stride, (-(-H // stride), -(-W // stride))
+        self.parts = np.empty((3, 3, C, n, *size), dtype)
+        self.matrix = self.parts.reshape(9 * C, -1)
+        places = [divmod(i - 1, stride) for i in range(3)]      # (u, r), eq. 12.11
+        self.copied, self.shifts = {r: i for i, (u, r) in enumerate(places) if u == 0}, []
+        moved = [(i, u, self.copied[r], min(0, -u)) for i, (u, r) in enumerate(places) if u]
+        for i, (j, v, whole, edge) in itertools.product(self.copied.values(), moved):
+            self._shift(self.parts[i, j], self.parts[i, whole], v, self.parts[i, j, ..., edge])
+        for i, u, whole, edge in moved:                         # for three j at once
+            self._shift(self.parts[i], self.parts[whole], u * size[1], self.parts[i, ..., edge, :])
+
+    def _shift(self, part, whole, k, edge):
+        """Note that part is whole, read k numbers further, with zeros at an edge."""
+        part, whole = part.reshape(-1), whole.reshape(-1)
+        pair = (part[:-k], whole[k:]) if k > 0 else (part[-k:], whole[:k])
+        self.shifts.append((*pair, edge))
+
+    def _pixels(self, x):
+        """(part, what it holds) for each remainder of x (n, C, H, W): two (C, n, OH, OW), or less at the end."""
+        s = self.stride
+        for (r, i), (q, j) in itertools.product(self.copied.items(), repeat=2):
+            yield self.parts[i, j], x[:, :, r::s, q::s].swapaxes(0, 1)
+
+    def fill(self, x):
+        """The columns (9 C, n OH OW) of x (n, C, H, W)."""
+        for part, pixels in self._pixels(x):
+            rows, columns = pixels.shape[2:]
+            part[..., :rows, :columns] = pixels
+            part[..., rows:, :] = part[..., columns:] = 0       # an odd side has one less
+        for part, whole, edge in self.shifts:
+            part[...] = whole
+            edge[...] = 0
+        return self.matrix
+
+    def pour(self, x):
+        """The adjoint of fill, eq. 12.5, into x (n, C, H, W); what the parts hold is used up."""
+        for part, whole, edge in reversed(self.shifts):
+            edge[...] = 0
+            whole += part
+        for part, pixels in self._pixels(x):
+            pixels[...] = part[..., :pixels.shape[2], :pixels.shape[3]]
+
+
+def blocks(shape, stride, dtype):
+    """(slice of the batch, its Columns) for pictures of a shape (N, C, H, W), COLUMNS columns at a time."""
+    N, C, H, W = shape
+    size, columns = max(1, COLUMNS // max(1, -(-H // stride) * -(-W // stride))), None
+    for start in range(0, N, size):
+        n = min(size, N - start)
+        if columns is None or n < size:
+            columns = Columns((n, C, H, W), stride, dtype)
+        yield slice(start, start + n), columns
+
+
+def _as_rows(w):
+    """w (F, C, 3, 3) as (F, 9 C), in the order of the columns."""
+    return w.transpose(0, 2, 3, 1).reshape(len(w), -1)
+
+
+def conv(x, w, stride, out=None):
+    """x (N, C, H, W), w (F, C, 3, 3): (N, F, OH, OW), in the dtype of x, or into out."""
+    (N, _, H, W), F = x.shape, len(w)
+    out = np.empty((N, F, -(-H // stride), -(-W // stride)), x.dtype) if out is None else out
+    weights = _as_rows(w).astype(out.dtype)
+    for n, columns in blocks(x.shape, stride, out.dtype):
+        y = weights @ columns.fill(x[n])                        # (F, n OH OW)
+        out[n] = y.reshape(F, -1, *out.shape[2:]).swapaxes(0, 1)
+    return out
+
+
+def _channels_first(dout, dtype):
+    """dout (n, F, OH, OW) as (F, n OH OW)."""
+    return dout.swapaxes(0, 1).astype(dtype, copy=False).reshape(dout.shape[1], -1)
+
+
+def weight_gradient(dout, x, stride, dtype=None):
+    """dout (N, F, OH, OW), x (N, C, H, W): dw (F, C, 3, 3), in the dtype of x or another."""
+    F, C = dout.shape[1], x.shape[1]
+    dw = np.zeros((9 * C, F), dtype or x.dtype)
+    for n, columns in blocks(x.shape, stride, dw.dtype):
+        dw += columns.fill(x[n]) @ _channels_first(dout[n], dw.dtype).T
+    return np.ascontiguousarray(dw.reshape(3, 3, C, F).transpose(3, 2, 0, 1))
+
+
+def input_gradient(dout, w, shape, stride, out=None):
+    """dout (N, F, OH, OW), w (F, C, 3, 3): dx of a shape (N, C, H, W), in the dtype of w, or into out."""
+    dx = np.empty(shape, w.dtype) if out is None else out
+    weights = np.ascontiguousarray(_as_rows(w).T, dx.dtype)     # (9 C, F)
+    for n, columns in blocks(shape, stride, dx.dtype):
+        np.matmul(weights, _channels_first(dout[n], dx.dtype), out=columns.matrix)
+        columns.pour(dx[n])
+    return dx
