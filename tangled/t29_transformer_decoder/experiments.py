@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:e4ba1b744503520a
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:f19ba5180804802f
 """Chapter 29: the model trained, and what is measured on it."""
 
 import time
@@ -19,7 +19,7 @@ from tangled.t28_transformer_encoder import smoothed_cross_entropy, smoothed_cro
 from tangled.t29_transformer_decoder.level3_memory_efficient import Transformer
 from tangled.t29_transformer_decoder.units import Units
 
-SETTINGS = {"epochs": 32, "d_model": 64, "num_heads": 4, "num_layers": 2, "d_ff": 256, "dropout": 0.0, "batch": 16,
+SETTINGS = {"epochs": 64, "d_model": 64, "num_heads": 4, "num_layers": 2, "d_ff": 256, "dropout": 0.0, "batch": 16,
             "lr": 4e-3, "weight_decay": 0.1, "smoothing": 0.1, "merges": 300, "skipped": 0.1, "unknown": 0.05,
             "joined": 0.5, "seed": 0}
 SHOWN = "sport utility vehicle"                                 # a phrase of the test set, for a picture

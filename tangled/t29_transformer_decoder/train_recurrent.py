@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:641c5702fc493f52
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:0298e66d4839475a
 """Chapter 24's network on this chapter's units: python -m tangled.t29_transformer_decoder.train_recurrent --help"""
 
 import argparse
@@ -21,7 +21,7 @@ NOISE = {"units": {"joined": 0.0}, "units, joined": {key: SETTINGS[key] for key 
 
 def train(pairs, changes=(), progress=False):
     """Chapter 24's training with units for letters, on pairs of str: a Translator, its curves["loss"] by epoch."""
-    settings = PLAIN | {key: SETTINGS[key] for key in ("merges", "skipped")} | dict(changes)
+    settings = PLAIN | {key: SETTINGS[key] for key in ("epochs", "merges", "skipped")} | dict(changes)
     rng = np.random.default_rng(settings["seed"])
     symbols = Units((text for pair in pairs for text in pair), settings["merges"])
     sizes = (settings[key] for key in ("embedding", "hidden", "align"))
@@ -45,7 +45,7 @@ def main(argv=None):
     """The command; the exit status."""
     parser = argparse.ArgumentParser(description="Train chapter 24's translator on units of several letters.")
     parser.add_argument("--first", type=int, default=10 ** 9, help="train on the first N phrases only")
-    parser.add_argument("--epochs", type=int, default=PLAIN["epochs"], help=f"default {PLAIN['epochs']}")
+    parser.add_argument("--epochs", type=int, default=SETTINGS["epochs"], help=f"default {SETTINGS['epochs']}")
     parser.add_argument("--record", action="store_true", help="write golden/records/t29.json")
     given, parts, values, seconds = parser.parse_args(argv), split(load_phrases()), {}, 0.0
     for name, changes in NOISE.items():
