@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:0298e66d4839475a
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:26e49fde15895f1f
 """Chapter 24's network on this chapter's units: python -m tangled.t29_transformer_decoder.train_recurrent --help"""
 
 import argparse
@@ -16,7 +16,8 @@ from tangled.t24_bahdanau_attention.level3_memory_efficient import AttentionSeq2
 from tangled.t29_transformer_decoder.experiments import SETTINGS, joined
 from tangled.t29_transformer_decoder.units import Units
 
-NOISE = {"units": {"joined": 0.0}, "units, joined": {key: SETTINGS[key] for key in ("joined", "unknown")}}
+CHANGES = {"letters": {"joined": 0.0, "merges": 0}, "units": {"joined": 0.0},
+           "units, joined": {key: SETTINGS[key] for key in ("joined", "unknown")}}
 
 
 def train(pairs, changes=(), progress=False):
@@ -48,7 +49,7 @@ def main(argv=None):
     parser.add_argument("--epochs", type=int, default=SETTINGS["epochs"], help=f"default {SETTINGS['epochs']}")
     parser.add_argument("--record", action="store_true", help="write golden/records/t29.json")
     given, parts, values, seconds = parser.parse_args(argv), split(load_phrases()), {}, 0.0
-    for name, changes in NOISE.items():
+    for name, changes in CHANGES.items():
         found = train(parts.train[:given.first], changes | {"epochs": given.epochs}, progress=True)
         values[name], seconds = scores(found, parts.test)["test"], seconds + found.seconds
         for search, score in values[name].items():
