@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -22,6 +23,15 @@ def write(path: Path, text: str) -> None:
     for left in path.parent.glob(f".{path.name.lstrip('.')}.*.tmp"):     # of a process that was killed
         if left != temporary and time.time() - left.stat().st_mtime > 60:
             left.unlink(missing_ok=True)
+
+
+def recall(path: Path) -> dict:
+    """What was saved only to save work; {} where nothing was, and where it is damaged."""
+    with suppress(OSError, ValueError):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict):
+            return data
+    return {}
 
 
 def load(path: Path, good=lambda data: True) -> dict:

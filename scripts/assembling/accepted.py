@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts import keeping
 from scripts.reading.chapters import Book, Chapter
 from scripts.weaving.execution_key import closure
 
@@ -34,21 +33,20 @@ def choose(book: Book, package: str, programs: list[str], root: Path) -> list[Ch
     """A choice for each topic whose package the programs import, themselves or through another."""
     sources = [f"import tangled.{package}.{program}" for program in programs]
     packages = {path.parent.name for path in closure(sources, root)[0]}
-    memory = remembered(root)
-    return [choice(chapter, root, memory) for chapter in book.chapters
+    return [choice(chapter, root) for chapter in book.chapters
             if chapter.topic is not None and chapter.package in packages]
 
 
-def choice(chapter: Chapter, root: Path, memory: dict) -> Choice:
+def choice(chapter: Chapter, root: Path) -> Choice:
     """The reader's file if there is one and all its tests pass; else level 2."""
     path = root / "workspace" / f"{chapter.package}.py"
     if not path.is_file():
         return Choice(chapter, None, "")
-    key = digest(path, root / "tangled" / chapter.package)
+    key, memory = digest(path, root / "tangled" / chapter.package), keeping.recall(root / MEMORY)
     if key not in memory:
         print(f"testing {path.relative_to(root).as_posix()} ...", flush=True)
         memory[key] = grade(chapter.package, root)
-        remember(root, memory)
+        keeping.save(root / MEMORY, memory)
     passed, failed = memory[key]
     if failed or not passed:
         return Choice(chapter, None, f"not all tests of workspace/{path.name} pass: make test TOPIC={chapter.topic} "
@@ -70,19 +68,3 @@ def grade(package: str, root: Path) -> list[int]:
     with contextlib.redirect_stdout(io.StringIO()):
         found = parent.run([f"tangled/{package}", "--impl", "workspace", "-x"], root, True)
     return [found.count("passed"), found.count("failed") or int(bool(found.status))]
-
-
-def remembered(root: Path) -> dict:
-    """Verdicts of earlier runs; none where the file is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads((root / MEMORY).read_text(encoding="utf-8")))
-    return {}
-
-
-def remember(root: Path, memory: dict) -> None:
-    """Keep the verdicts, whole or not at all."""
-    path = root / MEMORY
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"assembled.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(memory), encoding="utf-8")
-    temporary.replace(path)

@@ -31,7 +31,7 @@ def bench(options, packages: list[str], root: Path) -> int:
     package, topic = packages[0], options.topic
     shown = f"workspace/{package}.py"
     source = Source.read(root / shown, shown, f"make start TOPIC={topic}")
-    choice = accepted.choice(find_topic(read_book(root, only=[]), topic), root, accepted.remembered(root))
+    choice = accepted.choice(find_topic(read_book(root, only=[]), topic), root)
     print(choice.why if choice.file else f"{choice.why}.\nIts times stand below all the same; a wrong function may be "
           "a fast one.")
     if names := [span.node.name for span in source.spans() if span.is_stub()]:

@@ -15,6 +15,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from scripts import keeping
 from scripts.tangling.pitfalls import build
 from scripts.weaving.execution_key import closure, versions
 
@@ -32,26 +33,13 @@ def everything() -> bool:
 
 def before(gate: str, name: str, key: str) -> bool:
     """Did this pass, just as it is?"""
-    return not everything() and memory().get(f"{gate} {name}") == key
+    return not everything() and keeping.recall(MEMORY).get(f"{gate} {name}") == key
 
 
 def remember(gate: str, name: str, key: str) -> None:
     """It passed."""
-    with LOCK:
-        found = memory() | {f"{gate} {name}": key}
-        part = MEMORY.with_name(f"gates.{os.getpid()}.part")
-        with suppress(OSError):
-            MEMORY.parent.mkdir(exist_ok=True)
-            part.write_text(json.dumps(found, indent=1, sort_keys=True))
-            os.replace(part, MEMORY)
-
-
-def memory() -> dict[str, str]:
-    try:
-        found = json.loads(MEMORY.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return {}
+    with LOCK, suppress(OSError):
+        keeping.save(MEMORY, keeping.recall(MEMORY) | {f"{gate} {name}": key})
 
 
 def digest(parts) -> str:

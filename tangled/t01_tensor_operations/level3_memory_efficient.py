@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:4ca8d5e043794dc6
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:6d1522a1bdf53d3a
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -26,17 +26,21 @@ def matmul(a, b, tile=256, kernel=np.matmul):
     """
     a, b, dtype = check.matrices(a, b)
     a, b = check.wide(a), check.wide(b)
-    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = a.shape[:-2]
+    if batch != b.shape[:-2]:
+        batch = broadcast_shapes(batch, b.shape[:-2])
+        a, b = broadcast_to(a, batch + a.shape[-2:]), broadcast_to(b, batch + b.shape[-2:])
     out = np.zeros((*batch, a.shape[-2], b.shape[-1]), np.result_type(a, b))
-    a, b = broadcast_to(a, batch + a.shape[-2:]), broadcast_to(b, batch + b.shape[-2:])
     for stack in np.ndindex(*batch):
         _matmul_tiles(a[stack], b[stack], out[stack], tile, kernel)
     return out.astype(dtype, copy=False)
 
 
 def _matmul_tiles(a, b, out, tile, kernel):
-    """Adds the product of `a` (n, k) and `b` (k, m) to `out` (n, m), block by block."""
+    """The product of `a` (n, k) and `b` (k, m) into `out` (n, m), zeros so far, block by block."""
     (n, k), m = a.shape, b.shape[1]
+    if max(n, k, m) <= tile:
+        return kernel(a, b, out=out)
     buffer = np.empty(min(n, tile) * min(m, tile), out.dtype)
     for i in range(0, n, tile):
         for j in range(0, m, tile):

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:88488939c4faad0b
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:fa61f846f4d1685c
 """Chapter 05: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -14,7 +14,7 @@ def floats(name, x, shape=None, dtype=None):
         raise ValueError(f"{name} has dtype {x.dtype}; expected floating point")
     if dtype is not None and x.dtype != dtype:
         raise ValueError(f"{name} has dtype {x.dtype}; expected {dtype}, as the others")
-    if shape is not None:
+    if shape is not None and x.shape != shape:
         pairs = zip(shape, x.shape)
         fits = all(isinstance(want, str) or want == have for want, have in pairs)
         if x.ndim != len(shape) or not fits:

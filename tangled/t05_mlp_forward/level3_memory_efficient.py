@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:b186d329c8997a64
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:a42c845543d1ac36
 """The forward pass of an MLP, level 3: into arrays that exist. Shapes as in level 2.
 
 `out=` is an array in the shape and dtype of the result. Where said, it may be the input.
@@ -14,7 +14,9 @@ import tangled.t05_mlp_forward.checks as check
 def linear(x, W, b=None, out=None):
     """x (..., in) times W (in, out) plus b (out,), into `out`; cache (x, W, b)."""
     x, W, b = check.layer(x, W, b)
-    out = np.matmul(x, W, out=check.room(out, (*x.shape[:-1], W.shape[1]), x.dtype))
+    if out is not None:
+        out = check.room(out, (*x.shape[:-1], W.shape[1]), x.dtype)
+    out = np.matmul(x, W, out=out)
     if b is not None:
         out += b                                                # eq. 5.1
     return out, (x, W, b)
@@ -33,16 +35,21 @@ def mlp_forward(x, parameters, keep=True):
     With keep=False the cache is None, and two arrays serve all layers.
     """
     layers, x = check.network(parameters), check.floats("x", x)
-    cache, rows, widths = [], math.prod(x.shape[:-1]), [np.shape(W)[1] for W, _ in layers]
-    sizes = [rows * max(widths[k::2], default=0) for k in (0, 1)]
-    spare = [] if keep else [np.empty(size, x.dtype) for size in sizes]
+    cache, last, rooms = [], len(layers) - 1, None if keep else _rooms(x, layers)
     for k, (W, b) in enumerate(layers):                         # eq. 5.3
-        shape = (*x.shape[:-1], np.shape(W)[1])
-        into = None if keep else spare[k % 2][:math.prod(shape)].reshape(shape)
-        x, of_linear = linear(x, W, b, out=into)
-        of_relu = relu(x, out=x)[1] if k < len(layers) - 1 else None
-        cache.append((of_linear, of_relu))
+        x, of_linear = linear(x, W, b, out=None if keep else rooms[k])
+        if k < last:
+            np.maximum(x, 0, out=x)                             # eq. 5.2
+        cache.append((of_linear, x if k < last else None))
     return x, cache if keep else None
+
+
+def _rooms(x, layers):
+    """For the output of each layer (..., d_l) one of two arrays, in turn, for x (..., d_0)."""
+    shapes = [(*x.shape[:-1], np.shape(W)[1]) for W, _ in layers]
+    sizes = [math.prod(shape) for shape in shapes]
+    spare = [np.empty(max(sizes[k::2], default=0), x.dtype) for k in (0, 1)]
+    return [spare[k % 2][:size].reshape(shape) for k, (size, shape) in enumerate(zip(sizes, shapes))]
 
 
 BLOCK = 2 ** 15                     # numbers worked on at a time: 128 KB of float32

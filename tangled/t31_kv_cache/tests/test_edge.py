@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:fbd8280760dbe446
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:d292721068416616
 """Chapter 31: what is empty, single, laid out otherwise, too much, or invalid."""
 
 import numpy as np
@@ -193,3 +193,10 @@ def test_caches_are_looked_at(level):
     expect_value_error("counts", level.generate, decoder, np.zeros((3, 2), int), 1, [0, 1, 2])
     expect_value_error("counts", level.generate, decoder, np.zeros((3, 2), int), 1, [3, 1, 2])
     expect_value_error("rng", level.generate, decoder, np.zeros((3, 2), int), 1, rng=7)
+    pages = level.PagedCache(2, 3, 3, 9, 4, 4, np.float64)      # level 3 has no use for them, and says so
+    if level.__name__.endswith("level3_memory_efficient"):
+        expect_value_error("cache", level.Decoder, weights, heads, cache=pages)
+    else:
+        ids = rng(24).integers(0, 7, (3, 9))
+        assert_close(level.Decoder(weights, heads, cache=pages).extend(ids), whole(ids, weights, heads), tol=1e-6,
+                     what="logits from pages")

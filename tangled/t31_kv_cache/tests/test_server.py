@@ -1,14 +1,16 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:eb8aba207762071b
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:2e0ff9e179332bb9
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
 import http.client
 import json
+import queue
 import signal
 import socket
 import threading
 import time
 from contextlib import contextmanager
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tangled.t31_kv_cache.draft import NgramDraft
 from tangled.t31_kv_cache.level3_memory_efficient import Decoder as Folded
 from tangled.t31_kv_cache.measure_server import main as measure
 from tangled.t31_kv_cache.measure_server import together
-from tangled.t31_kv_cache.scheduler import Busy, Request, Scheduler
+from tangled.t31_kv_cache.scheduler import Busy, Request, Scheduler, choose
 from tangled.t31_kv_cache.serve import build, main, parse
 from tangled.t31_kv_cache.server import Limits, Server
 from tangled.t31_kv_cache.tests.test_basic import model
@@ -83,6 +85,7 @@ def test_batching_changes_nothing():
     while scheduler.step():
         steps += 1
         assert scheduler.running() <= 3 and steps < 500
+        assert scheduler.counts["prompts"] <= steps, "more than one prompt between two tokens of the others"
     for one, (body, text) in zip(requests, given):
         *tokens, reason = one.events(1.0)
         assert (TOKENS.decode(tokens), reason) == (text, "length"), body
@@ -91,6 +94,16 @@ def test_batching_changes_nothing():
     assert scheduler.counts["steps"] == steps and scheduler.counts["rows stepped"] == written - 20
     assert written - 20 > 2.2 * steps, "rows stood empty"
     assert scheduler.decoder.lengths.tolist() == [0, 0, 0]
+
+
+@pytest.mark.value
+def test_tokens_of_many():
+    """Twelve rows, four kinds of options three times each: every row has the token that it would have alone."""
+    logits = rng(2).standard_normal((12, 7)).astype(np.float32)
+    make = lambda: [Request(np.array([1]), 3, temperature, top_k, seed) for seed, (temperature, top_k) in enumerate(
+        3 * [(1.0, None), (0, None), (0.6, None), (1.0, 2)])]
+    alone = [choose(logits[k:k + 1], [request])[0] for k, request in enumerate(make())]
+    assert choose(logits, make()).tolist() == alone and len(set(alone)) > 3
 
 
 @pytest.mark.value
@@ -120,10 +133,32 @@ def test_line_and_cancelling():
     first.cancel()
     while scheduler.step():
         pass
-    assert [list(one.events(1.0))[-1] for one in (first, second, third)] == ["cancelled", "cancelled", "length"]
+    events = [list(one.events(1.0)) for one in (first, second, third)]
+    assert [one[-1] for one in events] == ["cancelled", "cancelled", "length"]
+    assert events[1] == ["cancelled"], "its prompt was read for nobody"
     scheduler.close()
     with pytest.raises(Busy, match="closing"):
         scheduler.submit(Request(np.array([1]), 3))
+
+
+@pytest.mark.edge
+def test_one_deadline_for_all_tokens(monkeypatch):
+    """Ten seconds are for the whole text: after tokens that took four each, two are left, and then nothing."""
+    clock, waits = [0.0], []
+
+    def get_(timeout):
+        waits.append(timeout)
+        if clock[0] > 10:
+            raise queue.Empty
+        clock[0] += 4.0
+        return 5
+    monkeypatch.setattr("tangled.t31_kv_cache.scheduler.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    request = Request(np.array([1]), 9)
+    request.out, found = SimpleNamespace(get=get_), []
+    with pytest.raises(TimeoutError, match="not done after"):
+        for token in request.events(10.0):
+            found.append(token)
+    assert found == [5, 5, 5] and waits[:3] == [10.0, 6.0, 2.0] and waits[3] < 0.1
 
 
 @pytest.mark.edge
@@ -372,19 +407,23 @@ def test_graceful_end():
 @pytest.mark.edge
 @pytest.mark.parametrize("stream", [True, False])
 def test_the_deadline_of_the_end(stream):
-    """What cannot be finished in time is cancelled, and said to be; an answer that has not begun is none."""
+    """What cannot be finished in time is cancelled, in the line too, and said to be; an answer not begun is none."""
     answers = []
     with serving(1, make=lambda batch: decoder(batch, Held)) as (server, address):
         rows, counts = server.scheduler.rows, server.scheduler.counts
         server.scheduler.decoder.held = lambda: counts["tokens"] == 3 and not rows[0].cancelled
         body = {"prompt": "a", "tokens": 40, "stream": stream}
-        thread = threading.Thread(target=lambda: answers.append(ask(address, body)))
-        thread.start()
+        threads = [threading.Thread(target=lambda: answers.append(ask(address, body))) for _ in range(2)]
+        threads[0].start()
         assert wait_for(lambda: counts["tokens"] == 3)
+        threads[1].start()
+        assert wait_for(lambda: server.scheduler.line)
         server.stop(0.2)
-        thread.join(20)
-    assert [(answer.status, answer.reason) for answer in answers] == [(200 if stream else 503, "cancelled")]
-    assert 0 < len(answers[0].text) < 40
+        for thread in threads:
+            thread.join(30)
+    assert [(answer.status, answer.reason) for answer in answers] == 2 * [(200 if stream else 503, "cancelled")]
+    lengths = sorted(len(answer.text) for answer in answers)
+    assert lengths[0] == 0 < lengths[1] < 40
 
 
 @pytest.mark.value
