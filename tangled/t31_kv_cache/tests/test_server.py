@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:2e0ff9e179332bb9
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:8b6f201c1f8decb7
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
 import http.client
@@ -198,7 +198,7 @@ def test_sixteen_clients():
         assert answer.lines == (body["tokens"] + 1 if body["stream"] else 1)
     assert status == 200 and int(metrics["tokens_total"]) == sum(body["tokens"] for body, _ in given)
     assert int(metrics["ended_length_total"]) == 48 and int(metrics['responses_total{status="200"}']) == 48
-    assert metrics["rows_taken"] == metrics["waiting"] == "0"
+    assert metrics["rows_taken"] == metrics["waiting"] == "0" and metrics["rows"] == "4"
 
 
 def exchange(address, data):
@@ -357,6 +357,7 @@ def test_a_full_house():
             socket.create_connection(address):
         assert wait_for(lambda: len(server.connected) == 2)
         assert send(address, Bad("one too many", [with_length(b"{}")], 503)) == 503
+        assert server.statuses["503"] == 1
 
 
 @pytest.mark.edge
@@ -459,8 +460,8 @@ def test_options_of_the_command():
     given = []
 
     def ready(server):
-        stop = server.stop
-        server.stop = lambda seconds=None: (given.append(seconds), stop(seconds or 5.0))
+        close = server.scheduler.close
+        server.scheduler.close = lambda seconds=None: (given.append(seconds), close(seconds or 5.0))
     assert main(["--port", "0", "--seconds", "0.05", "--grace", "2"], ready) == 0 and given == [2.0]
 
 
