@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:8b6f201c1f8decb7
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:346fcc2a6008946d
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
 import http.client
@@ -222,6 +222,9 @@ def test_answers():
         assert (status, json.loads(body)) == (200, {"text": text, "reason": "length", "tokens": 16})
         old = with_length(b'{"prompt": "ab", "stream": true}').replace(b"HTTP/1.1", b"HTTP/1.0")
         status, headers, body = exchange(address, old)          # HTTP/1.0 knows no chunks
+        full = ("gfedcba" * 6)[:40]
+        one = generate(decoder(1), TOKENS.encode(full), 1, rng=np.random.default_rng(0), top_k=1)
+        assert ask(address, {"prompt": full, "tokens": 1, "top_k": 1}).text == TOKENS.decode(one), "a full window"
     assert status == 200 and "transfer-encoding" not in headers
     assert [json.loads(line) for line in body.splitlines()] == [
         *({"text": letter} for letter in text), {"done": True, "reason": "length", "tokens": 16}]
@@ -236,13 +239,13 @@ def test_metrics_while_it_works():
         scheduler.decoder.held = lambda: not told.is_set() and (scheduler.running() == 2 or not scheduler.line)
         ask_for = lambda k: answers.append(ask(address, {"prompt": "ab", "tokens": 25, "seed": k}))
         threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(3)]
-        for k, thread in enumerate(threads):
+        for thread, state in zip(threads, ((1, 0), (2, 0), (2, 1))):
             thread.start()
-            assert wait_for(lambda: scheduler.running() + len(scheduler.line) > k)      # noqa: B023
-        assert wait_for(lambda: scheduler.running() == 2)
+            assert wait_for(lambda state=state: (scheduler.running(), len(scheduler.line)) == state)
         refused = exchange(address, with_length(b'{"prompt": "a"}'))
         socket.create_connection(address).close()
         assert wait_for(lambda: server.statuses["gone"] == 1 and len(server.connected) == 3)
+        assert wait_for(lambda: scheduler.counts["prompts"] == 2)
         status, headers, body = exchange(address, b"GET /metrics HTTP/1.1\r\n\r\n")
         told.set()
         for thread in threads:
