@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:346fcc2a6008946d
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:c23fb352059acf19
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
 import http.client
@@ -24,7 +24,7 @@ from tangled.t31_kv_cache.measure_server import main as measure
 from tangled.t31_kv_cache.measure_server import together
 from tangled.t31_kv_cache.scheduler import Busy, Request, Scheduler, choose
 from tangled.t31_kv_cache.serve import build, main, parse
-from tangled.t31_kv_cache.server import Limits, Server
+from tangled.t31_kv_cache.server import Limits, Reader, Server
 from tangled.t31_kv_cache.tests.test_basic import model
 from tangled.testing import rng
 
@@ -329,6 +329,15 @@ def test_limits():
 
 
 @pytest.mark.edge
+def test_seconds_to_arrive(monkeypatch):
+    """The limit of reading is that of the server, and one for the whole request."""
+    seen = []
+    monkeypatch.setattr("tangled.t31_kv_cache.server.Reader", lambda *given: (seen.append(given[1]), Reader(*given))[1])
+    with serving(reading=7.5) as (_, address):
+        assert get(address, "/health")[0] == 200 and seen == [7.5]
+
+
+@pytest.mark.edge
 def test_health_after_a_failure():
     """A decoder that breaks is told to who was being served, to who comes, and to who asks for the health."""
     def breaks():
@@ -386,11 +395,11 @@ def test_graceful_end():
         scheduler = server.scheduler
         scheduler.decoder.held = lambda: not told.is_set() and (scheduler.running() == 2 or not scheduler.line)
         ask_for = lambda k: answers.append(ask(address, {"prompt": "ab", "tokens": 25, "seed": k}))
-        threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(2)]
+        threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(3)]          # the third is in line
         for thread in threads:
             thread.start()
         silent = socket.create_connection(address)
-        assert wait_for(lambda: scheduler.running() == 2)
+        assert wait_for(lambda: scheduler.running() == 2 and len(scheduler.line) == 1)
         closing = threading.Thread(target=server.stop, args=(20.0,))
         closing.start()
         assert wait_for(lambda: not scheduler.open)
@@ -404,7 +413,7 @@ def test_graceful_end():
         with pytest.raises(OSError):
             socket.create_connection(address, 0.5)
     assert health == (503, '{"status": "closing"}\n')
-    assert late.status == 503 and [answer.reason for answer in answers] == ["length", "length"]
+    assert late.status == 503 and [answer.reason for answer in answers] == ["length"] * 3
     assert threading.active_count() == before
 
 
