@@ -208,6 +208,7 @@ def told(name, status, records):
     (told("", 0, [record("test_q", "skipped", browser.NARROW)]), "test_q is left out"),
     (told("0.1", 1, [record(outcome="failed", numbers=["0.1"])]), None),
     (told("0.1", 1, [record(outcome="failed", numbers=["0.2"])]), "pitfall 0.1 is named at the terminal and not in"),
+    (told("0.1", 0, [record(outcome="skipped", why="starts threads")]), None),       # no page can run it
     ({"name": "0.1", "error": "gone"}, "pitfall 0.1: gone"),
 ])
 def test_verdict_of_the_gate(what, offence, monkeypatch):
