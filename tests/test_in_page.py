@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -180,8 +181,12 @@ def test_a_test_may_ask_for_torch_and_a_learner_may_not_skip():
             call()
         except BaseException as error:
             return guard.leaving(error)
-    assert said(lambda: pytest.skip("could not import 'torch': no")) == ""
-    assert said(lambda: pytest.skip("could not import 'sacrebleu': no")) == ""
+    asked = {name for path in ROOT.glob("tangled/*/tests/*.py")
+             for name in re.findall(r'importorskip\("([\w.]+)"', path.read_text(encoding="utf-8"))}
+    assert {"torch", "sacrebleu.metrics"} <= asked
+    for name in asked:
+        assert said(lambda name=name: pytest.skip(f"could not import '{name}': no")) == "", name
+    assert said(lambda: pytest.skip("could not import 'numpy': no")) == "pytest.skip()"
     assert said(lambda: pytest.skip("enough")) == "pytest.skip()"
 
 
@@ -203,6 +208,7 @@ def told(name, status, records):
     (told("", 0, [record("test_q", "skipped", browser.NARROW)]), "test_q is left out"),
     (told("0.1", 1, [record(outcome="failed", numbers=["0.1"])]), None),
     (told("0.1", 1, [record(outcome="failed", numbers=["0.2"])]), "pitfall 0.1 is named at the terminal and not in"),
+    (told("0.1", 0, [record(outcome="skipped", why="starts threads")]), None),       # no page can run it
     ({"name": "0.1", "error": "gone"}, "pitfall 0.1: gone"),
 ])
 def test_verdict_of_the_gate(what, offence, monkeypatch):

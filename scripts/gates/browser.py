@@ -1,9 +1,9 @@
 """The exercises of the finished pages in real browsers, without a network: does what the terminal says hold there?
 
 Each page of `_book/` that has an exercise is opened, its button pressed and its editor given level 2, which must
-pass, and each pitfall, which must be caught by its name (where the terminal has no name for it either, as where it
-raises an error before there is an array to compare, being caught is enough). Chromium reads the pages from the disk,
-Firefox a few of them from a local server. What no browser is there for is left out, with a word.
+pass, and each pitfall, which must be caught by its name. Where the terminal, by the tests that a page can run, has
+no name for it either, being caught is enough; what they let pass there is not asked for. Chromium reads the pages
+from the disk, Firefox a few of them from a local server. What no browser is there for is left out, with a word.
 """
 
 from __future__ import annotations
@@ -185,13 +185,15 @@ def judged(chapter, browser: str, told: list[dict]) -> list[str]:
             for test in {*narrow, *report.get("absent", ())} - left_out:
                 say(f"{test} is left out because the solution fails it, and {LEFT_OUT.name} does not name it")
         elif what["name"] not in report["named"]:
-            why = unnamed(at_terminal(chapter.package, what["name"]), what["name"], report["failed"])
+            ran = {r["name"] for r in records if r["outcome"] != "skipped"}
+            there = [r for r in at_terminal(chapter.package, what["name"]) if r["name"] in ran]
+            why = unnamed(there, what["name"], report["failed"])
             (say if why else print)(f"{name} {why or 'has no name at the terminal either'}")
     return offenders
 
 
 def at_terminal(package: str, number: str) -> list[dict]:
-    """The records of the terminal's run on a pitfall, of the tests that a page can run."""
+    """The records of the terminal's run on a pitfall, without the tests that a page is known to leave out."""
     wrong = next(p for p in pitfalls.build(Path("."), package).values() if p.number == number)
     with contextlib.redirect_stdout(io.StringIO()):
         return parent.run([f"tangled/{package}", "--impl", str(wrong.path), "-q", "-m",

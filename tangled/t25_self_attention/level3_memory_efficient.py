@@ -1,7 +1,6 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:6f234b3d2b3cf158
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:d246fd01bf4c8d98
 """Self-attention, level 3: blocks of rows, the visible part of causal scores only, nothing of size Tq x Tk."""
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -48,13 +47,6 @@ def softmax_backward(dp, p):
     return ds.astype(dtype, copy=False)
 
 
-@functools.lru_cache(maxsize=16)
-def _hidden(rows, keys, at, dtype):
-    """-inf where a key comes after a row, the first of which stands at key `at`, else 0: (rows, keys)."""
-    ahead = np.arange(keys) > np.arange(at, at + rows)[:, None]
-    return np.where(ahead, dtype.type(-np.inf), dtype.type(0))
-
-
 class Heads(NamedTuple):
     """q (G, Tq, D), k (G, Tk, D), v (G, Tk, Dv); mask (*batch, Tq, Tk), a view, or None."""
 
@@ -91,10 +83,10 @@ class Heads(NamedTuple):
         places = (np.unravel_index(k, batch) for k in range(g.start, g.stop))
         return np.stack([self.mask[place][rows, :n] for place in places])
 
-    def ahead(self, rows, n):
-        """Which of the first n keys come after a row: (rows, n), bool."""
+    def ahead(self, rows, n, first=0):
+        """Which of the keys from `first` to n come after a row: (rows, n - first), bool."""
         at = np.arange(rows.start, rows.stop)[:, None] + (self.k.shape[1] - self.q.shape[1])
-        return np.arange(n) > at
+        return np.arange(first, n) > at
 
     def scores(self, g, rows, n, room):
         """Scaled queries (heads, rows, D); their scores (heads, rows, n) in room, -inf where masked."""
@@ -104,9 +96,8 @@ class Heads(NamedTuple):
         if self.mask is not None:
             s += np.where(self.allowed(g, rows, n), s.dtype.type(0), s.dtype.type(-np.inf))
         if self.causal:
-            at = rows.start + self.k.shape[1] - self.q.shape[1]
-            first = max(0, at)
-            s[..., first:] += _hidden(rows.stop - rows.start, n - first, at - first, s.dtype)
+            first = max(0, rows.start + self.k.shape[1] - self.q.shape[1])
+            s[..., first:] += np.where(self.ahead(rows, n, first), s.dtype.type(-np.inf), s.dtype.type(0))
         return q, s
 
     def exactly(self, g, rows, n):
@@ -170,7 +161,7 @@ def _block_backward(heads, dout, out, top, share, block, rooms):
     grad = dout[g, rows] * share[g, rows]                       # (heads, rows, Dv)
     ds = rooms[1][:e.size].reshape(e.shape)
     np.matmul(grad, heads.v[g, :n].swapaxes(1, 2), out=ds)
-    ds -= np.vecdot(grad, out[g, rows])[..., None]  # eq. 25.13
+    ds -= np.einsum("hrd,hrd->hr", grad, out[g, rows])[..., None]           # eq. 25.13
     ds *= e
     dq = ds @ heads.k[g, :n]
     dq *= heads.scale

@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:45d36f8e9981d2a9
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:fad50ae5d7e522c2
 """Flash attention, level 3: one head at a time, every tile in the same buffers; nothing of size Tq x Tk."""
 
 import math
@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 import tangled.t32_flash_attention.checks as check
-from tangled.t25_self_attention import level3_memory_efficient as row_blocks
 from tangled.t32_flash_attention.level2_vectorized import _tiles, traffic
 
 __all__ = ["flash_attention", "flash_attention_backward", "traffic"]
@@ -53,17 +52,6 @@ def _heads(q, k, v, mask, causal, scale, blocks):
         yield Head(q[g], k[g], v[g], of_head, causal, scale, blocks)
 
 
-def _one_tile(G, Tq, Tk, blocks):
-    """Whether one tile has room for the scores of all heads, so that there is nothing to stream."""
-    return Tq <= blocks[0] and Tk <= blocks[1] and G * Tq * Tk <= blocks[0] * blocks[1]
-
-
-def _read_only(x):
-    """x (...), not to be written to."""
-    x.flags.writeable = False
-    return x
-
-
 def _room(q, k, blocks, dtype):
     """Two buffers for a tile."""
     return np.empty((2, min(blocks[0], q.shape[1]) * min(blocks[1], k.shape[1])), dtype)
@@ -73,9 +61,6 @@ def flash_attention(q, k, v, causal=False, scale=None, block_q=128, block_k=512,
     """As level 2, out (..., Tq, Dv) read-only; the cache holds q, k, v, out and two numbers for each query."""
     q, k, v, mask, scale, dtype, blocks = check.arguments(q, k, v, causal, scale, block_q, block_k, mask)
     G, shape = math.prod(q.shape[:-2]), (*q.shape[:-1], v.shape[-1])
-    if _one_tile(G, q.shape[-2], k.shape[-2], blocks):
-        out, cache = row_blocks.attention(q, k, v, mask, causal, scale)
-        return _read_only(out.astype(dtype, copy=False)), (cache, dtype)
     given = *(x.reshape(G, *x.shape[-2:]) for x in (q, k, v)), mask, bool(causal), scale, blocks
     out = np.zeros((G, *shape[-2:]), q.dtype)
     top, share = np.zeros((2, *out.shape[:2], 1), q.dtype)
@@ -83,8 +68,9 @@ def flash_attention(q, k, v, causal=False, scale=None, block_q=128, block_k=512,
     for g, head in enumerate(_heads(*given)):
         for rows in _tiles(len(head.q), blocks[0]):
             _forward_rows(head, rows, room, out[g, rows], top[g, rows], share[g, rows])
-    result = out.astype(dtype, copy=False).reshape(shape)       # it is the cache's too
-    return _read_only(result), (given, out, top, share, shape, dtype)
+    result = out.astype(dtype, copy=False).reshape(shape)
+    result.flags.writeable = False                              # it is the cache's too
+    return result, (given, out, top, share, shape, dtype)
 
 
 def _forward_rows(head, rows, room, out, top, share):
@@ -112,8 +98,6 @@ def _forward_rows(head, rows, room, out, top, share):
 
 def flash_attention_backward(dout, cache):
     """As level 2, dout (..., Tq, Dv); the same two buffers for every tile."""
-    if len(cache) == 2:                                         # chapter 25's, and the dtype
-        return tuple(grad.astype(cache[1], copy=False) for grad in row_blocks.attention_backward(dout, cache[0]))
     given, out, top, share, shape, dtype = cache
     dout = check.gradient(dout, shape, out.dtype).reshape(out.shape)
     grads = [np.zeros(x.shape, x.dtype) for x in given[:3]]

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:38079128346ad271
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:83911054813f45c4
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -473,7 +473,8 @@ def test_loader(level):
     for batches in epochs:
         assert [len(b) for _, b in batches] == [4, 4, 2] and len(loader) == 3
         assert all(np.array_equal(a[:, 0], 2 * b) for a, b in batches)
-        assert sorted(np.concatenate([b for _, b in batches])) == list(range(10))
+        drawn = np.sort(np.concatenate([b for _, b in batches]))
+        assert_close(drawn, np.arange(10), what="samples of an epoch")
     orders = [np.concatenate([b for _, b in batches]).tolist() for batches in epochs]
     assert orders[0] != orders[1] != list(range(10))
     again = level.DataLoader((x, y), 4, rng(0))

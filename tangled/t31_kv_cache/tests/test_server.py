@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:2e0ff9e179332bb9
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:c23fb352059acf19
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
 import http.client
@@ -24,7 +24,7 @@ from tangled.t31_kv_cache.measure_server import main as measure
 from tangled.t31_kv_cache.measure_server import together
 from tangled.t31_kv_cache.scheduler import Busy, Request, Scheduler, choose
 from tangled.t31_kv_cache.serve import build, main, parse
-from tangled.t31_kv_cache.server import Limits, Server
+from tangled.t31_kv_cache.server import Limits, Reader, Server
 from tangled.t31_kv_cache.tests.test_basic import model
 from tangled.testing import rng
 
@@ -198,7 +198,7 @@ def test_sixteen_clients():
         assert answer.lines == (body["tokens"] + 1 if body["stream"] else 1)
     assert status == 200 and int(metrics["tokens_total"]) == sum(body["tokens"] for body, _ in given)
     assert int(metrics["ended_length_total"]) == 48 and int(metrics['responses_total{status="200"}']) == 48
-    assert metrics["rows_taken"] == metrics["waiting"] == "0"
+    assert metrics["rows_taken"] == metrics["waiting"] == "0" and metrics["rows"] == "4"
 
 
 def exchange(address, data):
@@ -222,6 +222,9 @@ def test_answers():
         assert (status, json.loads(body)) == (200, {"text": text, "reason": "length", "tokens": 16})
         old = with_length(b'{"prompt": "ab", "stream": true}').replace(b"HTTP/1.1", b"HTTP/1.0")
         status, headers, body = exchange(address, old)          # HTTP/1.0 knows no chunks
+        full = ("gfedcba" * 6)[:40]
+        one = generate(decoder(1), TOKENS.encode(full), 1, rng=np.random.default_rng(0), top_k=1)
+        assert ask(address, {"prompt": full, "tokens": 1, "top_k": 1}).text == TOKENS.decode(one), "a full window"
     assert status == 200 and "transfer-encoding" not in headers
     assert [json.loads(line) for line in body.splitlines()] == [
         *({"text": letter} for letter in text), {"done": True, "reason": "length", "tokens": 16}]
@@ -236,13 +239,13 @@ def test_metrics_while_it_works():
         scheduler.decoder.held = lambda: not told.is_set() and (scheduler.running() == 2 or not scheduler.line)
         ask_for = lambda k: answers.append(ask(address, {"prompt": "ab", "tokens": 25, "seed": k}))
         threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(3)]
-        for k, thread in enumerate(threads):
+        for thread, state in zip(threads, ((1, 0), (2, 0), (2, 1))):
             thread.start()
-            assert wait_for(lambda: scheduler.running() + len(scheduler.line) > k)      # noqa: B023
-        assert wait_for(lambda: scheduler.running() == 2)
+            assert wait_for(lambda state=state: (scheduler.running(), len(scheduler.line)) == state)
         refused = exchange(address, with_length(b'{"prompt": "a"}'))
         socket.create_connection(address).close()
         assert wait_for(lambda: server.statuses["gone"] == 1 and len(server.connected) == 3)
+        assert wait_for(lambda: scheduler.counts["prompts"] == 2)
         status, headers, body = exchange(address, b"GET /metrics HTTP/1.1\r\n\r\n")
         told.set()
         for thread in threads:
@@ -326,6 +329,15 @@ def test_limits():
 
 
 @pytest.mark.edge
+def test_seconds_to_arrive(monkeypatch):
+    """The limit of reading is that of the server, and one for the whole request."""
+    seen = []
+    monkeypatch.setattr("tangled.t31_kv_cache.server.Reader", lambda *given: (seen.append(given[1]), Reader(*given))[1])
+    with serving(reading=7.5) as (_, address):
+        assert get(address, "/health")[0] == 200 and seen == [7.5]
+
+
+@pytest.mark.edge
 def test_health_after_a_failure():
     """A decoder that breaks is told to who was being served, to who comes, and to who asks for the health."""
     def breaks():
@@ -357,6 +369,7 @@ def test_a_full_house():
             socket.create_connection(address):
         assert wait_for(lambda: len(server.connected) == 2)
         assert send(address, Bad("one too many", [with_length(b"{}")], 503)) == 503
+        assert server.statuses["503"] == 1
 
 
 @pytest.mark.edge
@@ -382,11 +395,11 @@ def test_graceful_end():
         scheduler = server.scheduler
         scheduler.decoder.held = lambda: not told.is_set() and (scheduler.running() == 2 or not scheduler.line)
         ask_for = lambda k: answers.append(ask(address, {"prompt": "ab", "tokens": 25, "seed": k}))
-        threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(2)]
+        threads = [threading.Thread(target=ask_for, args=(k,)) for k in range(3)]          # the third is in line
         for thread in threads:
             thread.start()
         silent = socket.create_connection(address)
-        assert wait_for(lambda: scheduler.running() == 2)
+        assert wait_for(lambda: scheduler.running() == 2 and len(scheduler.line) == 1)
         closing = threading.Thread(target=server.stop, args=(20.0,))
         closing.start()
         assert wait_for(lambda: not scheduler.open)
@@ -400,7 +413,7 @@ def test_graceful_end():
         with pytest.raises(OSError):
             socket.create_connection(address, 0.5)
     assert health == (503, '{"status": "closing"}\n')
-    assert late.status == 503 and [answer.reason for answer in answers] == ["length", "length"]
+    assert late.status == 503 and [answer.reason for answer in answers] == ["length"] * 3
     assert threading.active_count() == before
 
 
@@ -459,8 +472,8 @@ def test_options_of_the_command():
     given = []
 
     def ready(server):
-        stop = server.stop
-        server.stop = lambda seconds=None: (given.append(seconds), stop(seconds or 5.0))
+        close = server.scheduler.close
+        server.scheduler.close = lambda seconds=None: (given.append(seconds), close(seconds or 5.0))
     assert main(["--port", "0", "--seconds", "0.05", "--grace", "2"], ready) == 0 and given == [2.0]
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bcb57446bcc34369
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:77ffdb2273d00b3b
 """Chapter 34: sums over ranks, gradients of all tokens, optimiser state in shares."""
 
 import threading
@@ -354,6 +354,22 @@ def test_state_on_other_ranks(level):
         assert_close(found, want, tol=1e-10, what="weights")
         for name in "mv":
             assert_close(state[name], kept[name], tol=0, what=f"{name} of the state that was loaded")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("size", [1, 2])
+def test_state_stays_as_it_was(level, size):
+    """What state_dict gave does not follow the steps after it, on one rank either."""
+    def work(group):
+        optimizer = level.ShardedAdamW(group, np.arange(5.0))
+        optimizer.step(np.ones(5), 3)
+        state = optimizer.state_dict()
+        kept = {name: state[name].copy() for name in "mv"}
+        optimizer.step(np.full(5, 7.0), 3)
+        return state, kept
+    for state, kept in simulate(size, work):
+        for name in "mv":
+            assert_close(state[name], kept[name], tol=0, what=name)
 
 
 @pytest.mark.value
