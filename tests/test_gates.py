@@ -246,6 +246,7 @@ def test_inline_measurements_are_seen(small):
     ("<p>NaN in, NaN out; not measured in seconds.</p><script>x = 'nan'</script>", None),
     ('<div class="code"><pre><code>x == nan  # not measured</code></pre></div>', None),
     ('<span class="pitfall-name">Pitfall 25.5: row of nan</span>', None),
+    ('<em><span class="nocase">all nan values, issue 7</span></em>', None),
     ("<span class='math'><annotation>nan</annotation></span>", None)])
 def test_pages(small, monkeypatch, html, said):
     (small / "_book" / "chapters").mkdir(parents=True)

@@ -15,7 +15,8 @@ TIMERS = {"measure": "measures a ladder", "time_ratio": "measures time", "growth
 EXCUSES = (r"(?i:not installed here|not measured\b(?! (?:by|in|with|against))"
            r"|by (?:at most )?0(?:\.0*)?e\+00|not run in this rendering)|(?<!\w)None of PyTorch")
 NAN = r"(?<![\w.*])[+-]?nan(?![\w*])"                      # what a cell prints may be one, on purpose
-SILENT = re.compile(r"<(script|style|math|annotation|svg|code)\b.*?</\1>|<span class=\"pitfall-name\">.*?</span>", re.S)
+SILENT = re.compile(r"<(script|style|math|annotation|svg|code)\b.*?</\1>"
+                    r'|<span class="(?:pitfall-name|nocase)">.*?</span>', re.S)        # names, titles of other people's
 PRINTED = re.compile(r'<div class="code output">.*?</div>', re.S)
 
 
