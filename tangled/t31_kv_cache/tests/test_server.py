@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:c23fb352059acf19
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:9fda242869ad01e7
 """Chapter 31: the scheduler, the endpoint and its command. Loopback, a port of its own, a few seconds."""
 
 import http.client
@@ -385,6 +385,15 @@ def test_who_leaves_gives_the_row_away():
         assert answer.reason == "length" and server.scheduler.counts["ended cancelled"] == 1
         assert server.statuses["gone"] == 1
         assert server.scheduler.counts["tokens"] < 30
+
+
+@pytest.mark.edge
+def test_a_client_that_does_not_read():
+    """What is sent and not taken waits as long as the limit says; then the row is free and the stream is given up."""
+    with serving(reading=60.0, writing=0.2) as (server, address), socket.create_connection(address) as connection:
+        server.tokens = SimpleNamespace(encode=TOKENS.encode, decode=lambda ids: "a" * 2 ** 24 * len(ids))
+        connection.sendall(with_length(b'{"prompt": "a", "tokens": 3, "stream": true}'))
+        assert wait_for(lambda: server.statuses["gone"] == 1 and not server.connected)
 
 
 @pytest.mark.edge
