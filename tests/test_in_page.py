@@ -231,6 +231,15 @@ def test_a_pitfall_without_a_name_is_judged_by_the_terminal(numbers, failed, why
     assert browser.unnamed([at_terminal(*numbers)], "0.1", failed) == why
 
 
+def test_what_no_page_notices_is_not_asked_of_it(monkeypatch):
+    unseen = at_terminal() | {"lines": ["FloatingPointError: overflow encountered in exp", "raised at: exp(-x)"]}
+    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [unseen])
+    chapter, passed = SimpleNamespace(path=CHAPTER, package=PACKAGE), told("0.1", 0, [record(numbers=())])
+    assert browser.judged(chapter, "Chromium", [passed]) == []
+    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [at_terminal()])
+    assert len(browser.judged(chapter, "Chromium", [passed])) == 1
+
+
 def test_the_terminal_is_asked_about_a_pitfall():
     number = next(iter(pitfalls.build(ROOT, PACKAGE).values())).number
     assert number in browser.named(browser.at_terminal(PACKAGE, number))
