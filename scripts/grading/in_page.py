@@ -26,13 +26,16 @@ NARROW = "the book's own solution fails it in a page, whose NumPy is 1.25 with 3
 ABSENT = ("requests", "requests.adapters", "urllib3", "urllib3.util", "lzma",
           "matplotlib", "matplotlib.pyplot", "matplotlib.patches", "matplotlib.ticker")
 NO_PROCESS = "starts processes or threads, which a page cannot"
+SEARCHING = 15.0                                    # seconds for a test's pitfall, by a slower Python
 ENDED = (0, 1)                                      # what pytest returns where all tests ran
 QUIET = ("-p", "no:faulthandler", "-p", "no:cacheprovider", "--capture=sys")
 
 
 def prepare() -> dict:
     """What was computed where the chapters were at hand, put where origin and pitfalls look for it."""
+    from scripts.grading import pitfalls as diagnosis
     from scripts.tangling import origin, pitfalls
+    diagnosis.SECONDS = SEARCHING
     if not hasattr(np.lib, "array_utils"):                  # NumPy 2 has it; the other names are old enough
         np.lib.array_utils = types.SimpleNamespace(byte_bounds=np.byte_bounds)
     for name in ABSENT:                                     # imported by programs and figures, used by no test here
