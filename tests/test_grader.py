@@ -140,6 +140,18 @@ def test_processes_are_refused(repo, name):
     assert done.stdout.count("FAILED your file") == 1
 
 
+def test_a_file_changed_within_the_second_is_the_new_one(repo, monkeypatch):
+    """Python knows what it keeps of a file by the second and the size; a learner's file is read each time."""
+    from scripts.grading import levels
+    path = repo / "workspace" / f"{PACKAGE}.py"
+    path.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for value in (2, 3):
+        path.write_text(f"value = {value}\n")
+        os.utime(path, (10 ** 9, 10 ** 9))
+        assert levels.load_file(path, PACKAGE).value == value
+
+
 @pytest.mark.parametrize("started, code", [(2, 0), (3, 1)])
 def test_a_test_may_allow_a_number_of_processes(repo, started, code):
     """`@pytest.mark.processes(2)`: two are started, the third is refused; the next test has none again"""
