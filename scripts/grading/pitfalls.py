@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import re
 import shutil
 import time
@@ -78,7 +79,8 @@ def emptied(folder: Path | None) -> None:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
-            entry.unlink()
+            while os.path.lexists(entry):                   # in a page what a rename replaced is found once more
+                entry.unlink()
 
 
 def same_failure(mine: BaseException, theirs: BaseException) -> bool:
