@@ -198,10 +198,11 @@ def test_coverage_still_works(repo):
     import subprocess
     import sys
 
-    from harness_book import environment
+    from harness_book import environment, forgotten
     pytest.importorskip("coverage")
     command = [sys.executable, "-m", "coverage", "run", f"--include=tangled/{PACKAGE}/level2*", "-m", "pytest",
                f"tangled/{PACKAGE}", "--level", "2"]
+    forgotten(repo)
     subprocess.run(command, cwd=repo, env=environment(), capture_output=True, check=True, timeout=60)
     said = subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=repo, env=environment(), text=True,
                           capture_output=True, timeout=60)
