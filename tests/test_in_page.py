@@ -231,6 +231,15 @@ def test_a_pitfall_without_a_name_is_judged_by_the_terminal(numbers, failed, why
     assert browser.unnamed([at_terminal(*numbers)], "0.1", failed) == why
 
 
+@pytest.mark.parametrize("outcome, said", [("failed", "has no name at the terminal either"),
+                                           ("passed", "is seen by no test a page can run")])
+def test_an_excused_pitfall_is_told_with_its_reason(outcome, said, monkeypatch, capsys):
+    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [])
+    chapter = SimpleNamespace(path=CHAPTER, package=PACKAGE)
+    assert browser.judged(chapter, "Chromium", [told("0.1", 1, [record(outcome=outcome)])]) == []
+    assert f"pitfall 0.1 {said}" in capsys.readouterr().out
+
+
 def test_what_no_page_notices_is_not_asked_of_it(monkeypatch):
     unseen = at_terminal() | {"lines": ["FloatingPointError: overflow encountered in exp", "raised at: exp(-x)"]}
     monkeypatch.setattr(browser, "at_terminal", lambda package, number: [unseen])

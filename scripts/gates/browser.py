@@ -32,7 +32,7 @@ IN_FIREFOX = (1, 11, 27)                                # topics: one each for t
 SILENCE = 900.0                                         # seconds without a word from a page until it has failed
 LEFT_OUT = Path(__file__).with_name("browser_left_out.txt")
 NARROW = "fails it in a page"                           # of the reason that `grading.in_page` gives
-FLAGS = "FloatingPointError: "
+FLAGS = "FloatingPointError: "                          # begins what np.errstate raises
 SCRIPT = """<script>
 addEventListener("load", async () => {
   const tell = (what) => fetch("%(tell)s", { method: "POST", mode: "no-cors", body: JSON.stringify(what) });
@@ -189,7 +189,8 @@ def judged(chapter, browser: str, told: list[dict]) -> list[str]:
             ran = {r["name"] for r in records if r["outcome"] != "skipped"}
             there = [r for r in at_terminal(chapter.package, what["name"]) if r["name"] in ran and not flagged(r)]
             why = unnamed(there, what["name"], report["failed"])
-            (say if why else print)(f"{name} {why or 'has no name at the terminal either'}")
+            excuse = "has no name at the terminal either" if report["failed"] else "is seen by no test a page can run"
+            (say if why else print)(f"{name} {why or excuse}")
     return offenders
 
 
@@ -203,7 +204,7 @@ def at_terminal(package: str, number: str) -> list[dict]:
 
 def flagged(record: dict) -> bool:
     """Whether a test failed by what WebAssembly does not notice: it keeps no flags of overflow or of 0 / 0."""
-    return record["outcome"] == "failed" and any(line.startswith(FLAGS) for line in record["lines"][:1])
+    return record["outcome"] == "failed" and "".join(record["lines"][:1]).startswith(FLAGS)
 
 
 def unnamed(records: list[dict], number: str, failed: int) -> str:
