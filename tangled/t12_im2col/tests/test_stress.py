@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:aa51672b43633b74
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:cd318069a82c2b9a
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -63,6 +63,24 @@ def test_level3_columns_by_shifts(level, kind, size, dtype):
     grads = [getattr(m, kind + "_backward")(dout, kept) for m, kept in ((level, cache), (plain, other))]
     for got, want, name in zip(*grads, ("dx", "dw", "db")):
         assert_close(got, want, tol=tol, what=name, dtype=dtype)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("near", [
+    {"padding": 0}, {"padding": 2}, {"padding": (1, 0)}, {"padding": (1, 1, 1, 0)}, {"padding": (0, 1, 1, 1)},
+    {"dilation": 2}, {"dilation": (1, 2)}, {"groups": 2}, {"stride": (2, 1)}, {"stride": (1, 2)}, {"stride": 3}])
+def test_level3_next_to_columns_by_shifts(level, size, near):
+    """One step away from 3 x 3, stride 2, padding 1, one group: values and gradients as level 2."""
+    from tangled.t12_im2col import level2_vectorized as plain
+    x, w = rng(8).standard_normal((3, 4, size, 7)), rng(9).standard_normal((6, 4 // near.get("groups", 1), 3, 3))
+    options = {"stride": 2, "padding": 1} | near
+    (out, cache), (expected, other) = (m.conv2d(x, w, **options) for m in (level, plain))
+    assert_close(out, expected, tol=1e-10, what="out")
+    dout = rng(10).standard_normal(out.shape)
+    grads = [m.conv2d_backward(dout, kept) for m, kept in ((level, cache), (plain, other))]
+    for got, want, name in zip(*grads, ("dx", "dw")):
+        assert_close(got, want, tol=1e-10, what=name)
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:de3db1befbf903cf
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:b758bb0df199ffee
 """Chapter 19: shapes, values and gradients."""
 
 from itertools import pairwise
@@ -294,6 +294,22 @@ def test_parity_with_pytorch(level, layers, batch_first, bias):
         own = dict(ours.named_parameters())
         for name, parameter in theirs.named_parameters():
             assert_close(own[name].grad, parameter.grad.numpy().T, tol=1e-6, what=name)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+@pytest.mark.parametrize("B, H", [(3, 128), (2, 192), (130, 128)])
+def test_level3_in_blocks_of_columns(level, B, H):
+    """Two blocks, three, and one where a product is large: values and all gradients as level 2."""
+    from tangled.t19_lstm import level2_vectorized as plain
+    arrays = [rng(30).standard_normal((B, 2, 5)), *rng(31).standard_normal((2, B, H)), *weights(5, H, 32, 0.1)]
+    results = []
+    for module in (level, plain):
+        forward, backward = sequence(module)
+        outs, cache = forward(*arrays)
+        results.append([*outs, *backward([rng(33 + k).standard_normal(o.shape) for k, o in enumerate(outs)], cache)])
+    for k, (got, want) in enumerate(zip(*results, strict=True)):
+        assert_close(got, want, tol=1e-10, what=f"result {k}")
 
 
 @pytest.mark.levels(2, 3)
