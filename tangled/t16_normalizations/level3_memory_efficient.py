@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:4eb37a1ee725ae2e
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f29eaf23edf86aa0
 """Normalisations, level 3: blocks of rows in cache, sums and stretched operands as products, no x_hat."""
 
 import numpy as np
@@ -56,7 +56,8 @@ def _features(x, residual, gamma, beta, eps, centre):
     total = None if residual is None else np.empty(rows.shape, x.dtype)
     mean, s, average = np.zeros(len(rows), work), np.empty(len(rows), work), np.full(D, 1 / D, work)
     scale, shift = np.ones(D, work) if gamma is None else gamma, np.zeros(D, work) if beta is None else beta
-    affine, buffer = np.array([scale, shift], work), _buffer(rows, work)
+    affine, scaled = np.array([scale, shift], work), np.array([scale, np.zeros(D)], work)
+    buffer = _buffer(rows, work)
     others, (zero, one) = None if residual is None else residual.reshape(rows.shape), _columns(buffer)
     for block in _blocks(len(rows), D):
         row, t, m = rows[block], out[block], mean[block]
@@ -69,7 +70,7 @@ def _features(x, residual, gamma, beta, eps, centre):
         if centre and _far(m, s[block]):
             row, m = np.subtract(row, m[:, None], out=room), np.zeros_like(m)
             s[block] = _inverse(np.vecdot(row, row) / D, eps)
-        _table(s[block], zero, affine, t)
+        _table(s[block], zero, scaled, t)
         t *= row
         if centre:
             t += _table(-m * s[block], one, affine, room)       # eq. 16.12

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:cc88cefffa1a8835
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:9f212db504d87fdf
 """Chapter 16: what is empty, single, constant, far from zero, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -120,6 +120,14 @@ def test_large_mean_in_float32(level):
     assert_close(level.layer_norm(x)[0].astype(float), exact, tol=5e-3, what="layer norm")
     out = level.group_norm(x.reshape(5, 4, 16), 1)[0].reshape(5, 64).astype(float)
     assert_close(out, exact, tol=5e-3, what="group norm")
+
+
+def test_an_infinite_shift_stays_with_its_feature(level):
+    """One infinite beta: that feature is infinite, the others are as without it."""
+    x, gamma, beta = rng(40).standard_normal((3, 4)), np.ones(4), np.array([0, np.inf, 0, 0])
+    out, plain = (level.layer_norm(x, gamma, b)[0] for b in (beta, np.zeros(4)))
+    assert np.isposinf(out[:, 1]).all()
+    assert_close(out[:, [0, 2, 3]], plain[:, [0, 2, 3]], tol=1e-12, what="the other features")
 
 
 @pytest.mark.parametrize("far", [0, 1, 3, 1e3])
