@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:8566ea53f9f6d9f0
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:d01af4469ceb4dc8
 """Shapes, values and adjoints of the tensor operations."""
 
 import itertools
@@ -190,6 +190,14 @@ def test_matmul_tiles_cover_everything(level, kernel):
     a, b = rng(7).standard_normal((11, 7)), rng(8).standard_normal((7, 10))
     kernel = np.matmul if kernel == "matmul" else level.outer_products
     assert_close(level.matmul(a, b, tile=4, kernel=kernel), a @ b, what="matmul")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("left, right", [((2, 1), (1, 5)), ((1,), (3,)), ((3,), (2, 1)), ((2, 3), ()), ((2,), (2,))])
+def test_matmul_stretches_stacks(level, left, right):
+    """Stacks with as many axes as each other, of which some are 1, and with more or fewer."""
+    a, b = rng(9).standard_normal((*left, 3, 4)), rng(10).standard_normal((*right, 4, 2))
+    assert_close(level.matmul(a, b), a @ b, what="matmul")
 
 
 @pytest.mark.value

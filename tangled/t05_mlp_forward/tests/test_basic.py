@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:082f713d89778f6e
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:c38b3b796bab19df
 """Chapter 05: shapes and values."""
 
 import math
@@ -199,11 +199,12 @@ def test_into_given_arrays(level):
     x, y = rng(9).standard_normal((6, 4)), np.array([0, 1, 2, 3, 0, 1])
     room = np.empty((6, 5))
     assert level.linear(x, np.ones((4, 5)), out=room)[0] is room
-    layers = [(rng(k).standard_normal((4, 4)), None) for k in range(5)]
-    expected, _ = level.mlp_forward(x, layers)
-    out, cache = level.mlp_forward(x, layers, keep=False)
-    assert cache is None
-    assert_close(out, expected, tol=1e-12, what="mlp without a cache")
+    for widths in ((4,) * 6, (4, 3, 2, 5, 7, 8, 4)):            # rooms that are used again, and larger
+        layers = [(rng(k).standard_normal(shape), None) for k, shape in enumerate(pairwise(widths))]
+        expected, _ = level.mlp_forward(x, layers)
+        out, cache = level.mlp_forward(x, layers, keep=False)
+        assert cache is None
+        assert_close(out, expected, tol=1e-12, what="mlp without a cache")
     loss, (p, _) = level.softmax_cross_entropy(out, y)
     again, (q, _) = level.softmax_cross_entropy(out, y, out=out)
     assert q is out and again == loss and np.array_equal(p, q)
