@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:4aeb6cae7a730675
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bb78b70cfc178772
 """Chapter 34: sums over ranks, gradients of all tokens, optimiser state in shares."""
 
 import threading
@@ -11,7 +11,7 @@ from tangled.t03_optimizers import AdamW
 from tangled.t06_backpropagation import Parameter
 from tangled.t30_mini_gpt import GPT
 from tangled.t34_distributed.group import Deadlock, Group
-from tangled.t34_distributed.replaying import by_threads, replay, simulate
+from tangled.t34_distributed.replaying import replay, simulate
 from tangled.testing import assert_close, assert_layouts, assert_repeatable, rng
 
 OPS = "ring_all_reduce", "tree_all_reduce"
