@@ -352,6 +352,22 @@ def test_alike_failures_are_shown_once():
     assert "alike in 2 more tests: " in text and "alike in 3 more tests: " in text
 
 
+def test_pitfalls_are_built_and_imported_once_a_run(monkeypatch):
+    """Each test of a learner's file begins with the solution out of sys.modules; the next import reads no chapter"""
+    import sys
+
+    from scripts.grading import pitfalls as diagnosis
+    from scripts.tangling import pitfalls as building
+    monkeypatch.delitem(building.KNOWN, "t09_batch_norm", raising=False)
+    found = diagnosis.pitfalls_of("t09_batch_norm")
+    monkeypatch.setattr(building, "read_book", None)
+    module = diagnosis.module_of(found[0].module)
+    monkeypatch.delitem(sys.modules, found[0].module)
+    assert diagnosis.module_of(found[0].module) is module
+    assert [p.number for p in diagnosis.pitfalls_of("t09_batch_norm")] == [p.number for p in found]
+    assert diagnosis.module_of(found[1].module).__file__ == str(found[1].path)
+
+
 def test_a_boolean_equals_no_pitfall():
     import numpy as np
 
