@@ -368,6 +368,19 @@ def test_pitfalls_are_built_and_imported_once_a_run(monkeypatch):
     assert diagnosis.module_of(found[1].module).__file__ == str(found[1].path)
 
 
+def test_the_pitfall_that_names_a_test_is_tried_first_on_it(monkeypatch):
+    from types import SimpleNamespace
+
+    from scripts.grading import pitfalls as diagnosis
+    known = [diagnosis.Pitfall(PACKAGE, stem, "90.1", stem, ROOT / stem, "", caught)
+             for stem, caught in (("a", ()), ("b", ("test_x",)), ("c", ("test_y", "test_z")))]
+    tried = []
+    monkeypatch.setattr(diagnosis, "pitfalls_of", lambda package: known)
+    monkeypatch.setattr(diagnosis, "failure_on", lambda module, item, seconds: tried.append(module[-1]))
+    item = SimpleNamespace(originalname="test_z", callspec=SimpleNamespace(params={"level": "level2"}))
+    assert diagnosis.matching(AssertionError("no"), item, PACKAGE) == ([], []) and tried == ["c", "a", "b"]
+
+
 def test_a_boolean_equals_no_pitfall():
     import numpy as np
 

@@ -38,8 +38,8 @@ def pitfalls_of(package: str) -> list[Pitfall]:
 def matching(error: BaseException, item, package: str) -> tuple[list[Pitfall], list[Pitfall]]:
     """The pitfalls on which the test fails with the same arrays, and those on which it says the same."""
     error, equal, alike = innermost(error), [], []
-    known = pitfalls_of(package)                # to build them takes no time of the first failure's
-    start = time.monotonic()
+    known = sorted(pitfalls_of(package), key=lambda pitfall: item.originalname not in pitfall.caught)
+    start = time.monotonic()                    # to build them takes no time of the first failure's
     if item.callspec.params["level"] != "level2":
         right = failure_on(f"tangled.{package}.level2_vectorized", item, SECONDS)
         if right is not None and (same_failure(error, right) or type(right) is type(error) is AssertionError):
