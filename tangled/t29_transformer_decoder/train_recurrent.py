@@ -1,7 +1,8 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:26e49fde15895f1f
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:9ee18af0bc034ab7
 """Chapter 24's network on this chapter's units: python -m tangled.t29_transformer_decoder.train_recurrent --help"""
 
 import argparse
+import sys
 import time
 
 import numpy as np
@@ -48,7 +49,12 @@ def main(argv=None):
     parser.add_argument("--first", type=int, default=10 ** 9, help="train on the first N phrases only")
     parser.add_argument("--epochs", type=int, default=SETTINGS["epochs"], help=f"default {SETTINGS['epochs']}")
     parser.add_argument("--record", action="store_true", help="write golden/records/t29.json")
-    given, parts, values, seconds = parser.parse_args(argv), split(load_phrases()), {}, 0.0
+    given = parser.parse_args(argv)
+    for name in ("first", "epochs"):
+        if getattr(given, name) < 1:
+            print(f"{name} = {getattr(given, name)}; expected at least 1", file=sys.stderr)
+            return 1
+    parts, values, seconds = split(load_phrases()), {}, 0.0
     for name, changes in CHANGES.items():
         found = train(parts.train[:given.first], changes | {"epochs": given.epochs}, progress=True)
         values[name], seconds = scores(found, parts.test)["test"], seconds + found.seconds

@@ -1,4 +1,4 @@
-# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:4343c09540e71c56
+# Tangled from chapters/29-transformer-decoder.qmd; edit the chapter, then run make tangle. sha256:1d3cbff1a578dcf5
 """Chapter 29: what is trained on what, the program, its checkpoints."""
 
 import numpy as np
@@ -133,6 +133,9 @@ def test_recurrent_on_units(monkeypatch, capsys):
     monkeypatch.setattr("tangled.t23_seq2seq.experiments.MOST", 6)
     assert train_recurrent.main(["--first=20", "--epochs=1"]) == 0
     assert capsys.readouterr().out.count("chrF") == 3 * len(train_recurrent.CHANGES) == 9
+    for name, value in (("first", 0), ("epochs", 0), ("epochs", -2)):
+        assert train_recurrent.main([f"--{name}={value}"]) == 1
+        assert capsys.readouterr().err == f"{name} = {value}; expected at least 1\n"
 
 
 @pytest.mark.value
