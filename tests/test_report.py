@@ -352,6 +352,35 @@ def test_alike_failures_are_shown_once():
     assert "alike in 2 more tests: " in text and "alike in 3 more tests: " in text
 
 
+def test_pitfalls_are_built_and_imported_once_a_run(monkeypatch):
+    """Each test of a learner's file begins with the solution out of sys.modules; the next import reads no chapter"""
+    import sys
+
+    from scripts.grading import pitfalls as diagnosis
+    from scripts.tangling import pitfalls as building
+    monkeypatch.delitem(building.KNOWN, "t09_batch_norm", raising=False)
+    found = diagnosis.pitfalls_of("t09_batch_norm")
+    monkeypatch.setattr(building, "read_book", None)
+    module = diagnosis.module_of(found[0].module)
+    monkeypatch.delitem(sys.modules, found[0].module)
+    assert diagnosis.module_of(found[0].module) is module
+    assert [p.number for p in diagnosis.pitfalls_of("t09_batch_norm")] == [p.number for p in found]
+    assert diagnosis.module_of(found[1].module).__file__ == str(found[1].path)
+
+
+def test_the_pitfall_that_names_a_test_is_tried_first_on_it(monkeypatch):
+    from types import SimpleNamespace
+
+    from scripts.grading import pitfalls as diagnosis
+    known = [diagnosis.Pitfall(PACKAGE, stem, "90.1", stem, ROOT / stem, "", caught)
+             for stem, caught in (("a", ()), ("b", ("test_x",)), ("c", ("test_y", "test_z")))]
+    tried = []
+    monkeypatch.setattr(diagnosis, "pitfalls_of", lambda package: known)
+    monkeypatch.setattr(diagnosis, "failure_on", lambda module, item, seconds: tried.append(module[-1]))
+    item = SimpleNamespace(originalname="test_z", callspec=SimpleNamespace(params={"level": "level2"}))
+    assert diagnosis.matching(AssertionError("no"), item, PACKAGE) == ([], []) and tried == ["c", "a", "b"]
+
+
 def test_a_boolean_equals_no_pitfall():
     import numpy as np
 

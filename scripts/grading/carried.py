@@ -52,7 +52,7 @@ def facts_of(root: Path, chapter: Chapter, book: Book, built: dict, names: set[s
     rows = {target: (output.chapter, [line for _, line in output.rows])
             for target, output in chapter_outputs(chapter, book).items() if target in names}
     return {"package": chapter.package, "rows": rows,
-            "pitfalls": [{"stem": p.stem, "number": p.number, "name": p.name, "place": p.place}
+            "pitfalls": [{"stem": p.stem, "number": p.number, "name": p.name, "place": p.place, "caught": p.caught}
                          for p in built.values()]}
 
 

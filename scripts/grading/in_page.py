@@ -47,7 +47,8 @@ def prepare() -> dict:
         origin.KNOWN[target] = [(path, line) for line in lines]
     pitfalls.KNOWN[facts["package"]] = {
         p["stem"]: pitfalls.Pitfall(facts["package"], p["stem"], p["number"], p["name"],
-                                    ROOT / pitfalls.PITFALLS / facts["package"] / f"{p['stem']}.py", p["place"])
+                                    ROOT / pitfalls.PITFALLS / facts["package"] / f"{p['stem']}.py", p["place"],
+                                    tuple(p["caught"]))
         for p in facts["pitfalls"]}
     return facts
 

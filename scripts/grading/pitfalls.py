@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import time
+import types
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy as np
 from scripts.errors import Problem, Problems
 from scripts.grading.accidents import innermost
 from scripts.grading.guard import TimeLimit, guarded
-from scripts.tangling.pitfalls import Pitfall, build
+from scripts.tangling.pitfalls import KNOWN, Pitfall, build
 from tangled.comparing import Mismatch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,21 +27,24 @@ OWN = re.compile(r"<module [^>]*>|\b0x[0-9a-f]+|\b(workspace_|tangled\.t\d\d_)[\
 
 
 def pitfalls_of(package: str) -> list[Pitfall]:
-    """The wrong versions of a topic, built if need be; none where its chapter cannot be read."""
+    """The wrong versions of a topic, built once a run; none where its chapter cannot be read."""
     try:
-        return list(build(ROOT, package).values())
+        KNOWN[package] = build(ROOT, package)
     except (Problem, Problems, OSError):
         return []
+    return list(KNOWN[package].values())
 
 
 def matching(error: BaseException, item, package: str) -> tuple[list[Pitfall], list[Pitfall]]:
     """The pitfalls on which the test fails with the same arrays, and those on which it says the same."""
-    error, start, equal, alike = innermost(error), time.monotonic(), [], []
+    error, equal, alike = innermost(error), [], []
+    known = sorted(pitfalls_of(package), key=lambda pitfall: item.originalname not in pitfall.caught)
+    start = time.monotonic()                    # to build them takes no time of the first failure's
     if item.callspec.params["level"] != "level2":
         right = failure_on(f"tangled.{package}.level2_vectorized", item, SECONDS)
         if right is not None and (same_failure(error, right) or type(right) is type(error) is AssertionError):
             return [], []                       # the test fails on the solution as well: no mistake of this code
-    for pitfall in pitfalls_of(package):
+    for pitfall in known:
         left = SECONDS - (time.monotonic() - start)
         if left <= 0:
             break
@@ -51,6 +56,12 @@ def matching(error: BaseException, item, package: str) -> tuple[list[Pitfall], l
     return equal, alike
 
 
+@cache
+def module_of(name: str) -> types.ModuleType:
+    """A module to try a test on. It is imported once a run, although `shield.hide` forgets it before each test."""
+    return importlib.import_module(name)
+
+
 def failure_on(module: str, item, seconds: float) -> BaseException | None:
     """The exception that the test raises on another module, None where it passes."""
     from scripts.grading.fixtures import HANDED_OUT, changed_inputs
@@ -59,7 +70,7 @@ def failure_on(module: str, item, seconds: float) -> BaseException | None:
         handed.clear()
     try:
         arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
-        arguments["level"] = importlib.import_module(module)
+        arguments["level"] = module_of(module)
         emptied(arguments.get("tmp_path"))
         with contextlib.redirect_stdout(io.StringIO()), guarded(seconds, learner=False):
             item.obj(**arguments)

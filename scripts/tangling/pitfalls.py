@@ -24,7 +24,7 @@ from scripts.tangling.outputs import PITFALLS, chapter_outputs, pitfall_file, sy
 MODULE = re.compile(r"tangled\.(t\d\d_\w+)\.pitfalls(?:\.(\w+))?")
 SEEN = ".cache/pitfalls.json"                       # digests of pitfalls that were seen to compile, a chapter
 _BUILT: dict[tuple, dict[str, Pitfall]] = {}
-KNOWN: dict[str, dict[str, Pitfall]] = {}           # of packages whose chapters are not at hand, as in a page
+KNOWN: dict[str, dict[str, Pitfall]] = {}           # of packages whose chapter is not asked: it was, or is not at hand
 
 
 @dataclass

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:77ffdb2273d00b3b
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bb78b70cfc178772
 """Chapter 34: sums over ranks, gradients of all tokens, optimiser state in shares."""
 
 import threading
@@ -10,7 +10,8 @@ import pytest
 from tangled.t03_optimizers import AdamW
 from tangled.t06_backpropagation import Parameter
 from tangled.t30_mini_gpt import GPT
-from tangled.t34_distributed.group import Deadlock, Group, simulate
+from tangled.t34_distributed.group import Deadlock, Group
+from tangled.t34_distributed.replaying import replay, simulate
 from tangled.testing import assert_close, assert_layouts, assert_repeatable, rng
 
 OPS = "ring_all_reduce", "tree_all_reduce"
@@ -234,16 +235,18 @@ def test_worked_trace(level):
 @pytest.mark.value
 def test_synchronise_by_another_sum(level):
     """`reduce` takes the place of the ring, and is called once, with one number more than the gradient has."""
-    seen = []
-
-    def reduce(group, x):
-        seen.append(x.shape)
-        return level.tree_all_reduce(group, x)
     g, counts = rng(6).standard_normal((2, 1, 5)), [[3], [8]]
-    for gradient, _ in simulate(2, lambda group: level.synchronise(group, g[group.rank], counts[group.rank],
-                                                                   reduce=reduce)):
+
+    def work(group):
+        seen = []
+
+        def reduce(group, x):
+            seen.append(x.shape)
+            return level.tree_all_reduce(group, x)
+        return level.synchronise(group, g[group.rank], counts[group.rank], reduce=reduce)[0], seen
+    for gradient, seen in simulate(2, work):
         assert_close(gradient, (3 * g[0, 0] + 8 * g[1, 0]) / 11, tol=1e-12, what="gradient")
-    assert seen == [(6,), (6,)]
+        assert seen == [(6,)]
 
 
 @pytest.mark.levels(1, 2, 3)
@@ -456,7 +459,8 @@ def test_memory_layouts(level):
 
 
 @pytest.mark.value
-def test_simulated_ranks():
+@pytest.mark.parametrize("simulate", [simulate, replay])
+def test_simulated_ranks(simulate):
     """Deadlocks are known at once, errors arrive, ranks with nothing to say are fine, no thread stays."""
     def all_send_first(group):
         group.send(np.ones(2), (group.rank + 1) % group.size).wait()
@@ -476,3 +480,40 @@ def test_simulated_ranks():
     with pytest.raises(ValueError, match="size = 65"):
         simulate(65, lambda group: None)
     assert threading.active_count() < 5
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("order", [None, 0, 1, 2])
+def test_ranks_without_threads(level, order):
+    """Run again from its start, a rank gets what it got before: the bits of ranks in threads."""
+    xs = rng(21).standard_normal((5, 7))
+
+    def work(group):
+        x = xs[group.rank].copy()
+        total = level.ring_all_reduce(group, x).copy()
+        level.tree_all_reduce(group, x, out=x)
+        group.barrier()
+        return total, level.broadcast(group, x), x
+    for got, want in zip(replay(5, work, order), simulate(5, work, order), strict=True):
+        for a, b in zip(got, want):
+            assert_close(a, b, tol=0, what="sum")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("simulate", [simulate, replay])
+def test_an_early_change_is_seen(simulate):
+    """What is changed before it has been read arrives changed, and what was read before a change stays as it was."""
+    def work(group):
+        x = np.full(2, 1.0 + group.rank)
+        if group.rank == 0:
+            sent, late = group.send(x, 1), np.zeros(1)
+            x *= 10                                             # too early
+            sent.wait()
+            x *= 10                                             # late enough
+            group.recv(late, 1)
+            return [x[0], late[0]]
+        group.recv(x, 0)
+        group.send(x[:1], 0).wait()
+        return x.tolist()
+    assert simulate(2, work) == [[100, 10], [10, 10]]

@@ -1,10 +1,10 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:1db2632bf745289a
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:9c40a6cbd32a6084
 """Chapter 34: nothing, one number, one rank, extremes, and what is refused."""
 
 import numpy as np
 import pytest
 
-from tangled.t34_distributed.group import simulate
+from tangled.t34_distributed.replaying import simulate
 from tangled.testing import assert_close, expect_value_error, rng
 
 pytestmark = pytest.mark.edge
