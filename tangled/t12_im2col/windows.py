@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:86b08dd4e510d6ee
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:cfccdeffbb3a17a5
 """Chapter 12: 3 x 3 convolutions with stride 1 and padding 1 for few channels or small pictures."""
 
 import numpy as np
@@ -93,7 +93,8 @@ def weight_gradient(dout, x, dtype):
             pixels[j, ..., q] = x[n, ..., e].swapaxes(0, 1)
         for i, (o, a) in enumerate(_spans(H)):
             grads[i, :, :, a] = dout[n, :, o].swapaxes(0, 1)
-        dw += grads.reshape(3 * F, -1) @ pixels.reshape(3 * C, -1).T
+        with np.errstate(invalid="ignore"):                     # 0 times infinity: see below
+            dw += grads.reshape(3 * F, -1) @ pixels.reshape(3 * C, -1).T
     dw = dw.reshape(3, F, 3, C).transpose(1, 3, 0, 2)
     return np.ascontiguousarray(dw) if np.isfinite(dw).all() else _row_by_row(dout, x, dtype)
 
