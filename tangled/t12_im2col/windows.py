@@ -1,21 +1,21 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:cfccdeffbb3a17a5
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9fcd707a1b29fa55
 """Chapter 12: 3 x 3 convolutions with stride 1 and padding 1 for few channels or small pictures."""
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-WIDE, LONG = 128, 2048                                          # columns of a product over a row; over pictures
+WIDE, LONG = 128, 1024                                          # columns of a product over a row; over pictures
 ROWS, FACTORS = 1 << 17, 1 << 19                                # numbers that they may take
 
 
 def _side_by_side(shape):
     """How many pictures of a shape (N, C, H, W) go into one Windows; 0 if they are too large."""
     N, C, H, W = shape
-    return min(N, WIDE // max(1, W), ROWS // max(1, 3 * C * (H + 2) * W))
+    return min(-(-N // 2), WIDE // max(1, W), ROWS // max(1, 3 * C * (H + 2) * W))
 
 
 def fit(shape):
-    """Whether rows for a product of WIDE / 2 columns stay in the cache, and the batch has so many."""
+    """Whether the cache holds the rows for a product of WIDE / 2 columns, and half of the batch has so many."""
     return _side_by_side(shape) * shape[3] >= WIDE // 2
 
 
