@@ -1,11 +1,11 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9fcd707a1b29fa55
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9a02da94fafb7e97
 """Chapter 12: 3 x 3 convolutions with stride 1 and padding 1 for few channels or small pictures."""
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-WIDE, LONG = 128, 1024                                          # columns of a product over a row; over pictures
-ROWS, FACTORS = 1 << 17, 1 << 19                                # numbers that they may take
+WIDE, LONG = 128, 2048                                          # columns of a product over a row; over pictures
+ROWS, FACTORS = 1 << 18, 1 << 19                                # numbers that they may take
 
 
 def _side_by_side(shape):
@@ -15,8 +15,8 @@ def _side_by_side(shape):
 
 
 def fit(shape):
-    """Whether the cache holds the rows for a product of WIDE / 2 columns, and half of the batch has so many."""
-    return _side_by_side(shape) * shape[3] >= WIDE // 2
+    """Whether ROWS allows a product of WIDE columns or nearly so, and half of the batch has so many."""
+    return _side_by_side(shape) * shape[3] >= 3 * WIDE // 4
 
 
 def _batches(pictures, size):
@@ -79,7 +79,7 @@ def conv(x, w, out):
 def at_once(shape, F):
     """How many pictures (N, C, H, W) and gradients of F filters go into one product; 0 if they are too large."""
     N, C, H, W = shape
-    return min(N, LONG // max(1, H * W), FACTORS // max(1, 3 * (C + F) * H * W))
+    return min(-(-N // 2), LONG // max(1, H * W), FACTORS // max(1, 3 * (C + F) * H * W))
 
 
 def weight_gradient(dout, x, dtype):

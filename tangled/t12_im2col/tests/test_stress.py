@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:5973447a3d53149e
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:85f9427fe28ebaf3
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -67,7 +67,7 @@ def test_level3_columns_by_shifts(level, kind, size, dtype):
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("shape", [(130, 3, 1, 1), (300, 3, 2, 1), (67, 3, 1, 2), (40, 3, 3, 4), (7, 3, 9, 31),
+@pytest.mark.parametrize("shape", [(200, 3, 1, 1), (300, 3, 2, 1), (100, 3, 1, 2), (50, 3, 3, 4), (7, 3, 9, 31),
                                    (3, 3, 4, 128), (3, 3, 4, 129), (9, 40, 33, 16)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_level3_windows_in_rows(level, kind, shape, dtype):
@@ -89,10 +89,10 @@ def test_level3_windows_in_rows(level, kind, shape, dtype):
 def test_level3_windows_where_they_fit(level):
     """What the test above believes of its shapes; and layers of 64 channels go by rows, however many pictures."""
     from tangled.t12_im2col import windows
-    inside, outside = ((130, 3, 1, 1), (7, 3, 9, 31), (3, 3, 4, 128), (64, 16, 32, 32)), (
+    inside, outside = ((200, 3, 1, 1), (7, 3, 9, 31), (3, 3, 4, 128), (64, 16, 32, 32)), (
         (3, 3, 4, 129), (9, 40, 33, 16), (32, 64, 32, 32), (0, 3, 8, 8), (7, 3, 8, 8))
     assert [windows.fit(shape) for shape in (*inside, *outside)] == [True] * 4 + [False] * 5
-    assert windows.at_once((7, 3, 9, 31), 4) == 3 and not windows.at_once((2, 64, 64, 64), 64)
+    assert windows.at_once((7, 3, 9, 31), 4) == 4 and not windows.at_once((2, 64, 64, 64), 64)
 
 
 @pytest.mark.levels(3)
@@ -102,7 +102,7 @@ def test_level3_windows_of_any_layout(level, order):
     make = {"F": np.asfortranarray, "transposed": lambda a: a.swapaxes(2, 3).copy().swapaxes(2, 3),
             "reversed": lambda a: a[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1],
             "offset": lambda a: np.pad(a, ((0, 1), (1, 0), (2, 1), (1, 2)))[:-1, 1:, 2:-1, 1:-2]}[order]
-    x, w, dout = (rng(k).standard_normal(s) for k, s in enumerate([(40, 3, 3, 4), (5, 3, 3, 3), (40, 5, 3, 4)]))
+    x, w, dout = (rng(k).standard_normal(s) for k, s in enumerate([(50, 3, 3, 4), (5, 3, 3, 3), (50, 5, 3, 4)]))
     results = []
     for arrays in ((x, w, dout), [make(a) for a in (x, w, dout)]):
         arrays[0].flags.writeable = arrays[2].flags.writeable = False
@@ -115,7 +115,7 @@ def test_level3_windows_of_any_layout(level, order):
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("place", [(0, 0), (0, 2), (4, 5), (2, 3)])
-@pytest.mark.parametrize("N", [30, 3])
+@pytest.mark.parametrize("N", [34, 3])
 def test_level3_windows_keep_infinities_at_home(level, value, place, N):
     """At a corner it reaches four offsets of the kernel, at an edge six; a shift for each factor would spread it."""
     x, dout = rng(2).uniform(0.5, 1, (N, 2, 5, 6)), rng(3).uniform(0.5, 1, (N, 3, 5, 6))
