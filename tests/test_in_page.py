@@ -207,51 +207,14 @@ def told(name, status, records):
     (told("", 1, [record(outcome="failed")]), "level 2 fails: said"),
     (told("", 0, [record("test_q", "skipped", browser.NARROW)]), "test_q is left out"),
     (told("0.1", 1, [record(outcome="failed", numbers=["0.1"])]), None),
-    (told("0.1", 1, [record(outcome="failed", numbers=["0.2"])]), "pitfall 0.1 is named at the terminal and not in"),
-    (told("0.1", 0, [record(outcome="skipped", why="starts threads")]), None),       # no page can run it
+    (told("0.1", 1, [record(outcome="failed", numbers=["0.2"])]), "pitfall 0.1 has no name: 1 tests fail"),
+    (told("0.1", 0, [record(outcome="skipped", why="starts threads")]), "pitfall 0.1 has no name: 0 tests fail"),
     ({"name": "0.1", "error": "gone"}, "pitfall 0.1: gone"),
 ])
-def test_verdict_of_the_gate(what, offence, monkeypatch):
-    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [at_terminal(number)])
+def test_verdict_of_the_gate(what, offence):
     chapter = SimpleNamespace(path=CHAPTER, package=PACKAGE)
     found = browser.judged(chapter, "Chromium", [what])
     assert (found == []) if offence is None else (len(found) == 1 and offence in found[0])
-
-
-def at_terminal(*numbers):
-    return record(outcome="failed", numbers=numbers) | {"package": PACKAGE, "alike": [], "lines": ["no"]}
-
-
-@pytest.mark.parametrize("numbers, failed, why", [
-    (["0.1"], 4, "is named at the terminal and not in the page (4 tests failed)"),
-    (["0.2"], 4, ""),                                   # caught, and the terminal has no name for it either
-    ([], 0, "is caught by 1 tests at the terminal and by none in the page"),
-])
-def test_a_pitfall_without_a_name_is_judged_by_the_terminal(numbers, failed, why):
-    assert browser.unnamed([at_terminal(*numbers)], "0.1", failed) == why
-
-
-@pytest.mark.parametrize("outcome, said", [("failed", "has no name at the terminal either"),
-                                           ("passed", "is seen by no test a page can run")])
-def test_an_excused_pitfall_is_told_with_its_reason(outcome, said, monkeypatch, capsys):
-    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [])
-    chapter = SimpleNamespace(path=CHAPTER, package=PACKAGE)
-    assert browser.judged(chapter, "Chromium", [told("0.1", 1, [record(outcome=outcome)])]) == []
-    assert f"pitfall 0.1 {said}" in capsys.readouterr().out
-
-
-def test_what_no_page_notices_is_not_asked_of_it(monkeypatch):
-    unseen = at_terminal() | {"lines": ["FloatingPointError: overflow encountered in exp", "raised at: exp(-x)"]}
-    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [unseen])
-    chapter, passed = SimpleNamespace(path=CHAPTER, package=PACKAGE), told("0.1", 0, [record(numbers=())])
-    assert browser.judged(chapter, "Chromium", [passed]) == []
-    monkeypatch.setattr(browser, "at_terminal", lambda package, number: [at_terminal()])
-    assert len(browser.judged(chapter, "Chromium", [passed])) == 1
-
-
-def test_the_terminal_is_asked_about_a_pitfall():
-    number = next(iter(pitfalls.build(ROOT, PACKAGE).values())).number
-    assert number in browser.named(browser.at_terminal(PACKAGE, number))
 
 
 def test_gate_says_when_there_is_no_browser(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scripts.typeset.code import defined
 from scripts.typeset.printed import compile_pdf
 from scripts.typeset.shortened import shortened
 from scripts.typeset.site import TEMPLATES
@@ -114,6 +115,24 @@ def test_the_running_head_names_the_section_at_the_top(tmp_path):
             '#booksection(2, 2, "1.2", "c:b", true)[Beta]\n\nz\n#pagebreak()\nu\n#pagebreak()\nv')
     found = pages(tmp_path, body)
     assert found[2].startswith("1.1Alpha") and found[4].startswith("1.2Beta")
+
+
+def test_what_a_line_defines():
+    program = ["MOST = 3", "BOUND: int = 4", "class Box(Base):", "    def value(self):", "        x = 1", "",
+               "    def other(self): ...", "def free(a,", "         b):", "    return A == b", "@property",
+               "def last(self):"]
+    assert defined(program) == ["MOST", "BOUND", "Box", "Box.value", "", "", "Box.other", "free", "", "", "", "last"]
+
+
+def test_the_index_leads_to_the_line_that_defines(tmp_path):
+    """A listing of two pages: its head, a name on the second page, one with no line of its own, a use of a name."""
+    lines = "".join(f'("x{k} = {k}",),\n' for k in range(80))
+    rows = f'(("anchor", "", "c:l:Box"), "class Box:",),\n{lines}(("anchor", "", "c:l:last"), "def last(self):",),\n'
+    entries = "".join(f'#indexpages((("c:l", {bold}),), of: "{name}")\n\n'
+                      for name, bold in (("Box", "true"), ("Box.last", "true"), ("gone", "true"), ("last", "false")))
+    found = pages(tmp_path, f'#listing("c:l", [A box], [a.py], [], 20, (\n{rows}))\n#pagebreak()\n{entries}')
+    assert "def last" not in found[0] and "def last" in found[1]
+    assert "".join(found[2].split()).endswith("1211")
 
 
 def pitfall(longest):

@@ -423,7 +423,7 @@ def test_the_index(texts):
             "2: [level1\\_naive.py](chapters/02-means.qmd#chunk-02-level1-naive-py)\n") in page
     assert "- `Box.value`: 2: **[level 1](" in page
     assert ("- `total` [**[1](chapters/01-sums.qmd#chunk-01-add-one-by-one){.pageref}**, "
-            "[2](chapters/02-means.qmd#chunk-02-level1-naive-py){.pageref}]{.pages}\n") in page
+            "[2](chapters/02-means.qmd#chunk-02-level1-naive-py){.pageref}]{.pages of=\"total\"}\n") in page
     assert "- Compare: A: **[testing.py](chapters/a-tools.qmd#chunk-a-compare)**" in page
     config = yaml.safe_load(texts["_quarto.yml"])
     assert config["book"]["appendices"] == ["chapters/a-tools.qmd", "subjects.qmd", "identifiers.qmd"]

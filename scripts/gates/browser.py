@@ -1,9 +1,8 @@
 """The exercises of the finished pages in real browsers, without a network: does what the terminal says hold there?
 
 Each page of `_book/` that has an exercise is opened, its button pressed and its editor given level 2, which must
-pass, and each pitfall, which must be caught by its name. Where the terminal, by the tests that a page can run, has
-no name for it either, being caught is enough; what they let pass there is not asked for. Chromium reads the pages
-from the disk, Firefox a few of them from a local server. What no browser is there for is left out, with a word.
+pass, and each pitfall, which must be caught by its name. Chromium reads the pages from the disk, Firefox a few of
+them from a local server. What no browser is there for is left out, with a word.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
-import io
 import json
 import os
 import queue
@@ -21,8 +19,6 @@ import tempfile
 import threading
 from pathlib import Path
 
-from scripts.grading import parent
-from scripts.grading.report_table import named
 from scripts.tangling import pitfalls
 
 SITE = "_book"
@@ -32,7 +28,6 @@ IN_FIREFOX = (1, 11, 27)                                # topics: one each for t
 SILENCE = 900.0                                         # seconds without a word from a page until it has failed
 LEFT_OUT = Path(__file__).with_name("browser_left_out.txt")
 NARROW = "fails it in a page"                           # of the reason that `grading.in_page` gives
-FLAGS = "FloatingPointError: "                          # begins what np.errstate raises
 SCRIPT = """<script>
 addEventListener("load", async () => {
   const tell = (what) => fetch("%(tell)s", { method: "POST", mode: "no-cors", body: JSON.stringify(what) });
@@ -186,33 +181,8 @@ def judged(chapter, browser: str, told: list[dict]) -> list[str]:
             for test in {*narrow, *report.get("absent", ())} - left_out:
                 say(f"{test} is left out because the solution fails it, and {LEFT_OUT.name} does not name it")
         elif what["name"] not in report["named"]:
-            ran = {r["name"] for r in records if r["outcome"] != "skipped"}
-            there = [r for r in at_terminal(chapter.package, what["name"]) if r["name"] in ran and not flagged(r)]
-            why = unnamed(there, what["name"], report["failed"])
-            excuse = "has no name at the terminal either" if report["failed"] else "is seen by no test a page can run"
-            (say if why else print)(f"{name} {why or excuse}")
+            say(f"{name} has no name: {report['failed']} tests fail")
     return offenders
-
-
-def at_terminal(package: str, number: str) -> list[dict]:
-    """The records of the terminal's run on a pitfall, without the tests that a page is known to leave out."""
-    wrong = next(p for p in pitfalls.build(Path("."), package).values() if p.number == number)
-    with contextlib.redirect_stdout(io.StringIO()):
-        return parent.run([f"tangled/{package}", "--impl", str(wrong.path), "-q", "-m",
-                           "not performance and not processes"], Path(), graded=True).records
-
-
-def flagged(record: dict) -> bool:
-    """Whether a test failed by what WebAssembly does not notice: it keeps no flags of overflow or of 0 / 0."""
-    return record["outcome"] == "failed" and "".join(record["lines"][:1]).startswith(FLAGS)
-
-
-def unnamed(records: list[dict], number: str, failed: int) -> str:
-    """Why a page should have done better with a pitfall that it did not name, or "": judged by the terminal."""
-    if number in named(records):
-        return f"is named at the terminal and not in the page ({failed} tests failed)"
-    caught = sum(r["outcome"] == "failed" for r in records)
-    return f"is caught by {caught} tests at the terminal and by none in the page" if caught and not failed else ""
 
 
 def left_out_of(package: str) -> set[str]:

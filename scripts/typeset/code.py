@@ -16,6 +16,7 @@ from scripts.typeset.tree import find, text_of
 
 CHUNK = re.compile(r"^([ \t]*)<<(.+?)>>", re.M)
 PLACEHOLDER = re.compile(r"__chunk_(\d+)__")
+DEFINITION = re.compile(r"([ \t]*)(?:(def|class) (\w+)|([A-Z][A-Z0-9_]*)(?=: | = ))")
 EQUATION = re.compile(r"\beqs?\. ?((?:\d+|[A-Z])\.\d+)")
 STYLES = (  # a style's letter, and Pygments' token types that have it; the first that fits counts
     ("c", ("Comment",)),
@@ -66,6 +67,20 @@ def _code_lines(book: Book, chapter: Chapter, node: dict) -> list[list[Piece]]:
     for k, mark in marks.items():
         out[k] += [Piece("", "  "), Piece("mark", mark)]
     return out
+
+
+def defined(lines: list[str]) -> list[str]:
+    """What each line of a program defines: `Tensor`, `Tensor.backward`, `MOST`, or ""."""
+    names, within = [], ""
+    for line in lines:
+        match = DEFINITION.match(line)
+        name = (match and (match[3] or match[4])) or ""
+        if line[:1].strip():                            # a line that is not indented ends a class, or begins one
+            within = name if match and match[2] == "class" else ""
+        elif name and within:
+            name = f"{within}.{name}"
+        names.append(name)
+    return names
 
 
 def coloured(source: str, language: str, memo: Memo) -> list[list[list[str]]]:

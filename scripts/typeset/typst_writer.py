@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from scripts.typeset.book import KINDS
-from scripts.typeset.code import Piece, code_lines
+from scripts.typeset.code import Piece, code_lines, defined
 from scripts.typeset.mathematics.tokens import quoted
 from scripts.typeset.mathematics.typst_math import convert
 from scripts.typeset.references import Place, place_of
@@ -143,8 +143,8 @@ class TypstWriter(Tables, Writer):
     def inline_RawInline(self, node: dict) -> str:
         return ""
 
-    def pages(self, nodes: list) -> str:
-        """The places of an entry of the index as page numbers, each once; definitions in bold."""
+    def pages(self, nodes: list, name: str) -> str:
+        """The places of an entry of the index as page numbers, each once; definitions of the name in bold."""
         entries = []
         for node in nodes:
             bold = node["t"] == "Strong"
@@ -152,11 +152,12 @@ class TypstWriter(Tables, Writer):
                 place = place_of(self.book, self.chapter, link["c"][2][0]) if link["t"] == "Link" else None
                 if place is not None and self.reaches(place):
                     entries.append(f"({self.target(place)}, {str(bold).lower()}), ")
-        return f"#indexpages(({''.join(entries)}))" if entries else ""
+        name = f", of: {quoted(name)}" if name else ""
+        return f"#indexpages(({''.join(entries)}){name})" if entries else ""
 
     def inline_Span(self, node: dict) -> str:
         if "pages" in node["c"][0][1]:
-            return self.pages(node["c"][1])
+            return self.pages(node["c"][1], dict(node["c"][0][2]).get("of", ""))
         anchor = f"#anchor({self.label(node['c'][0][0])})" if node["c"][0][0] else ""
         return anchor + self.inlines(node["c"][1])
 
@@ -275,10 +276,13 @@ class TypstWriter(Tables, Writer):
             self.book.cache[key] = {**node, "source": shortened(node["source"])}
         return self.book.cache[key]
 
-    def rows(self, node: dict) -> tuple[str, int]:
-        """The lines of a program for the template, and the length of the longest."""
+    def rows(self, node: dict, id: str = "") -> tuple[str, int]:
+        """The lines of a program for the template, and the length of the longest; `id`: of a listing with anchors."""
         lines = code_lines(self.book, self.chapter, node)
-        rows = "".join(f"({''.join(self.piece(piece) + ',' for piece in line)}),\n" for line in lines)
+        names = defined(["".join(piece.text for piece in line) for line in lines]) if id else [""] * len(lines)
+        anchors = [f'("anchor", "", {self.label(f"{id}:{name}")}),' if name else "" for name in names]
+        rows = "".join(f"({before}{''.join(self.piece(piece) + ',' for piece in line)}),\n"
+                       for before, line in zip(anchors, lines, strict=True))
         return rows, max(sum(len(piece.text) for piece in line) for line in lines)
 
     def piece(self, piece: Piece) -> str:
@@ -296,7 +300,7 @@ class TypstWriter(Tables, Writer):
         name, file = (self.inlines(node[part]) for part in ("name", "file"))
         links = self.said(node["links"])
         if [block["t"] for block in node["body"]] == ["Program"] and not node["body"][0]["id"]:
-            rows, longest = self.rows(self.brief(node["body"][0]))
+            rows, longest = self.rows(self.brief(node["body"][0]), node["id"])
             return (f"#listing({self.label(node['id'])}, [{name}], [{file}], [{links}], {longest}, "
                     f"(\n{rows}))\n\n")
         body = self.blocks(node["body"])

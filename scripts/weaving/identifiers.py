@@ -146,10 +146,15 @@ def place(piece: Piece) -> str:
 def both(entries: dict[str, list]) -> list[str]:
     """An index for the web, where a link says what it leads to, and one for paper, with pages alone."""
     web = [f"- {name}: {by_chapter(places)}" for name, places in entries.items()]
-    paper = [f"- {name} [{by_page(places)}]{{.pages}}" for name, places in entries.items() if by_page(places)]
+    paper = [f"- {name} [{by_page(places)}]{{.pages{of(name)}}}" for name, places in entries.items() if by_page(places)]
     index = lambda rows: ["", "::: {.index}", "", *rows, "", ":::", "", ":::", ""]
     return ['::: {.content-visible when-format="html"}', *index(web),
             '::: {.content-visible unless-format="html"}', *index(paper)]
+
+
+def of(name: str) -> str:
+    """The attribute by which print finds the line that defines `name`; "" for the name of a chunk."""
+    return f' of="{name[1:-1]}"' if name.startswith("`") else ""
 
 
 def by_chapter(places: list) -> str:

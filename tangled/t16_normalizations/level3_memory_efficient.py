@@ -1,5 +1,5 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f29eaf23edf86aa0
-"""Normalisations, level 3: blocks of rows in cache, sums and stretched operands as products, no x_hat."""
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:4d7b7cc25149f917
+"""Normalisations, level 3: blocks of rows in cache, sums and tables as products, no x_hat."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ __all__ = ["add_layer_norm", "add_layer_norm_backward", "group_norm", "group_nor
            "instance_norm_backward", "layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward",
            "weight_norm", "weight_norm_backward"]
 
-BLOCK = 1 << 16                                                 # numbers in a block
+BLOCK = 1 << 17                                                 # numbers in a block
 
 
 def _blocks(count, size):
@@ -19,10 +19,9 @@ def _blocks(count, size):
     return [slice(k, min(k + step, count)) for k in range(0, count, step)]
 
 
-def _buffer(rows, dtype, least=1):
-    """Room for any block of rows (R, D), a multiple of `least` of them."""
-    many = max(1, BLOCK // (rows.shape[1] * least)) * least
-    return np.empty((min(many, max(len(rows), 1)), rows.shape[1]), dtype)
+def _buffer(rows, dtype):
+    """Room for any block of rows (R, ...)."""
+    return np.empty((max(1, min(BLOCK // max(rows[:1].size, 1), len(rows))), *rows.shape[1:]), dtype)
 
 
 def _inverse(power, eps):
@@ -87,27 +86,23 @@ def _features_backward(dout, dtotal, cache):
     more = None if dtotal is None else check.gradient("dtotal", dtotal, shape, work).reshape(R, D)
     scale = np.ones(D, work) if gamma is None else gamma.astype(work)
     weights, dgamma, dbeta = scale / D, np.zeros(D), np.zeros(D)            # sums in float64
-    dx, buffer, affine = np.empty((R, D), work), _buffer(rows, work), np.array([scale, scale])
-    (zero, one), ones, far = _columns(buffer), np.ones((2, D), work), centre and _far(mean, s)
+    dx, buffer, scaled = np.empty((R, D), work), _buffer(rows, work), np.array([scale, np.zeros_like(scale)])
+    zero, ones, far = _columns(buffer)[0], np.ones(len(buffer), work), centre and _far(mean, s)
     for block in _blocks(R, D):
         row, g, factor, m = rows[block].astype(work, copy=False), grads[block], s[block], mean[block]
-        t, room = dx[block], buffer[:len(row)]
+        t = dx[block]
         if far:
             row, m = row - m[:, None], np.zeros_like(m)
         np.multiply(g, row, out=t)
-        one[:len(g), 0] = -m * factor
-        columns = one[:len(g)].T @ g                            # (2, D)
-        dgamma += factor @ t + columns[0]                       # eq. 16.13
-        dbeta += columns[1]
+        dgamma += factor @ t - (factor * m) @ g                 # eq. 16.13
+        dbeta += ones[:len(g)] @ g
         across = g @ weights if centre else 0.0
         along = factor * factor * (t @ weights - m * across)
-        _table(factor, zero, affine, t)
+        _table(factor, zero, scaled, t)
         t *= g
-        _table(-factor * along, zero, ones, room)
-        room *= row
-        t += room
+        t -= np.multiply(row, (factor * along)[:, None], out=buffer[:len(g)])
         if centre:
-            t += _table(factor * (m * along - across), zero, ones, room)        # eq. 16.6
+            t += (factor * (m * along - across))[:, None]       # eq. 16.6
         if more is not None:
             t += more[block]                              # eq. 16.11
     parameters = [] if gamma is None else [dgamma.astype(rows.dtype)]
@@ -150,11 +145,10 @@ def add_layer_norm_backward(dout, dtotal, cache):
     return dx, dx.copy(), *grads
 
 
-def _of_groups(maps, groups, dtype):
-    """For maps (N, C, P): what averages over a group (C / groups, C / groups); buffer, columns, rows of ones."""
-    N, C, P = maps.shape
-    buffer, each = _buffer(maps.reshape(N * C, P), dtype, C), C // groups
-    return np.full((each, each), 1 / (each * P), dtype), buffer, _columns(buffer)[0], np.ones((2, P), dtype)
+def _sums(maps, dtype):
+    """For maps (N, groups, C / groups, P): what adds up pixels (P,), what averages a group's sums (C / groups, 1)."""
+    each, P = maps.shape[2:]
+    return np.ones(P, dtype), np.full((each, 1), 1 / (each * P), dtype)
 
 
 def _by_group(v, otherwise, groups, dtype):
@@ -165,52 +159,44 @@ def _by_group(v, otherwise, groups, dtype):
 def group_norm(x, groups, gamma=None, beta=None, eps=1e-5):
     """As level 2; keeps x and two numbers a group."""
     x, groups, gamma, beta = check.channels(x, groups, gamma, beta, eps)
-    work, (N, C) = check.working(x.dtype), x.shape[:2]
-    maps = x.reshape(N, C, -1 if x.size else 1)                 # (N, C, P)
-    P, out, shape = maps.shape[2], np.empty(maps.shape, work), (-1, groups, C // groups)
+    work, shape = check.working(x.dtype), (len(x), groups, x.shape[1] // groups)
+    maps = x.reshape(*shape, -1 if x.size else 1)               # (N, groups, C / groups, P)
     scale, shift = _by_group(gamma, 1.0, groups, work), _by_group(beta, 0.0, groups, work)
-    mean, s, (pool, buffer, zero, ones) = *np.empty((2, N, groups, 1), work), _of_groups(maps, groups, work)
-    for n in _blocks(N, C * P):
-        part, t = maps[n].astype(work, copy=False), out[n].reshape(-1, P)
-        m = (part @ ones[0]).reshape(shape) @ pool              # of its group, for each channel
-        inverse = _inverse(np.vecdot(part, part).reshape(shape) @ pool - m * m, eps)
-        mean[n] = m[..., :1]
-        if _far(m, inverse):
-            part, m = part - m.reshape(-1, C, 1), np.zeros_like(m)
-            inverse = _inverse(np.vecdot(part, part).reshape(shape) @ pool, eps)
-        s[n], a = inverse[..., :1], inverse * scale
-        _table(a, zero, ones, t)
-        t *= part.reshape(t.shape)
-        t += _table(shift - m * a, zero, ones, buffer[:len(t)])
+    out, (mean, s), (ones, pool) = np.empty(maps.shape, work), np.empty((2, *shape[:2], 1), work), _sums(maps, work)
+    for n in _blocks(len(x), maps[:1].size):
+        part, t = maps[n].astype(work, copy=False), out[n]
+        m = mean[n] = (part.reshape(-1, len(ones)) @ ones).reshape(t.shape[:3]) @ pool
+        s[n] = _inverse(np.vecdot(part, part) @ pool - m * m, eps)
+        if _far(m, s[n]):
+            part, m = part - m[..., None], np.zeros_like(m)
+            s[n] = _inverse(np.vecdot(part, part) @ pool, eps)
+        a = s[n] * scale                                        # (n, groups, C / groups)
+        np.multiply(part, a[..., None], out=t)
+        t += (shift - m * a)[..., None]
     out = out.reshape(x.shape).astype(x.dtype, copy=False)
-    return out, (maps, mean, s, gamma, beta, groups, x.shape)
+    return out, (maps, mean, s, gamma, beta, x.shape)
 
 
 def group_norm_backward(dout, cache):
     """As level 2."""
-    maps, mean, s, gamma, beta, groups, shape = cache
-    (N, C, P), work, inner = maps.shape, s.dtype, (-1, groups, maps.shape[1] // groups)
+    maps, mean, s, gamma, beta, shape = cache
+    work, (ones, pool), far = s.dtype, _sums(maps, s.dtype), _far(mean, s)
     grads = check.gradient("dout", dout, shape, work).reshape(maps.shape)
-    scale, (pool, buffer, zero, ones) = _by_group(gamma, 1.0, groups, work), _of_groups(maps, groups, work)
-    dx, (dgamma, dbeta), far = np.empty(maps.shape, work), np.zeros((2, *inner[1:])), _far(mean, s)
-    for n in _blocks(N, C * P):
-        part, g, t, factor, m = maps[n].astype(work, copy=False), grads[n], dx[n].reshape(-1, P), s[n], mean[n]
+    scale = _by_group(gamma, 1.0, maps.shape[1], work)
+    dx, buffer, (along, across) = np.empty(maps.shape, work), _buffer(maps, work), np.empty((2, *maps.shape[:3]), work)
+    for n in _blocks(len(maps), maps[:1].size):
+        part, g, t, factor, m = maps[n].astype(work, copy=False), grads[n], dx[n], s[n], mean[n]
         if far:
-            part, m = part - np.repeat(m, C // groups, 1), np.zeros_like(m)
-        across = (g @ ones[0]).reshape(inner)                   # (n, groups, C / groups)
-        along = np.vecdot(g, part).reshape(inner) - m * across
-        dgamma += (along * factor).sum(0)
-        dbeta += across.sum(0)
-        k = factor ** 3 * ((along * scale) @ pool)
-        _table(factor * scale * np.ones_like(k), zero, ones, t)
-        t *= g.reshape(t.shape)
-        room = _table(k, zero, ones, buffer[:len(t)])
-        room *= part.reshape(t.shape)
-        t -= room
-        t += _table(m * k - factor * ((across * scale) @ pool), zero, ones, room)       # eq. 16.6
-    parameters = [] if gamma is None else [dgamma.astype(maps.dtype).reshape(C)]
+            part, m = part - m[..., None], np.zeros_like(m)
+        across[n] = (g.reshape(-1, len(ones)) @ ones).reshape(g.shape[:3])
+        along[n] = np.vecdot(g, part) - m * across[n]           # (n, groups, C / groups)
+        k = factor ** 3 * ((along[n] * scale) @ pool)
+        np.multiply(g, (factor * scale)[..., None], out=t)
+        t -= np.multiply(part, k[..., None], out=buffer[:len(g)])
+        t += (m * k - factor * ((across[n] * scale) @ pool))[..., None]         # eq. 16.6
+    dgamma, dbeta = (v.sum(0, dtype=float).astype(maps.dtype).reshape(-1) for v in (along * s, across))
     dx = dx.reshape(shape).astype(maps.dtype, copy=False)
-    return dx, *parameters, *([] if beta is None else [dbeta.astype(maps.dtype).reshape(C)])
+    return dx, *([] if gamma is None else [dgamma]), *([] if beta is None else [dbeta])
 
 
 def instance_norm(x, gamma=None, beta=None, eps=1e-5):

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:5e3dd2deafb18ef6
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:ce0253b4c19249b7
 """Chapter 19: a step of the LSTM, gradients along the cell, the adding problem. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -80,5 +80,5 @@ def draw_curves(curves, lengths, steps):
             ax.axhline(level, color="black", linewidth=0.6, dashes=(1, 2))
         ax.set(title=f"T = {T}", xlabel="step", ylim=(1e-3, 0.4))
     axes[0, 0].set_ylabel("held-out error")
-    axes[0, 0].legend(fontsize=6, loc="lower left")
+    axes[0, 0].legend(fontsize=6, loc="lower right")
     return figure

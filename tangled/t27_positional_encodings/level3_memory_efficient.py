@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:717924615cad74ae
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:3a00758db8a6bd3e
 """Positional encodings, level 3: in place, few passes. Shapes and errors as in level 2.
 
 `out=` is an array in the shape and dtype of the result; it may be the input itself.
@@ -113,7 +113,9 @@ def _rotate(x, cos, sin, layout, out):
     if layout == "interleaved" and dense and x.dtype == cos.dtype and x.dtype.isnative:
         turn = np.empty(cos.shape, np.result_type(x, np.complex64))
         turn.real, turn.imag = cos, sin
-        np.multiply(x.view(turn.dtype), turn, out=out.view(turn.dtype))   # eq. 27.13
+        with np.errstate():                                     # restores the size of NumPy's buffers
+            np.setbufsize(1024)
+            np.multiply(x.view(turn.dtype), turn, out=out.view(turn.dtype))         # eq. 27.13
     else:
         _rotate_blocks(x, cos, sin, layout, out)
     return out

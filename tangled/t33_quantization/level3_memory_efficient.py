@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:680f6cf494f6e4d9
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:3ae241dfbb19d0a5
 """Quantisation, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
 
 import itertools
@@ -22,7 +22,7 @@ __all__ = ["calibrate", "dequantize", "fake_quantize", "fake_quantize_backward",
            "pack_int4", "quantize", "unpack_int4"]
 
 STRIP = 1 << 16                                                 # numbers in a buffer
-EXACT, ROWS, COLUMNS = 1024, 128, 512                           # 1024 * 128 * 128 = 2^24
+EXACT, ROWS, COLUMNS = 1024, 256, 512                           # 1024 * 128 * 128 = 2^24
 
 
 def _lines(x, counts):
@@ -156,7 +156,7 @@ def _best_share(values, lo, hi, bits, symmetric):
 
 
 class _Room(threading.local):
-    """Buffers for the pieces of a product, 3 MB for each thread, made when first used."""
+    """Buffers for the pieces of a product, 4 MB for each thread, made when first used."""
 
     def __init__(self):
         self.left, self.right = (np.empty(n * EXACT, np.float32) for n in (ROWS, COLUMNS))

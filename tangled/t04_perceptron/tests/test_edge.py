@@ -1,4 +1,4 @@
-# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:fff4ce3870c8a67c
+# Tangled from chapters/04-perceptron.qmd; edit the chapter, then run make tangle. sha256:57be020f0723df7b
 """Chapter 04: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -100,6 +100,16 @@ def test_small_losses_keep_their_digits(level):
     z = np.array([-50], np.float32)
     loss, _ = level.bce_with_logits(z, np.array([0]))
     assert_close(loss / np.exp(z[0]), np.array(1, np.float32), what="loss / exp(-50)")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("count", [1, 2, 3, 17, 31, 96, 1001])
+@pytest.mark.parametrize("size", [1, 8, 30])
+def test_sums_of_small_losses_keep_their_digits(level, count, size):
+    """Right answers around that logit, however many: every loss counts, and in full."""
+    z = (size + rng(8).random(count)).astype(np.float32)
+    expected = np.log1p(np.exp(-z.astype(float))).mean()
+    assert_close(level.bce_with_logits(z, np.ones(count))[0] / expected, np.float64(1), tol=1e-5, what="loss")
 
 
 def test_not_a_number_is_passed_on(level):

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:3a929cc75dc57f79
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:e63af3049befbde2
 """Chapter 07: extreme values, kinks, what is empty, not a number, or invalid."""
 
 import warnings
@@ -49,6 +49,15 @@ def test_extremes(level, name, dtype):
             out, dx = both(level, name, x, approximate="tanh")
             assert_close(out, np.array([0, 1e4], dtype)[part], tol=1e-6, what="gelu, tanh")
             assert_close(dx, np.array([0, 1], dtype)[part], tol=1e-6, what="dx, tanh")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("dtype, x", [(np.float32, [-80, -89, -92, -95]), (np.float64, [-700, -710, -720, -725])])
+def test_logarithm_of_the_sigmoid(level, dtype, x):
+    """It is x, and at level 3, which stops at the smallest exponents, nearly; where exp(-x) is infinite, -inf."""
+    with np.errstate(all="ignore"):
+        got = np.log(level.sigmoid(np.array(x, dtype))[0])
+    assert_close(got, np.array(x, dtype), tol=0.1, what="log of the sigmoid")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

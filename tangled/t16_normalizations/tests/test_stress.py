@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f02f8be1ee9bd637
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:dd9d28a91a306016
 """Chapter 16: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -73,6 +73,14 @@ def test_sums_over_blocks_in_float16(level, monkeypatch):
     for name, dbeta in (("layer", level.layer_norm_backward(dout, level.layer_norm(x, None, beta)[1])[1]),
                         ("group", level.group_norm_backward(dout, level.group_norm(x, 1, None, beta)[1])[1])):
         assert_close(dbeta, np.full(2, 2050, np.float16), tol=0, what="dbeta of " + name)
+
+
+@pytest.mark.levels(2, 3)
+def test_group_of_many_in_float32(level):
+    """A group of 2^20 numbers whose mean is not 0: its sums are long."""
+    x = 1.5 + rng(8).standard_normal((1, 16, 1 << 16))
+    out, _ = level.group_norm(x.astype(np.float32), 1)
+    assert_close(out.astype(float), level.group_norm(x, 1)[0], tol=1e-5, what="out")
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:c77c31ce5e1cc770
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:a365b2e7b669ba61
 """Chapter 22: shapes, values and gradients."""
 
 import numpy as np
@@ -291,7 +291,8 @@ def test_training_begins(level):
     """Two steps change both tables: from zeros in both, nothing would ever move."""
     w_in, w_out = level.init_tables(9, 4, rng(18))
     assert w_in.shape == w_out.shape == (9, 4) and w_in.dtype == w_out.dtype == np.float32
-    assert not w_out.any() and 0.09 < np.abs(w_in).max() <= 0.125 and (w_in < 0).any() and (w_in > 0).any()
+    assert_close(np.abs(w_in).max(), np.array(0.125), tol=0.3, what="largest entry of w_in")
+    assert not w_out.any() and np.abs(w_in).max() <= 0.125 and (w_in < 0).any() and (w_in > 0).any()
     before, losses = w_in.copy(), []
     for _ in range(30):
         loss, d_in, d_out = level.skip_gram_step(*words()[:3], w_in, w_out)

@@ -1,4 +1,4 @@
-# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:eea51acd04087605
+# Tangled from chapters/27-positional-encodings.qmd; edit the chapter, then run make tangle. sha256:f527113a66395404
 """Chapter 27: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -96,6 +96,17 @@ def test_level3_writes_where_told(level, layout):
     for out in (x[:1], x.astype(float), x.tolist()):
         with pytest.raises(ValueError, match=r"out is .*expected float32"):
             level.rope(x, *tables, out=out)
+
+
+@pytest.mark.levels(3)
+def test_level3_leaves_buffers_as_they_were(level):
+    """NumPy's buffers are set for one product; whoever calls has the size that was there."""
+    x, tables, before = np.ones((2, 2, 5, 8)), level.rope_tables(5, 8), np.getbufsize()
+    with np.errstate():
+        np.setbufsize(before // 2)
+        level.rope_backward(x, level.rope(x, *tables)[1])
+        assert np.getbufsize() == before // 2
+    assert np.getbufsize() == before
 
 
 @pytest.mark.levels(3)

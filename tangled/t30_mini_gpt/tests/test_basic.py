@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:593e006911e1036e
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:489063d40829df9a
 """Chapter 30: shapes, values and gradients."""
 
 import numpy as np
@@ -354,6 +354,10 @@ def test_decay_groups(level):
     model = level.GPT(5, 3, 4, 2, 1)
     decayed, others = level.decay_groups(model.parameters())
     names = {id(p): name for name, p in model.named_parameters()}
+    size = lambda axes: [p.data.size for p in model.parameters() if p.data.ndim == axes]
+    got = [count for group in (decayed, others) for count in (len(group), sum(p.data.size for p in group))]
+    want = [count for sizes in (size(2), size(1)) for count in (len(sizes), sum(sizes))]
+    assert_close(np.array(got), np.array(want), tol=0, what="arrays and entries that decay, and that do not")
     assert {names[id(p)].split(".")[-1] for p in decayed} == {"weight"}
     assert all(p.data.ndim == 2 for p in decayed) and all(p.data.ndim == 1 for p in others)
     assert sorted(names[id(p)] for p in decayed + others) == sorted(names.values())

@@ -1,5 +1,7 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:d292721068416616
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:c49668edb7dbf0e1
 """Chapter 31: what is empty, single, laid out otherwise, too much, or invalid."""
+
+import contextlib
 
 import numpy as np
 import pytest
@@ -36,6 +38,11 @@ def test_no_room(level):
     """One row too long is a refusal of the whole call, at 5 of a capacity of 5; nothing has changed."""
     for name in ("learned-mha", "rope-mha"):
         weights, heads = model(2, name)
+        decoder, lengths = level.Decoder(weights, heads, 4, 5), np.array([2, 3, 1, 5])
+        decoder.extend(rng(3).integers(0, 7, (4, 5)), lengths)
+        with contextlib.suppress(ValueError):
+            decoder.extend(rng(4).integers(0, 7, (4, 3)))
+        assert_close(decoder.lengths, lengths, tol=0, what="lengths after what had no room")
         decoder, ids = level.Decoder(weights, heads, 2, 5), rng(3).integers(0, 7, (2, 5))
         decoder.extend(ids[:, :3], [2, 3])
         for _ in range(2):

@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:88338a43e602b29a
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:dad55cfa3d89a8e7
 """Chapter 32: shapes, values and gradients."""
 
 import math
@@ -268,12 +268,26 @@ def test_level3_spares_what_a_mask_hides(level, monkeypatch):
     products, product = [], np.matmul
 
     def counting(a, b, out=None):
-        products.append(a.shape[0] * b.shape[1])
+        products.append(out.size)
         return product(a, b, out=out)
     monkeypatch.setattr(np, "matmul", counting)
     arrays, half = problem(17, (), 24, 24), np.arange(24) < 12
     run(level, *arrays, mask=half[:, None] == half, block_q=6, block_k=4)
     assert sum(products) == 3 * 2 * 12 * 12, f"{sum(products)} entries of scores and their gradients"
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+@pytest.mark.parametrize("room", [1, 70, 140, 1000])
+def test_level3_heads_at_once(level, monkeypatch, room):
+    """Of six heads one, two, four or all go together; each has a mask of its own, and one sees nothing."""
+    monkeypatch.setattr(level, "ROOM", room)                    # a head has 5 * 7 scores
+    arrays, mask = problem(19), rng(20).random((2, 3, 5, 7)) < 0.5
+    mask[1, 0] = False
+    for options in ({"causal": True}, {"mask": mask}, {"mask": mask[:, :1]}, {"mask": mask[0, 0], "causal": True}):
+        expected = chapter25(*arrays, **options)
+        for blocks in ((128, 512), (5, 7), (5, 3), (2, 40)):
+            assert_all(run(level, *arrays, **options, block_q=blocks[0], block_k=blocks[1]), expected)
 
 
 @pytest.mark.value
