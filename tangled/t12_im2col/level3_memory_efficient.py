@@ -1,10 +1,10 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:c581c646e47a4acb
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:46e64289ffdb61ac
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
 
 import tangled.t12_im2col.checks as check
-from tangled.t12_im2col import columns
+from tangled.t12_im2col import columns, windows
 from tangled.t12_im2col import level2_vectorized as plain
 from tangled.t12_im2col.level2_vectorized import col2im, im2col
 
@@ -90,15 +90,16 @@ class RowBuffer:
         return g
 
 
-def _by_columns(at, groups):
-    """Whether a convolution is 3 x 3 with stride 2 and padding 1."""
-    return (at.kernel, at.stride, at.sides, at.dilation, groups) == ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1)
+def _common(at, groups, stride):
+    """Whether a convolution is 3 x 3 with that stride and padding 1."""
+    common = (3, 3), (stride, stride), ((1, 1), (1, 1)), (1, 1), 1
+    return (at.kernel, at.stride, at.sides, at.dilation, groups) == common
 
 
 def _correlate(x, w, at, groups, out, b=None):
     """out (N, F, OH, OW) = the products of x (N, C, H, W) with w (F, C / G, KH, KW), plus b (F,)."""
-    if _by_columns(at, groups):
-        columns.conv(x, w, 2, out)
+    if _common(at, groups, 2) or (_common(at, groups, 1) and windows.fit(x.shape)):
+        columns.conv(x, w, at.stride[0], out)
         if b is not None:
             out += b[:, None, None]
         return
@@ -120,13 +121,13 @@ def _correlate(x, w, at, groups, out, b=None):
 
 def _input_gradient(dout, w, at, groups, out):
     """out (N, C, H, W) = the gradient of the x of a convolution, for dout (N, F, OH, OW)."""
-    if _by_columns(at, groups):
+    if _common(at, groups, 2):
         return columns.input_gradient(dout, w, out.shape, 2, out)
     F, c, KH, KW = w.shape
     if at.stride == (1, 1):
         turned = w.reshape(groups, F // groups, c, KH, KW)[..., ::-1, ::-1].swapaxes(1, 2)
-        sides = tuple((d * (k - 1) - before, 0)
-                      for d, k, (before, _) in zip(at.dilation, at.kernel, at.sides))
+        sides = tuple((d * (k - 1) - before, d * (k - 1) - after)
+                      for d, k, (before, after) in zip(at.dilation, at.kernel, at.sides))
         back = at._replace(sides=sides, outputs=out.shape[2:])
         return _correlate(dout, turned.reshape(groups * c, F // groups, KH, KW), back, groups, out)
     buffer = RowBuffer(out.shape[2:], out.shape[1], groups, at, out.dtype, len(dout))
@@ -143,8 +144,8 @@ def _input_gradient(dout, w, at, groups, out):
 
 def _weight_gradient(x, dout, w_shape, at, groups, dtype):
     """The gradient of w for x (N, C, H, W) and dout (N, F, OH, OW)."""
-    if _by_columns(at, groups):
-        return columns.weight_gradient(dout, x, 2, dtype)
+    if _common(at, groups, 2) or (_common(at, groups, 1) and windows.at_once(x.shape, w_shape[0])):
+        return columns.weight_gradient(dout, x, at.stride[0], dtype)
     F, c, KH, KW = w_shape
     buffer = RowBuffer(x.shape[2:], x.shape[1], groups, at, dtype, len(x))
     dw = np.zeros((KH, groups, KW * c, F // groups), dtype)

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:43a287b8fb06f6e6
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:161a524ccb56beaf
 """Chapter 14: what the levels cost."""
 
 import numpy as np
@@ -90,7 +90,7 @@ def ladders():
     for name, width in NETS.items():
         widths = tuple(width * k for k in (1, 2, 4, 8))
         nets = {"level 2": level2_vectorized.ResNet((2, 2, 2, 2), widths, 9),
-                "level 3, by rows": RowNet((2, 2, 2, 2), widths, 9, block=RowBlock),
+                "level 3, by chapter 12": RowNet((2, 2, 2, 2), widths, 9, block=RowBlock),
                 "level 3": level3_memory_efficient.ResNet((2, 2, 2, 2), widths, 9)}
         for net in nets.values():
             net.input_grad = False                              # neither does PyTorch's x ask for one

@@ -1,5 +1,5 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:988710d1ae7cb1fe
-"""Chapter 14: convolutions of 1 x 1, and chapter 12's of 3 x 3 by shifted columns."""
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:e9ee8cbac436116e
+"""Chapter 14: convolutions of 1 x 1, and chapter 12's of 3 x 3 by windows and columns."""
 
 import numpy as np
 

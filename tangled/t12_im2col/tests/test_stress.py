@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:cd318069a82c2b9a
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:85f9427fe28ebaf3
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -66,15 +66,83 @@ def test_level3_columns_by_shifts(level, kind, size, dtype):
 
 
 @pytest.mark.levels(3)
-@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("shape", [(200, 3, 1, 1), (300, 3, 2, 1), (100, 3, 1, 2), (50, 3, 3, 4), (7, 3, 9, 31),
+                                   (3, 3, 4, 128), (3, 3, 4, 129), (9, 40, 33, 16)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_level3_windows_in_rows(level, kind, shape, dtype):
+    """3 x 3, stride 1, padding 1: one block and several, the last one short, too wide or too deep; as level 2."""
+    from tangled.t12_im2col import level2_vectorized as plain
+    C = shape[1]
+    x, b = rng(4).standard_normal(shape).astype(dtype), rng(5).standard_normal(4).astype(dtype)
+    w = rng(6).standard_normal((C, 4, 3, 3) if kind == "conv_transpose2d" else (4, C, 3, 3)).astype(dtype)
+    (out, cache), (expected, other) = (getattr(m, kind)(x, w, b, 1, 1) for m in (level, plain))
+    tol = 1e-10 if dtype == np.float64 else 2e-2
+    assert_close(out, expected, tol=tol, what="out", dtype=dtype)
+    dout = rng(7).uniform(-0.1, 0.1, out.shape).astype(dtype)
+    grads = [getattr(m, kind + "_backward")(dout, kept) for m, kept in ((level, cache), (plain, other))]
+    for got, want, name in zip(*grads, ("dx", "dw", "db")):
+        assert_close(got, want, tol=tol, what=name, dtype=dtype)
+
+
+@pytest.mark.levels(3)
+def test_level3_windows_where_they_fit(level):
+    """What the test above believes of its shapes; and layers of 64 channels go by rows, however many pictures."""
+    from tangled.t12_im2col import windows
+    inside, outside = ((200, 3, 1, 1), (7, 3, 9, 31), (3, 3, 4, 128), (64, 16, 32, 32)), (
+        (3, 3, 4, 129), (9, 40, 33, 16), (32, 64, 32, 32), (0, 3, 8, 8), (7, 3, 8, 8))
+    assert [windows.fit(shape) for shape in (*inside, *outside)] == [True] * 4 + [False] * 5
+    assert windows.at_once((7, 3, 9, 31), 4) == 4 and not windows.at_once((2, 64, 64, 64), 64)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("order", ["F", "transposed", "reversed", "offset"])
+def test_level3_windows_of_any_layout(level, order):
+    """The rows are copied from x and dout as they lie in memory; nothing of theirs is written."""
+    make = {"F": np.asfortranarray, "transposed": lambda a: a.swapaxes(2, 3).copy().swapaxes(2, 3),
+            "reversed": lambda a: a[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1],
+            "offset": lambda a: np.pad(a, ((0, 1), (1, 0), (2, 1), (1, 2)))[:-1, 1:, 2:-1, 1:-2]}[order]
+    x, w, dout = (rng(k).standard_normal(s) for k, s in enumerate([(50, 3, 3, 4), (5, 3, 3, 3), (50, 5, 3, 4)]))
+    results = []
+    for arrays in ((x, w, dout), [make(a) for a in (x, w, dout)]):
+        arrays[0].flags.writeable = arrays[2].flags.writeable = False
+        out, cache = level.conv2d(*arrays[:2], padding=1)
+        results.append((out, *level.conv2d_backward(arrays[2], cache)))
+    for got, want, name in zip(*results, ("out", "dx", "dw")):
+        assert_close(got, want, tol=1e-12, what=name)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (0, 2), (4, 5), (2, 3)])
+@pytest.mark.parametrize("N", [34, 3])
+def test_level3_windows_keep_infinities_at_home(level, value, place, N):
+    """At a corner it reaches four offsets of the kernel, at an edge six; a shift for each factor would spread it."""
+    x, dout = rng(2).uniform(0.5, 1, (N, 2, 5, 6)), rng(3).uniform(0.5, 1, (N, 3, 5, 6))
+    x[1, 1][place] = value
+    out, cache = level.conv2d(x, rng(4).uniform(0.5, 1, (3, 2, 3, 3)), padding=1)
+    reached = [[0 <= a - i + 1 < size for i in range(3)] for a, size in zip(place, (5, 6))]
+    expected = np.zeros((3, 2, 3, 3))
+    expected[:, 1] = np.outer(*reached)
+    dw = level.conv2d_backward(dout, cache)[1]
+    assert_close((~np.isfinite(dw)).astype(float), expected, what="where dw is not finite")
+    a, e = np.indices((5, 6))
+    near = (abs(a - place[0]) < 2) & (abs(e - place[1]) < 2)
+    assert_close((~np.isfinite(out)).astype(float), (near & (np.arange(N) == 1)[:, None, None, None])
+                 * np.ones((N, 3, 1, 1)), what="where out is not finite")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("size", [8, 9, 64])
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("near", [
     {"padding": 0}, {"padding": 2}, {"padding": (1, 0)}, {"padding": (1, 1, 1, 0)}, {"padding": (0, 1, 1, 1)},
     {"dilation": 2}, {"dilation": (1, 2)}, {"groups": 2}, {"stride": (2, 1)}, {"stride": (1, 2)}, {"stride": 3}])
-def test_level3_next_to_columns_by_shifts(level, size, near):
-    """One step away from 3 x 3, stride 2, padding 1, one group: values and gradients as level 2."""
+def test_level3_next_to_common(level, size, stride, near):
+    """One step away from 3 x 3, stride 1 or 2, padding 1, one group: values and gradients as level 2."""
     from tangled.t12_im2col import level2_vectorized as plain
-    x, w = rng(8).standard_normal((3, 4, size, 7)), rng(9).standard_normal((6, 4 // near.get("groups", 1), 3, 3))
-    options = {"stride": 2, "padding": 1} | near
+    x, w = rng(8).standard_normal((3, 4, 7, size)), rng(9).standard_normal((6, 4 // near.get("groups", 1), 3, 3))
+    options = {"stride": stride, "padding": 1} | near
     (out, cache), (expected, other) = (m.conv2d(x, w, **options) for m in (level, plain))
     assert_close(out, expected, tol=1e-10, what="out")
     dout = rng(10).standard_normal(out.shape)
