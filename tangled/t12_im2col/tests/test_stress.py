@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:85f9427fe28ebaf3
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9aa9d5a60733c37b
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -90,9 +90,22 @@ def test_level3_windows_where_they_fit(level):
     """What the test above believes of its shapes; and layers of 64 channels go by rows, however many pictures."""
     from tangled.t12_im2col import windows
     inside, outside = ((200, 3, 1, 1), (7, 3, 9, 31), (3, 3, 4, 128), (64, 16, 32, 32)), (
-        (3, 3, 4, 129), (9, 40, 33, 16), (32, 64, 32, 32), (0, 3, 8, 8), (7, 3, 8, 8))
-    assert [windows.fit(shape) for shape in (*inside, *outside)] == [True] * 4 + [False] * 5
-    assert windows.at_once((7, 3, 9, 31), 4) == 4 and not windows.at_once((2, 64, 64, 64), 64)
+        (3, 3, 4, 129), (9, 40, 33, 16), (32, 64, 32, 32), (0, 3, 8, 8), (7, 3, 8, 8), (12, 3, 8, 8))
+    assert [windows.fit(shape) for shape in (*inside, *outside)] == [True] * 4 + [False] * 6
+    assert windows.at_once((7, 3, 9, 31), 4) == 4 and windows.at_once((3, 2, 4, 4), 5) == 2
+    assert not windows.at_once((2, 64, 64, 64), 64)
+
+
+@pytest.mark.levels(3)
+def test_level3_windows_both_ways(level, monkeypatch):
+    """Where they fit, windows make the output and the gradient of the input, with its kernel turned."""
+    from tangled.t12_im2col import windows
+    seen, conv = [], windows.conv
+    monkeypatch.setattr(windows, "conv", lambda x, w, out: seen.append((x.shape, w.shape)) or conv(x, w, out))
+    x, w = rng(8).standard_normal((34, 3, 7, 8)), rng(9).standard_normal((5, 3, 3, 3))
+    out, cache = level.conv2d(x, w, padding=1)
+    level.conv2d_backward(out, cache)
+    assert seen == [(x.shape, w.shape), (out.shape, (3, 5, 3, 3))]
 
 
 @pytest.mark.levels(3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:bb78b70cfc178772
+# Tangled from chapters/34-distributed.qmd; edit the chapter, then run make tangle. sha256:6ef0cbb7af8aabac
 """Chapter 34: sums over ranks, gradients of all tokens, optimiser state in shares."""
 
 import threading
@@ -517,3 +517,46 @@ def test_an_early_change_is_seen(simulate):
         group.send(x[:1], 0).wait()
         return x.tolist()
     assert simulate(2, work) == [[100, 10], [10, 10]]
+
+    def late(group):
+        x = np.full(2, 1.0 + group.rank)
+        if group.rank == 0:
+            sent = group.send(x, 1)
+            group.recv(np.zeros(2), 1)
+            x *= 10                                             # after a wait, and still too early
+            sent.wait()
+        else:
+            group.send(x, 0).wait()
+            group.recv(x, 0)
+        return x.tolist()
+    assert simulate(2, late) == [[10, 10], [10, 10]]
+    own = np.ones((2, 2))                                       # arrays that outlive a run
+
+    def kept(group):
+        x, room = own[group.rank], np.zeros(2)
+        x[...] = 1 + group.rank
+        if group.rank == 0:
+            group.send(x, 1).wait()
+            x *= 10
+            group.recv(room, 1)
+        else:
+            group.recv(room, 0)
+            group.send(x, 0).wait()
+        return room.tolist()
+    assert simulate(2, kept) == [[2, 2], [1, 1]]
+
+
+@pytest.mark.value
+def test_a_turn_for_each_message():
+    """In a drawn order a rank hands over at each message that it sends, and in the usual one only where it waits."""
+    begun = []
+
+    def work(group):
+        begun.append(group.rank)
+        for _ in range(3):
+            group.send(np.zeros(1), 1 - group.rank)
+    replay(2, work, order=0)
+    assert sorted(begun) == [0] * 3 + [1] * 3                   # the first turn leads to the second message
+    begun.clear()
+    replay(2, work)
+    assert begun == [0, 1]
