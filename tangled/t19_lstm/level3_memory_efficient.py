@@ -1,5 +1,5 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:9c384a5f32b31ba3
-"""LSTM, level 3: one tanh for all gates, products in blocks, the gradients of the weights once."""
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:f5505a4e24c689db
+"""LSTM, level 3: gates in place, one product a step, the gradients of the weights once."""
 
 import numpy as np
 
@@ -9,46 +9,32 @@ from tangled.t19_lstm.level2_vectorized import from_pytorch, to_pytorch
 
 __all__ = ["LSTM", "from_pytorch", "lstm", "lstm_backward", "lstm_step", "lstm_step_backward", "to_pytorch"]
 
-SMALL = 1_000_000                               # multiplications of a product without copies
-
-
-def affine(dtype):
-    """scale and shift (4, 1, 1): of one tanh three sigmoids and a tanh; eq. 19.12."""
-    return np.array([[0.5, 0.5, 1, 0.5], [0.5, 0.5, 0, 0.5]], dtype)[:, :, None, None]
-
 
 def apart(a):
     """(K, 4H) as a view (4, K, H), a gate after the other."""
     return a.reshape(len(a), 4, a.shape[1] // 4).swapaxes(0, 1)
 
 
-def together(a):
-    """(4, K, H) as (K, 4H)."""
-    return a.swapaxes(0, 1).reshape(a.shape[1], 4 * a.shape[2])
+def sigmoids_first(a):
+    """(K, 4H) of i, f, g, o as (4, K, H): -i, -f, -o, g."""
+    a = apart(a)[[0, 1, 3, 2]]
+    np.negative(a[:3], out=a[:3])
+    return a
 
 
-def in_blocks(w, B):
-    """w (4, K, n) in blocks of m columns, (4, n / m, K, m), to be multiplied from the left by B rows."""
-    K, n = w.shape[1:]
-    m = 64 if n % 64 == 0 and B * K * 64 <= SMALL else n
-    return np.ascontiguousarray(w.reshape(4, K, n // m, m).swapaxes(1, 2))
-
-
-def like_blocks(a, w):
-    """a (4, B, n) as a view (4, n / m, B, m), for what is multiplied by w (4, n / m, K, m)."""
-    return a.reshape(4, a.shape[1], w.shape[1], w.shape[3]).swapaxes(1, 2)
-
-
-def gates_in_place(a, scale, shift):
-    """a (4, B, H), already scaled, becomes the gates."""
-    np.tanh(a, out=a)
-    a *= scale
-    a += shift
+def gates_in_place(a):
+    """a (4, B, H) of -i, -f, -o, g becomes the gates i, f, o, g."""
+    sigmoids, g = a[:3], a[3]
+    with np.errstate(over="ignore"):
+        np.exp(sigmoids, out=sigmoids)
+    sigmoids += 1
+    np.divide(1, sigmoids, out=sigmoids)                        # eq. 19.12
+    np.tanh(g, out=g)
 
 
 def cell_in_place(gates, c, c_new, tc, h_new, part):
     """gates (4, B, H), c (B, H): writes c_new, its tanh and h_new; `part` is scratch."""
-    i, f, g, o = gates
+    i, f, o, g = gates
     np.multiply(f, c, out=c_new)
     c_new += np.multiply(i, g, out=part)                        # eq. 19.2
     np.tanh(c_new, out=tc)
@@ -59,71 +45,56 @@ def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None):
     """As level 2; keeps x, the gates, the outputs, the cells and their tanh."""
     x, *arrays = check.weights(x, ("B", "T", "D"), h0, c0, w_ih, w_hh, b_ih, b_hh)
     h0, c0, w_ih, w_hh, b_ih, b_hh = check.widened(*arrays)
-    (B, T, _), H, work = x.shape, h0.shape[1], h0.dtype
-    scale, shift = affine(work)
-    states, cells = np.empty((2, T + 1, B, H), work)            # h_0 ... h_T, c_0 ... c_T
-    states[0], cells[0] = h0, c0
-    steps = np.ascontiguousarray(x.swapaxes(0, 1), work)        # (T, B, D)
-    gates, tc = np.empty((4, T, B, H), work), np.empty((T, B, H), work)
-    np.matmul(steps, (apart(w_ih) * scale)[:, None], out=gates)
+    (B, T, D), H, work = x.shape, h0.shape[1], h0.dtype
     biases = [b for b in (b_ih, b_hh) if b is not None]
-    if biases:
-        gates += (apart(sum(biases)[None]) * scale)[:, None]    # (4, 1, 1, H), the one pass over all
-    W = in_blocks(apart(w_hh) * scale, B)
-    recurrent, part = np.empty((4, B, H), work), np.empty((B, H), work)
-    by_blocks = like_blocks(recurrent, W)
+    weights = np.vstack([w_ih, w_hh, sum(biases, np.zeros(4 * H, work))])
+    steps, cells = np.ones((T + 1, B, len(weights)), work), np.empty((T + 1, B, H), work)
+    states = steps[..., D:-1]                                   # h_0 ... h_T, as cells has c_0 ... c_T
+    steps[:T, :, :D], states[0], cells[0] = x.swapaxes(0, 1), h0, c0
+    gates, tc, part = np.empty((4, T, B, H), work), np.empty((T, B, H), work), np.empty((B, H), work)
+    W = sigmoids_first(weights)
     for t in range(T):
         a = gates[:, t]                                         # (4, B, H)
-        np.matmul(states[t], W, out=by_blocks)
-        a += recurrent                                          # eq. 19.1
-        gates_in_place(a, scale, shift)
+        np.matmul(steps[t], W, out=a)                           # eq. 19.1
+        gates_in_place(a)
         cell_in_place(a, cells[t], cells[t + 1], tc[t], states[t + 1], part)
     out = states[1:].swapaxes(0, 1).astype(x.dtype, order="C")  # a copy of ours
-    cache = steps, states, cells, gates, tc, w_ih, w_hh, len(biases), x.dtype
+    cache = steps, cells, gates, tc, weights, len(biases), x.dtype
     return (out, (states[T].astype(x.dtype), cells[T].astype(x.dtype))), cache
 
 
 def through_the_gates(gates, c, h_new, tc, dh, dc, da, part):
-    """Writes da (4, B, H); dc (B, H) gets its share of dh and goes through the forget gate."""
-    i, f, g, o = gates
-    np.multiply(gates, gates, out=da)
-    np.subtract(gates, da, out=da)                              # y - y^2, for three gates
-    np.multiply(g, g, out=da[2])
-    np.subtract(1, da[2], out=da[2])                            # 1 - g^2, the other
+    """Writes da (4, B, H) of i, f, g, o; dc (B, H) gets its share of dh and goes through the forget gate."""
+    i, f, o, g = gates
     np.multiply(h_new, tc, out=part)
     np.subtract(o, part, out=part)                              # o (1 - tanh^2 c)
     part *= dh
     dc += part                                                  # eq. 19.5
-    da[:3] *= dc
-    for k, factor in enumerate((g, c, i, tc)):                  # eq. 19.7
-        da[k] *= factor
-    da[3] *= dh
+    np.multiply(g, g, out=part)
+    for k, y, *factors, last in ((2, part, i, dc), (0, i, i, g, dc), (1, f, f, c, dc), (3, o, h_new, dh)):
+        np.subtract(1, y, out=part)                             # eq. 19.7
+        for factor in factors:
+            part *= factor
+        np.multiply(part, last, out=da[k])
     dc *= f                                                     # eq. 19.6
 
 
 def lstm_backward(dout, dh_T, dc_T, cache):
-    """As level 2; one array (4, T, B, H) beside the results."""
-    steps, states, cells, gates, tc, w_ih, w_hh, given, dtype = cache
-    (T, B, D), H, work = steps.shape, states.shape[2], states.dtype
+    """As level 2; one array (T, B, 4H) beside the results."""
+    steps, cells, gates, tc, weights, given, dtype = cache
+    (T, B, H), K, work = tc.shape, len(weights), tc.dtype
+    D = K - H - 1
     dout = check.gradient("dout", dout, (B, T, H), work)
     dh, dc = check.upstreams((B, H), work, dh_T=dh_T, dc_T=dc_T)
-    da, part = np.empty((4, T, B, H), work), np.empty((B, H), work)
-    W = in_blocks(apart(w_hh).swapaxes(1, 2), B)                # (4, H / m, H, m)
-    shares = np.empty((4, B, H), work)                          # of dh, from each gate
-    by_blocks = like_blocks(shares, W)
+    da, dx = np.empty((T, B, 4 * H), work), np.empty((B, T, D), work)
+    part, back = np.empty((B, H), work), np.empty((D + H, B), work)
     for t in reversed(range(T)):
         dh += dout[:, t]                                        # eq. 19.4
-        through_the_gates(gates[:, t], cells[t], states[t + 1], tc[t], dh, dc, da[:, t], part)
-        np.matmul(da[:, t, None], W, out=by_blocks)
-        np.add.reduce(shares, axis=0, out=dh)
-    rows, dx = da.reshape(4, T * B, H), np.zeros((T, B, D), work)
-    for a, w in zip(da, apart(w_ih)):
-        dx += a @ np.ascontiguousarray(w.T)
-    before = (a.reshape(T * B, n).T for a, n in ((steps, D), (states[:T], H)))
-    grads = [np.ascontiguousarray(dx.swapaxes(0, 1)), dh, dc,
-             *(together(a @ rows) for a in before)]             # eq. 19.8
-    db = together(np.ones((1, T * B), work) @ rows)[0]
-    grads += [db.copy() for _ in range(given)]
+        through_the_gates(gates[:, t], cells[t], steps[t + 1, :, D:-1], tc[t], dh, dc, apart(da[t]), part)
+        np.matmul(weights[:-1], da[t].T, out=back)
+        dx[:, t], dh[:] = back[:D].T, back[D:].T
+    dw = steps[:T].reshape(T * B, K).T @ da.reshape(T * B, 4 * H)           # eq. 19.8
+    grads = [dx, dh, dc, dw[:D], dw[D:-1], *(dw[-1].copy() for _ in range(given))]
     return tuple(grad.astype(dtype, copy=False) for grad in grads)
 
 
@@ -131,15 +102,13 @@ def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     """As level 2, in few arrays."""
     x, *arrays = check.weights(x, ("B", "D"), h, c, w_ih, w_hh, b_ih, b_hh)
     wide, h, c, w_ih, w_hh, b_ih, b_hh = check.widened(x, *arrays)
-    scale, shift = affine(h.dtype)
     gates = wide @ w_ih
     gates += h @ w_hh
     for b in (b_ih, b_hh):
         if b is not None:
             gates += b
-    gates = apart(gates)
-    gates *= scale                                              # here, not in the weights
-    gates_in_place(gates, scale, shift)
+    gates = sigmoids_first(gates)                               # here, not the weights
+    gates_in_place(gates)
     c_new, tc, h_new, part = np.empty((4, *h.shape), h.dtype)
     cell_in_place(gates, c, c_new, tc, h_new, part)
     given = (b_ih is not None) + (b_hh is not None)

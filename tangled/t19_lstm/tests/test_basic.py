@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:b758bb0df199ffee
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:0f9014e5e474ec71
 """Chapter 19: shapes, values and gradients."""
 
 from itertools import pairwise
@@ -298,11 +298,13 @@ def test_parity_with_pytorch(level, layers, batch_first, bias):
 
 @pytest.mark.levels(3)
 @pytest.mark.value
-@pytest.mark.parametrize("B, H", [(3, 128), (2, 192), (130, 128)])
-def test_level3_in_blocks_of_columns(level, B, H):
-    """Two blocks, three, and one where a product is large: values and all gradients as level 2."""
+@pytest.mark.parametrize("biases", [0, 1, 2])
+@pytest.mark.parametrize("B, D, H", [(3, 5, 128), (2, 70, 9), (130, 1, 37)])
+def test_level3_equals_level2(level, B, D, H, biases):
+    """Wide layers, wide inputs, a large batch: values and all gradients, of no bias, one or two."""
     from tangled.t19_lstm import level2_vectorized as plain
-    arrays = [rng(30).standard_normal((B, 2, 5)), *rng(31).standard_normal((2, B, H)), *weights(5, H, 32, 0.1)]
+    arrays = [rng(30).standard_normal((B, 4, D)), *rng(31).standard_normal((2, B, H)),
+              *weights(D, H, 32, 0.1)[:2 + biases]]
     results = []
     for module in (level, plain):
         forward, backward = sequence(module)

@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:a6c6b0840fee2779
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:16be27213a031d41
 """Chapter 19: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -92,6 +92,15 @@ def test_saturated(level, dtype, size):
         assert_close(out.ravel(), o * np.tanh(c.ravel()), tol=1e-6, what="out")
         assert_close(grads[2], f * (1 + o * (1 - np.tanh(c) ** 2)), tol=1e-5, what="dc0")
         assert all(np.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("a", [30.0, 130.0])
+def test_a_gate_near_zero(level, a):
+    """What i or f lets through is right to a rounding of itself, and not of 1."""
+    w = np.zeros((1, 4))
+    for c0, b, want in ((0, [-a, 0, 1, 0], np.tanh(1)), (1, [0, -a, 0, 0], 1.0)):
+        (_, (_, c)), _ = level.lstm(np.zeros((1, 1, 1)), w[:, :1], w[:, :1] + c0, w, w, np.array(b, float))
+        assert_close(c * np.exp(a), np.full((1, 1), want), tol=1e-9, what="what is let through")
 
 
 def test_not_a_number_goes_forward_only(level):
