@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:3f52a9aa24ebda55
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:df56fc86bd47ccae
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -162,6 +162,7 @@ def test_level3_windows_keep_infinities_at_home(level, value, place, N):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("near", [
     {"padding": 0}, {"padding": 2}, {"padding": (1, 0)}, {"padding": (1, 1, 1, 0)}, {"padding": (0, 1, 1, 1)},
+    {"padding": (0, 2, 1, 1)}, {"padding": (1, 1, 2, 0)},
     {"dilation": 2}, {"dilation": (1, 2)}, {"groups": 2}, {"stride": (2, 1)}, {"stride": (1, 2)}, {"stride": 3}])
 def test_level3_next_to_common(level, size, stride, near):
     """One step away from 3 x 3, stride 1 or 2, padding 1, one group: values and gradients as level 2."""
