@@ -87,8 +87,8 @@ def variants(root: Path, package: str) -> dict[str, str]:
 
 # -- a page in a browser
 
-def opened(browser: str, page: Path, wanted: dict[str, str], from_disk: bool) -> list[dict]:
-    """What a page told, opened in a browser that reaches nothing but this machine."""
+def opened(browser: str, page: Path, wanted: dict[str, str], from_disk: bool):
+    """What a page tells, as it tells it, opened in a browser that reaches nothing but this machine."""
     told: queue.Queue = queue.Queue()
     site = next(folder for folder in page.parents if folder.name == SITE)
     copy = page.with_name(f"{page.stem}.check.html")
@@ -100,7 +100,7 @@ def opened(browser: str, page: Path, wanted: dict[str, str], from_disk: bool) ->
         process = subprocess.Popen(command(browser, profile, address), stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL, start_new_session=True)
         try:
-            return list(heard(told))
+            yield from heard(told)
         finally:
             copy.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -162,7 +162,7 @@ def heard(told: queue.Queue):
 
 # -- the verdict
 
-def judged(chapter, browser: str, told: list[dict]) -> list[str]:
+def judged(chapter, browser: str, told) -> list[str]:
     """Offenders of one page."""
     offenders, left_out = [], left_out_of(chapter.package)
     say = lambda text: offenders.append(f"{chapter.path}:1: in {browser}, {text}")

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:46e64289ffdb61ac
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:83ea5d5df9449694
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
@@ -99,9 +99,7 @@ def _common(at, groups, stride):
 def _correlate(x, w, at, groups, out, b=None):
     """out (N, F, OH, OW) = the products of x (N, C, H, W) with w (F, C / G, KH, KW), plus b (F,)."""
     if _common(at, groups, 2) or (_common(at, groups, 1) and windows.fit(x.shape)):
-        columns.conv(x, w, at.stride[0], out)
-        if b is not None:
-            out += b[:, None, None]
+        columns.conv(x, w, at.stride[0], out, b)
         return
     F, c, KH, KW = w.shape
     buffer = RowBuffer(x.shape[2:], x.shape[1], groups, at, out.dtype, len(x))
@@ -176,17 +174,26 @@ def _in_working_dtype(function, dtype, shape, a, w, at, groups, *bias):
 def conv2d_backward(dout, cache):
     """As level 2."""
     x, w, has_bias, at, groups = cache
-    dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
-    dx = _in_working_dtype(_input_gradient, x.dtype, x.shape, dout, w, at, groups)
-    return dx, *_shared(x, dout, dout, w, at, groups, has_bias)
+    dout, work = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype), check.working(x.dtype)
+    dx = np.empty(x.shape, work)
+    if _common(at, groups, 1) and windows.at_once(x.shape, len(w)):
+        dw = windows.gradients(dout, x, work, w, dx)
+    else:
+        _input_gradient(dout, w, at, groups, dx)
+        dw = _weight_gradient(x, dout, w.shape, at, groups, work)
+    return dx.astype(x.dtype, copy=False), *_with_bias(dw, dout, w.dtype, has_bias)
+
+
+def _with_bias(dw, dout, dtype, has_bias):
+    """dw and, if there is a bias, its gradient (F,), the sum of dout over the axes but 1; in a dtype."""
+    grads = (dw, dout.sum(axis=(0, 2, 3), dtype=dw.dtype)) if has_bias else (dw,)
+    return tuple(grad.astype(dtype, copy=False) for grad in grads)
 
 
 def _shared(x, dout, of_bias, w, at, groups, has_bias):
-    """The gradients of w and, if there is one, of b (F,), summed over the axes but 1."""
-    work = check.working(w.dtype)
-    dw = _weight_gradient(x, dout, w.shape, at, groups, work)
-    db = of_bias.sum(axis=(0, 2, 3), dtype=work)
-    return tuple(grad.astype(w.dtype, copy=False) for grad in (dw, db)[:1 + has_bias])
+    """The gradients of what the pictures share: of w and, if there is one, of b."""
+    dw = _weight_gradient(x, dout, w.shape, at, groups, check.working(w.dtype))
+    return _with_bias(dw, of_bias, w.dtype, has_bias)
 
 
 def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):

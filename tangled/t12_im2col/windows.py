@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9a02da94fafb7e97
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:99ebeef734ef7b81
 """Chapter 12: 3 x 3 convolutions with stride 1 and padding 1 for few channels or small pictures."""
 
 import numpy as np
@@ -67,12 +67,14 @@ def _filled(x, dtype):
         yield batch, windows.fill(x[batch])
 
 
-def conv(x, w, out):
-    """x (N, C, H, W), w (F, C, 3, 3): into out (N, F, H, W), in its dtype."""
+def conv(x, w, out, b=None):
+    """x (N, C, H, W), w (F, C, 3, 3), b (F,) or None: into out (N, F, H, W), in its dtype."""
     weights = w.transpose(0, 2, 3, 1).reshape(len(w), 9 * x.shape[1]).astype(out.dtype)
     for n, matrices in _filled(x, out.dtype):
         y = weights @ matrices                                  # (H, F, n W)
         out[n] = y.reshape(*y.shape[:2], -1, x.shape[3]).transpose(2, 1, 0, 3)
+        if b is not None:
+            out[n] += b[:, None, None]
     return out
 
 
@@ -82,21 +84,34 @@ def at_once(shape, F):
     return min(-(-N // 2), LONG // max(1, H * W), FACTORS // max(1, 3 * (C + F) * H * W))
 
 
-def weight_gradient(dout, x, dtype):
-    """dout (N, F, H, W), x (N, C, H, W): dw (F, C, 3, 3) in a dtype, eq. 12.12."""
-    (_, C, H, W), F, pixels = x.shape, dout.shape[1], None
+def gradients(dout, x, dtype, w=None, dx=None):
+    """dout (N, F, H, W), x (N, C, H, W): dw (F, C, 3, 3) in a dtype; for w as dw, also writes dx as x."""
+    (_, C, H, W), F, grads = x.shape, dout.shape[1], None
     dw = np.zeros((3 * F, 3 * C), dtype)
+    if w is not None:
+        weights = w.transpose(2, 1, 3, 0).reshape(3 * C, 3 * F).astype(dtype)
     for n in _batches(len(x), at_once(x.shape, F)):
-        if pixels is None or pixels.shape[2] != len(x[n]):
-            pixels, grads = (np.zeros((3, c, len(x[n]), H, W), dtype) for c in (C, F))
+        if grads is None or grads.shape[2] != len(x[n]):
+            grads, pixels = (np.zeros((3, c, len(x[n]), H, W), dtype) for c in (F, C))
         for j, (q, e) in enumerate(_spans(W)):
-            pixels[j, ..., q] = x[n, ..., e].swapaxes(0, 1)
+            grads[j, ..., e] = dout[n, ..., q].swapaxes(0, 1)
         for i, (o, a) in enumerate(_spans(H)):
-            grads[i, :, :, a] = dout[n, :, o].swapaxes(0, 1)
+            pixels[i, :, :, o] = x[n, :, a].swapaxes(0, 1)
+        factor = grads.reshape(3 * F, -1)
         with np.errstate(invalid="ignore"):                     # 0 times infinity: see below
-            dw += grads.reshape(3 * F, -1) @ pixels.reshape(3 * C, -1).T
-    dw = dw.reshape(3, F, 3, C).transpose(1, 3, 0, 2)
+            dw += factor @ pixels.reshape(3 * C, -1).T          # eq. 12.12
+        if w is not None:                                       # eq. 12.13
+            _add_rows((weights @ factor).reshape(pixels.shape), dx[n].swapaxes(0, 1))
+    dw = dw.reshape(3, F, 3, C).transpose(1, 3, 2, 0)
     return np.ascontiguousarray(dw) if np.isfinite(dw).all() else _row_by_row(dout, x, dtype)
+
+
+def _add_rows(y, dx):
+    """The sum over i of y (3, C, n, H, W), i - 1 rows further down, into dx (C, n, H, W)."""
+    (rest, most), *_ = _spans(dx.shape[2])
+    dx[:, :, :1] = y[1, :, :, :1]
+    np.add(y[1, :, :, rest], y[2, :, :, most], out=dx[:, :, rest])
+    dx[:, :, most] += y[0, :, :, rest]
 
 
 def _row_by_row(dout, x, dtype):

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:4b893bfbd765e489
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:448ea0fdfd916a1b
 """Pooling, level 2: whole arrays, a loop over the offsets of the kernel."""
 
 import math
@@ -33,9 +33,13 @@ def pool_output_size(size, kernel, stride, padding=0, dilation=1, ceil_mode=Fals
 def _geometry(x, kernel_size, stride, padding, dilation, ceil_mode):
     """x as an array, and a Pool with its outputs."""
     x, at = check.pooling(x, kernel_size, stride, padding, dilation)
-    check.flag("ceil_mode", ceil_mode)
+    return x, _fitted(at, check.flag("ceil_mode", ceil_mode))
+
+
+def _fitted(at, ceil_mode):
+    """A Pool with its outputs."""
     outputs = tuple(pool_output_size(*axis, ceil_mode) for axis in zip(*at[:5]))
-    return x, check.seen(at._replace(outputs=outputs))
+    return check.seen(at._replace(outputs=outputs))
 
 
 def _padded(shape, at, value, dtype):

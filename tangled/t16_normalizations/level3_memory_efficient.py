@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:4d7b7cc25149f917
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:1197f3371e4750e4
 """Normalisations, level 3: blocks of rows in cache, sums and tables as products, no x_hat."""
 
 import numpy as np
@@ -34,6 +34,11 @@ def _far(mean, s):
     return not (np.abs(mean) * s <= 2).all()
 
 
+def _infinite(gamma):
+    """Has gamma an infinity, of which a difference of two products would make a NaN?"""
+    return gamma is not None and not np.isfinite(gamma).all()
+
+
 def _columns(buffer):
     """(v, 0) and (v, 1) for any block of a buffer (R, D), v to be filled in: two (R, 2)."""
     columns = np.zeros((2, len(buffer), 2), buffer.dtype)
@@ -55,9 +60,10 @@ def _features(x, residual, gamma, beta, eps, centre):
     total = None if residual is None else np.empty(rows.shape, x.dtype)
     mean, s, average = np.zeros(len(rows), work), np.empty(len(rows), work), np.full(D, 1 / D, work)
     scale, shift = np.ones(D, work) if gamma is None else gamma, np.zeros(D, work) if beta is None else beta
-    affine, scaled = np.array([scale, shift], work), np.array([scale, np.zeros(D)], work)
-    buffer = _buffer(rows, work)
+    (affine, scaled), buffer = np.zeros((2, 2, D), work), _buffer(rows, work)
+    affine[0], affine[1], scaled[0] = scale, shift, scale
     others, (zero, one) = None if residual is None else residual.reshape(rows.shape), _columns(buffer)
+    infinite = centre and _infinite(gamma)
     for block in _blocks(len(rows), D):
         row, t, m = rows[block], out[block], mean[block]
         if total is not None:
@@ -66,13 +72,16 @@ def _features(x, residual, gamma, beta, eps, centre):
         if centre:
             np.matmul(row, average, out=m)
         s[block] = _inverse(np.vecdot(row, row) / D - m * m, eps)               # eq. 16.1
-        if centre and _far(m, s[block]):
-            row, m = np.subtract(row, m[:, None], out=room), np.zeros_like(m)
+        near = centre and not (infinite or _far(m, s[block]))
+        if centre and not near:
+            row = np.subtract(row, m[:, None], out=room)
             s[block] = _inverse(np.vecdot(row, row) / D, eps)
         _table(s[block], zero, scaled, t)
         t *= row
-        if centre:
+        if near:
             t += _table(-m * s[block], one, affine, room)       # eq. 16.12
+        elif centre:
+            t += affine[1]
     kept = rows if total is None else total
     cache = kept, mean, s, gamma, beta, centre, x.shape
     return out.reshape(x.shape).astype(x.dtype, copy=False), total, cache
@@ -156,44 +165,62 @@ def _by_group(v, otherwise, groups, dtype):
     return otherwise if v is None else v.astype(dtype, copy=False).reshape(groups, -1)
 
 
+def _parts(maps, away, dtype):
+    """Slices of maps (N, ..., P), each with its maps in that dtype, less away (N, ...) unless that is None."""
+    for n in _blocks(len(maps), maps[:1].size):
+        part = maps[n].astype(dtype, copy=False)
+        yield n, part if away is None else part - away[n][..., None]
+
+
 def group_norm(x, groups, gamma=None, beta=None, eps=1e-5):
     """As level 2; keeps x and two numbers a group."""
     x, groups, gamma, beta = check.channels(x, groups, gamma, beta, eps)
     work, shape = check.working(x.dtype), (len(x), groups, x.shape[1] // groups)
     maps = x.reshape(*shape, -1 if x.size else 1)               # (N, groups, C / groups, P)
     scale, shift = _by_group(gamma, 1.0, groups, work), _by_group(beta, 0.0, groups, work)
-    out, (mean, s), (ones, pool) = np.empty(maps.shape, work), np.empty((2, *shape[:2], 1), work), _sums(maps, work)
-    for n in _blocks(len(x), maps[:1].size):
-        part, t = maps[n].astype(work, copy=False), out[n]
-        m = mean[n] = (part.reshape(-1, len(ones)) @ ones).reshape(t.shape[:3]) @ pool
-        s[n] = _inverse(np.vecdot(part, part) @ pool - m * m, eps)
-        if _far(m, s[n]):
-            part, m = part - m[..., None], np.zeros_like(m)
-            s[n] = _inverse(np.vecdot(part, part) @ pool, eps)
-        a = s[n] * scale                                        # (n, groups, C / groups)
-        np.multiply(part, a[..., None], out=t)
-        t += (shift - m * a)[..., None]
-    out = out.reshape(x.shape).astype(x.dtype, copy=False)
-    return out, (maps, mean, s, gamma, beta, x.shape)
+    (sums, squares), (ones, pool) = np.empty((2, *shape), work), _sums(maps, work)
+    for n, part in _parts(maps, None, work):
+        sums[n] = (part.reshape(-1, len(ones)) @ ones).reshape(part.shape[:3])
+        np.vecdot(part, part, out=squares[n])
+    mean = sums @ pool                                          # (N, groups, 1)
+    s, near, away = _inverse(squares @ pool - mean * mean, eps), mean, None
+    if _far(mean, s) or _infinite(gamma):
+        near, away = None, mean
+        for n, part in _parts(maps, away, work):
+            np.vecdot(part, part, out=squares[n])
+        s = _inverse(squares @ pool, eps)
+    a = s * scale                                               # (N, groups, C / groups)
+    c = shift - (np.zeros_like(s) if near is None else near * a)
+    out = np.empty(maps.shape, work)
+    for n, part in _parts(maps, away, work):
+        t = np.multiply(part, a[n][..., None], out=out[n])
+        t += c[n][..., None]
+    return out.reshape(x.shape).astype(x.dtype, copy=False), (maps, near, away, s, gamma, beta, x.shape)
 
 
 def group_norm_backward(dout, cache):
     """As level 2."""
-    maps, mean, s, gamma, beta, shape = cache
-    work, (ones, pool), far = s.dtype, _sums(maps, s.dtype), _far(mean, s)
+    maps, near, away, s, gamma, beta, shape = cache
+    work, (ones, pool) = s.dtype, _sums(maps, s.dtype)
     grads = check.gradient("dout", dout, shape, work).reshape(maps.shape)
     scale = _by_group(gamma, 1.0, maps.shape[1], work)
-    dx, buffer, (along, across) = np.empty(maps.shape, work), _buffer(maps, work), np.empty((2, *maps.shape[:3]), work)
-    for n in _blocks(len(maps), maps[:1].size):
-        part, g, t, factor, m = maps[n].astype(work, copy=False), grads[n], dx[n], s[n], mean[n]
-        if far:
-            part, m = part - m[..., None], np.zeros_like(m)
+    along, across = np.empty((2, *maps.shape[:3]), work)
+    for n, part in _parts(maps, away, work):
+        g = grads[n]
         across[n] = (g.reshape(-1, len(ones)) @ ones).reshape(g.shape[:3])
-        along[n] = np.vecdot(g, part) - m * across[n]           # (n, groups, C / groups)
-        k = factor ** 3 * ((along[n] * scale) @ pool)
-        np.multiply(g, (factor * scale)[..., None], out=t)
-        t -= np.multiply(part, k[..., None], out=buffer[:len(g)])
-        t += (m * k - factor * ((across[n] * scale) @ pool))[..., None]         # eq. 16.6
+        np.vecdot(g, part, out=along[n])
+    if near is not None:
+        along -= near * across
+    k, c = -s * s * s * ((along * scale) @ pool), -s * ((across * scale) @ pool)
+    if near is not None:
+        c -= near * k
+    dx, buffer, a = np.empty(maps.shape, work), _buffer(maps, work), s * scale
+    with np.errstate():                                         # restores the size of NumPy's buffers
+        np.setbufsize(1024)
+        for n, part in _parts(maps, away, work):
+            t = np.multiply(part, k[n][..., None], out=dx[n])
+            t += c[n][..., None]                                # eq. 16.6
+            t += np.multiply(grads[n], a[n][..., None], out=buffer[:len(t)])
     dgamma, dbeta = (v.sum(0, dtype=float).astype(maps.dtype).reshape(-1) for v in (along * s, across))
     dx = dx.reshape(shape).astype(maps.dtype, copy=False)
     return dx, *([] if gamma is None else [dgamma]), *([] if beta is None else [dbeta])

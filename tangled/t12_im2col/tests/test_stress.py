@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9aa9d5a60733c37b
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:df56fc86bd47ccae
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -98,14 +98,26 @@ def test_level3_windows_where_they_fit(level):
 
 @pytest.mark.levels(3)
 def test_level3_windows_both_ways(level, monkeypatch):
-    """Where they fit, windows make the output and the gradient of the input, with its kernel turned."""
+    """Where they fit, windows make the output, and both gradients at once; of transposed convolutions dx alone."""
     from tangled.t12_im2col import windows
-    seen, conv = [], windows.conv
-    monkeypatch.setattr(windows, "conv", lambda x, w, out: seen.append((x.shape, w.shape)) or conv(x, w, out))
-    x, w = rng(8).standard_normal((34, 3, 7, 8)), rng(9).standard_normal((5, 3, 3, 3))
-    out, cache = level.conv2d(x, w, padding=1)
+    seen = []
+
+    def watched(name, f):
+        return lambda *args: seen.append((name, *(a.shape for a in args if isinstance(a, np.ndarray)))) or f(*args)
+    for name in ("conv", "gradients"):
+        monkeypatch.setattr(windows, name, watched(name, getattr(windows, name)))
+    x, w, b = rng(8).standard_normal((34, 3, 7, 8)), rng(9).standard_normal((5, 3, 3, 3)), rng(10).standard_normal(5)
+    out, cache = level.conv2d(x, w, b, padding=1)
     level.conv2d_backward(out, cache)
-    assert seen == [(x.shape, w.shape), (out.shape, (3, 5, 3, 3))]
+    of_x, of_out, of_w, turned = x.shape, out.shape, w.shape, (3, 5, 3, 3)
+    assert seen == [("conv", of_x, of_w, of_out, (5,)), ("gradients", of_out, of_x, of_w, of_x)]
+    up, cache = level.conv_transpose2d(out, w, padding=1)
+    level.conv_transpose2d_backward(up, cache)
+    assert seen[2:] == [("conv", of_out, turned, of_x), ("conv", of_x, of_w, of_out), ("gradients", of_out, of_x)]
+    large = rng(11).standard_normal((3, 2, 46, 45))             # more than LONG
+    out, cache = level.conv2d(large, w[:, :2], padding=1)
+    level.conv2d_backward(out, cache)
+    assert len(seen) == 5
 
 
 @pytest.mark.levels(3)
@@ -127,7 +139,7 @@ def test_level3_windows_of_any_layout(level, order):
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("place", [(0, 0), (0, 2), (4, 5), (2, 3)])
+@pytest.mark.parametrize("place", [(0, 0), (0, 2), (4, 5), (2, 3), (3, 0)])
 @pytest.mark.parametrize("N", [34, 3])
 def test_level3_windows_keep_infinities_at_home(level, value, place, N):
     """At a corner it reaches four offsets of the kernel, at an edge six; a shift for each factor would spread it."""
@@ -150,6 +162,7 @@ def test_level3_windows_keep_infinities_at_home(level, value, place, N):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("near", [
     {"padding": 0}, {"padding": 2}, {"padding": (1, 0)}, {"padding": (1, 1, 1, 0)}, {"padding": (0, 1, 1, 1)},
+    {"padding": (0, 2, 1, 1)}, {"padding": (1, 1, 2, 0)},
     {"dilation": 2}, {"dilation": (1, 2)}, {"groups": 2}, {"stride": (2, 1)}, {"stride": (1, 2)}, {"stride": 3}])
 def test_level3_next_to_common(level, size, stride, near):
     """One step away from 3 x 3, stride 1 or 2, padding 1, one group: values and gradients as level 2."""

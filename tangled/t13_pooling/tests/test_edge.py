@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:85de3789e43d64ca
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9da02940138fef52
 """Chapter 13: what is empty, single, laid out otherwise, special, or invalid."""
 
 import numpy as np
@@ -109,6 +109,10 @@ def test_others_refuse(level):
     for value in (0, 1.5, True):
         expect_value_error("divisor_override", level.avg_pool2d, x, 2, divisor_override=value)
     expect_value_error("count_include_pad", level.avg_pool2d, x, 2, count_include_pad=1)
+    for ceil_mode in (True, False):
+        level.max_pool2d(x, 1, 1, ceil_mode=ceil_mode)          # a geometry that is kept: 1 == True, but is none
+        expect_value_error("ceil_mode", level.max_pool2d, x, 1, 1, ceil_mode=int(ceil_mode))
+        expect_value_error("stride", level.max_pool2d, x, 1, True, ceil_mode=ceil_mode)
     expect_value_error("x", level.global_avg_pool2d, ones((2, 3, 4)))
     for value in (indices.astype(float), indices[:1], indices + 16, indices - 1):
         expect_value_error("indices", level.max_unpool2d, x, value, 2)

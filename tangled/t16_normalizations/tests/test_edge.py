@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:9f212db504d87fdf
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:d43b38abe1b4b236
 """Chapter 16: what is empty, single, constant, far from zero, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -128,6 +128,36 @@ def test_an_infinite_shift_stays_with_its_feature(level):
     out, plain = (level.layer_norm(x, gamma, b)[0] for b in (beta, np.zeros(4)))
     assert np.isposinf(out[:, 1]).all()
     assert_close(out[:, [0, 2, 3]], plain[:, [0, 2, 3]], tol=1e-12, what="the other features")
+
+
+@pytest.mark.parametrize("mean", [0, 5])
+def test_an_infinite_scale_stays_with_its_feature(level, mean):
+    """Two infinite gamma: the sign of x_hat tells which infinity; the other features, dgamma and dbeta as without."""
+    x, dout, gamma, beta = mean + rng(41).standard_normal((3, 4)), np.ones((3, 4)), np.ones(4), np.arange(4.0)
+    scale = np.array([1, np.inf, 1, -np.inf])
+    for op, op_backward, rest in ((level.layer_norm, level.layer_norm_backward, [beta]),
+                                  (level.rms_norm, level.rms_norm_backward, [])):
+        (out, cache), (plain, other) = (op(x, g, *rest) for g in (scale, gamma))
+        assert_close(out[:, ::2], plain[:, ::2], tol=1e-9, what="the other features")
+        bare = plain - rest[0] if rest else plain
+        assert (out[:, 1::2] == bare[:, 1::2] * scale[1::2]).all(), out
+        with np.errstate(all="ignore"):
+            for got, want in zip(op_backward(dout, cache)[1:], op_backward(dout, other)[1:], strict=True):
+                assert_close(got, want, tol=1e-9, what="dgamma or dbeta")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("mean", [0, 5])
+def test_an_infinite_scale_stays_with_its_channel(level, mean):
+    """The same of group norm, where PyTorch gives NaN."""
+    x, scale, beta = mean + rng(42).standard_normal((3, 4, 5)), np.array([1, 1, 1, -np.inf]), np.arange(4.0)
+    (out, cache), (plain, other) = (level.group_norm(x, 2, g, beta) for g in (scale, np.ones(4)))
+    assert_close(out[:, :3], plain[:, :3], tol=1e-9, what="the other channels")
+    assert (out[:, 3] == (plain[:, 3] - 3) * -np.inf).all(), out
+    with np.errstate(all="ignore"):
+        for got, want in zip(level.group_norm_backward(np.ones(x.shape), cache)[1:],
+                             level.group_norm_backward(np.ones(x.shape), other)[1:], strict=True):
+            assert_close(got, want, tol=1e-9, what="dgamma or dbeta")
 
 
 @pytest.mark.parametrize("far", [0, 1, 3, 1e3])

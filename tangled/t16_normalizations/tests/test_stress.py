@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:dd9d28a91a306016
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f9ea70778dea0696
 """Chapter 16: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -37,12 +37,14 @@ def test_level3_keeps_no_normalised_copy(level):
 
 
 @pytest.mark.levels(3)
+@pytest.mark.parametrize("far", [0, 5])
 @pytest.mark.parametrize("rows, D", [(1, 4), (255, 4), (256, 4), (257, 4), (600, 4), (100, 20)])
-def test_level3_blocks(level, monkeypatch, rows, D):
-    """Blocks that divide the rows and blocks that do not, each op against level 1."""
+def test_level3_blocks(level, monkeypatch, rows, D, far):
+    """Blocks that divide the rows and blocks that do not, each op against level 1; some means far from 0."""
     from tangled.t16_normalizations import level1_naive as loops
     monkeypatch.setattr(level, "BLOCK", 1024)                   # 256 rows of 4
     (x, other, dout, dtotal), (gamma, beta) = rng(1).standard_normal((4, rows, D)), rng(2).standard_normal((2, D))
+    x += far * rng(3).random((rows, 1))
     for op, args, upstream in (("layer_norm", (x, gamma, beta), [dout]), ("rms_norm", (x, gamma), [dout]),
                                ("group_norm", (x, 2, gamma, beta), [dout]),
                                ("add_layer_norm", (x, other, gamma, beta), [dout, dtotal])):
@@ -51,6 +53,17 @@ def test_level3_blocks(level, monkeypatch, rows, D):
         grads = getattr(level, op + "_backward")(*upstream, cache)
         for got, want in zip(grads, getattr(loops, op + "_backward")(*upstream, of_loops), strict=True):
             assert_close(got, want, tol=1e-9, what="a gradient of " + op)
+
+
+@pytest.mark.levels(3)
+def test_level3_leaves_buffers_as_they_were(level):
+    """NumPy's buffers are set for some products; whoever calls has the size that was there."""
+    x, before = rng(9).standard_normal((3, 4, 5)), np.getbufsize()
+    with np.errstate():
+        np.setbufsize(before // 2)
+        level.group_norm_backward(x, level.group_norm(x, 2)[1])
+        assert np.getbufsize() == before // 2
+    assert np.getbufsize() == before
 
 
 @pytest.mark.levels(2, 3)
