@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:99ebeef734ef7b81
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9731e3ca3dcb46b6
 """Chapter 12: 3 x 3 convolutions with stride 1 and padding 1 for few channels or small pictures."""
 
 import numpy as np
@@ -81,7 +81,7 @@ def conv(x, w, out, b=None):
 def at_once(shape, F):
     """How many pictures (N, C, H, W) and gradients of F filters go into one product; 0 if they are too large."""
     N, C, H, W = shape
-    return min(-(-N // 2), LONG // max(1, H * W), FACTORS // max(1, 3 * (C + F) * H * W))
+    return min(-(-N // 4), LONG // max(1, H * W), FACTORS // max(1, 3 * (C + F) * H * W))
 
 
 def gradients(dout, x, dtype, w=None, dx=None):
