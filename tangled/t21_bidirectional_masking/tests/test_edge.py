@@ -1,4 +1,4 @@
-# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:fbbef0f198455972
+# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:580c5886a6c04f18
 """Chapter 21: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -95,6 +95,42 @@ def test_nothing_real(level, B, T):
     assert data.shape == (0, 3) and len(sizes) == 0 and order.tolist() == list(range(B))
     assert level.unpack(data, sizes, order, T).shape == (B, T, 3)
     assert level.reverse_sequences(x, lengths).shape == (B, T, 3) and level.lengths_to_mask(lengths, T).shape == (B, T)
+
+
+def test_one_alone_keeps_its_dtype(level):
+    """One sequence is padded as many are; float32 and whole numbers stay what they are, there and back."""
+    for dtype in (np.float32, np.int64):
+        given = np.arange(6, dtype=dtype).reshape(3, 2)
+        x, lengths = level.pad([given], 7, T=5)
+        assert (x.shape, x.dtype, lengths.dtype, lengths.tolist()) == ((1, 5, 2), dtype, np.int64, [3])
+        back = level.unpack(*level.pack(x, lengths), T=4)
+        assert back.shape == (1, 4, 2) and back.dtype == dtype and (back[0, :3] == given).all()
+
+
+@pytest.mark.levels(1, 2, 4)
+def test_unpadded_are_copies(level):
+    """What is unpadded outlives the batch (level 3 gives views, and says so)."""
+    given = [rng(7).standard_normal((n, 2)) for n in (3, 5)]
+    x, lengths = level.pad(given)
+    parts = level.unpad(x, lengths)
+    x[...] = 0
+    for part, want in zip(parts, given, strict=True):
+        assert_close(part, want, tol=0, what="a sequence")
+
+
+def test_the_mask_is_the_callers(level):
+    """Masks, lengths and targets that are overwritten after forward: backward does not see it."""
+    x, lengths, mask = rng(3).standard_normal((3, 5, 4)), np.array([2, 5, 0]), rng(4).random((3, 5)) < 0.6
+    targets, dout = rng(5).integers(0, 4, (3, 5)), rng(6).standard_normal((3, 4))
+    for f, arrays, upstream in (("masked_mean", [mask], dout), ("masked_cross_entropy", [targets, mask], 2.0),
+                                ("last_outputs", [lengths], dout)):
+        backward = getattr(level, f + "_backward")
+        want = backward(upstream, getattr(level, f)(x, *arrays)[1])
+        own = [a.copy() for a in arrays]
+        _, cache = getattr(level, f)(x, *own)
+        for a in own:
+            a[...] = 1 - a if a.dtype != bool else ~a
+        assert_close(backward(upstream, cache), want, tol=0, what="the gradient of " + f)
 
 
 def test_all_real(level):
