@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:83ea5d5df9449694
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:008d9500f770d1dc
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
@@ -11,7 +11,7 @@ from tangled.t12_im2col.level2_vectorized import col2im, im2col
 __all__ = ["Conv2d", "ConvTranspose2d", "col2im", "conv2d", "conv2d_backward", "conv_transpose2d",
            "conv_transpose2d_backward", "im2col"]
 
-COLUMNS = 1024                                                  # of a product, where pictures are small
+COLUMNS, NUMBERS = 1024, 1 << 17                                # of a product, where pictures are small; of a buffer
 
 
 def _span(offset, size, outputs, stride, before):
@@ -31,14 +31,16 @@ class RowBuffer:
     channels, groups : int
     at : Window
     dtype : of the buffer
-    pictures : int, the size of the batch; as many are taken at once as make a product of COLUMNS
+    pictures : int, the size of the batch; as many are taken at once as make a product of COLUMNS, or of
+        more, while the buffer has no more than NUMBERS
     """
 
     def __init__(self, size, channels, groups, at, dtype, pictures):
         (KH, KW), (sh, sw), (dh, dw), (OH, OW) = at.kernel, at.stride, at.dilation, at.outputs
         each = max(i * dh // sh for i in range(KH)) + OH        # rows of one residue, eq. 12.10
         self.rows, self.at, self.groups = sh * each, at, groups
-        self.block = max(1, min(pictures, COLUMNS // max(1, self.rows * OW)))
+        wanted = max(COLUMNS, NUMBERS // max(1, KW * channels))
+        self.block = max(1, min(pictures, wanted // max(1, self.rows * OW)))
         shape = (groups, KW, channels // groups, self.block, self.rows, OW)
         self.array = np.zeros(shape, dtype)                     # the padding stays zero for good
         self.flat = self.array.reshape(groups, KW * channels // groups, -1)
@@ -215,9 +217,19 @@ def conv_transpose2d_backward(dout, cache):
 
 
 class Conv2d(plain.Conv2d):
-    """As level 2, by the ops of this level."""
+    """As level 2, by the ops of this level; `backward` returns None where `input_grad` is False."""
 
     op, op_backward = staticmethod(conv2d), staticmethod(conv2d_backward)
+
+    def backward(self, dout):
+        """dout (N, out_channels, OH, OW) to dx (N, in_channels, H, W); None unless `input_grad`."""
+        if self.input_grad:
+            return super().backward(dout)
+        x, w, has_bias, at, groups = self.kept()
+        dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
+        for parameter, grad in zip((self.weight, self.bias), _shared(x, dout, dout, w, at, groups, has_bias)):
+            parameter.accumulate(grad)
+        return None
 
 
 class ConvTranspose2d(plain.ConvTranspose2d):

@@ -1,7 +1,8 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:b96592a01b0e85d3
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9ae2bbf282b404fd
 """Pooling, level 3: one axis after the other, no padded copy. Shapes and errors as in level 2."""
 
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ __all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "Flatten", "MaxPool2d", "adaptive_a
            "global_avg_pool2d", "global_avg_pool2d_backward", "max_pool2d", "max_pool2d_backward",
            "max_pool2d_indices", "max_unpool2d", "max_unpool2d_backward", "pool_output_size"]
 
+BLOCK = 1 << 17                                                 # numbers that are reduced at once
+
 
 class _Axis(NamedTuple):
     """How windows lie along one axis of x (N, C, H, W)."""
@@ -35,27 +38,39 @@ class _Axis(NamedTuple):
     size: int
     outputs: int
     offsets: list                                               # (k, of the outputs, of the entries, fresh)
-    first: np.ndarray                                           # the number of each output's first offset inside
-    paired: bool                                                # offsets 0 and 1 are inside everywhere
     covered: bool                                               # the fresh ones reach every entry
+    first: np.ndarray                                           # the number of each output's first offset inside
+    length: int                                                 # of a line
+    lines: dict                                                 # remainder: (of its line, of the entries)
+    starts: list                                                # (remainder, where in its line) for each offset
+
+
+def _inside(first, count, stride, size):
+    """Slices of the t < count for which first + t stride is an entry, and of those entries."""
+    low = max(0, -(first // stride))                            # eq. 11.11
+    high = max(low, min(count, (size - 1 - first) // stride + 1))
+    start = low * stride + first
+    return slice(low, high), slice(start, start + max(0, (high - low - 1) * stride + 1), stride)
 
 
 def _axis(number, size, kernel, stride, padding, dilation, outputs):
-    """The _Axis of a Pool, whose offsets are pairs of indices into arrays (N, C, ...); the first reduced along it."""
-    along = lambda *where: (slice(None),) * number + (slice(*where),)
+    """The _Axis of a Pool, with indices into arrays (N, C, ...) for slices; rows are reduced after columns."""
+    inside = lambda first, count: [(slice(None),) * number + (part,) for part in _inside(first, count, stride, size)]
     offsets, reached, entries = [], set(), 0
     for k in range(kernel):
         first = k * dilation - padding                          # what output 0 reads
-        low, high = max(0, -(first // stride)), min(outputs, (size - 1 - first) // stride + 1)
-        if low < high:
-            start, fresh = low * stride + first, first % stride not in reached
-            offsets.append((k, along(low, high), along(start, start + (high - low - 1) * stride + 1, stride), fresh))
+        out, read = inside(first, outputs)
+        count = out[-1].stop - out[-1].start
+        if count:
+            offsets.append((k, out, read, first % stride not in reached))
+            entries += offsets[-1][-1] * count
             reached.add(first % stride)
-            entries += fresh * (high - low)
-    paired = not padding and len(offsets) > 1 and offsets[1][1][-1] == slice(0, outputs)
+    starts = [(k * dilation % stride, k * dilation // stride) for k in range(kernel)]
+    length = outputs + starts[-1][1]
+    lines = {r: inside(r - padding, length) for r, _ in starts}
     first = -(np.minimum(np.arange(outputs) * stride - padding, 0) // dilation)
     first = first.astype(np.min_scalar_type(kernel)).reshape(-1, *[1] * (3 - number))
-    return _Axis(number, size, outputs, offsets, first, paired, entries == size)
+    return _Axis(number, size, outputs, offsets, entries == size, first, length, lines, starts)
 
 
 @lru_cache(maxsize=64)
@@ -78,21 +93,34 @@ def _shape(shape, axis, n):
 
 def _largest(x, axis, nan):
     """Maxima and winners of x (N, C, ...) along an _Axis."""
-    offsets, kind = axis.offsets, axis.first.dtype
-    if axis.paired:
-        (_, _, one, _), (_, _, two, _), *offsets = offsets
-        one, two = x[one], x[two]
-        best, winner = np.maximum(one, two), _better(two, one, nan).view(np.uint8).astype(kind, copy=False)
-    else:
-        shape = _shape(x.shape, axis, axis.outputs)
-        best, winner = np.full(shape, -np.inf, x.dtype), np.empty(shape, kind)
-        winner[...] = axis.first
-    for k, out, inside, _ in offsets:
-        better = np.zeros(best.shape, bool)                     # whole: rows of a slice are short
-        better[out] = _better(x[inside], best[out], nan)
-        np.maximum(winner, better * kind.type(k), out=winner)
-        np.maximum(best[out], x[inside], out=best[out])
-    return best, winner
+    shape, kind = _shape(x.shape, axis, axis.length), axis.first.dtype
+    behind, lines = prod(shape[axis.number + 1:]), {r: _line(x, shape, *where) for r, where in axis.lines.items()}
+    size = prod(shape) - axis.starts[-1][1] * behind            # the windows that begin later are no outputs
+    b, *others = (lines[r][start * behind:][:size] for r, start in axis.starts)
+    best, winner = np.empty(shape, x.dtype), np.empty(shape, kind)
+    all_best, all_winner = best.reshape(-1)[:size], winner.reshape(-1)[:size]
+    if not others:
+        all_best[...], all_winner[...] = b, 0
+    for k, v in enumerate(others, 1):
+        better = _better(v, b, nan).view(np.uint8)
+        if k == 1:
+            all_winner[...] = better
+        else:
+            np.maximum(all_winner, better * kind.type(k), out=all_winner)
+        b = np.maximum(b, v, out=all_best)
+    outputs = (slice(None),) * axis.number + (slice(axis.outputs),)
+    best, winner = best[outputs], winner[outputs]
+    return best, np.maximum(winner, axis.first) if axis.first.any() else winner
+
+
+def _line(x, shape, of_line, of_x):
+    """The entries of x (N, C, ...) of one remainder side by side, -inf for padding: a shape, as one row."""
+    part = x[of_x]
+    if part.shape != shape:
+        line = np.full(shape, -np.inf, x.dtype)
+        line[of_line] = part
+        part = line
+    return np.ascontiguousarray(part).reshape(-1)
 
 
 def _better(v, b, nan):
@@ -103,33 +131,45 @@ def _better(v, b, nan):
     return better
 
 
-def _spread(g, axis, winner=None):
-    """The adjoint of a step: g (N, C, ...) to the winners, or to all entries, of an _Axis."""
-    dx = (np.empty if axis.covered else np.zeros)(_shape(g.shape, axis, axis.size), g.dtype)
+def _spread(g, axis, winner=None, dx=None):
+    """The adjoint of a step: g (N, C, ...) to the winners, or to all entries, of an _Axis; into dx, if given."""
+    if dx is None:
+        dx = np.empty(_shape(g.shape, axis, axis.size), g.dtype)
+    if not axis.covered:
+        dx[...] = 0
     bits = f"u{g.itemsize}"
-    of_g, of_dx = g.view(bits), dx.view(bits)
     for k, out, inside, fresh in axis.offsets:
         if winner is None:
             part = g[out]
         else:
-            part = np.multiply(of_g[out], winner[out] == k, out=of_dx[inside] if fresh else None).view(g.dtype)
-        if not fresh:
-            dx[inside] += part
-        elif winner is None:
+            part = (g[out].view(bits) * (winner[out] == k).astype(bits)).view(g.dtype)
+        if fresh:
             dx[inside] = part
+        else:
+            dx[inside] += part
     return dx
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     """As level 2: x (N, C, H, W) to out (N, C, OH, OW), in two steps."""
     x, *axes = _geometry(x, kernel_size, stride, padding, dilation, ceil_mode)
-    _, of_rows, of_columns = axes
-    for nan in (False, True):
-        narrow, columns = _largest(x, of_columns, nan)          # (N, C, H, OW)
-        out, rows = _largest(narrow, of_rows, nan)              # eq. 13.9
-        if not np.isnan(out).any():
-            break
+    at, of_rows, of_columns = axes
+    (N, C, H, _), (OH, OW) = x.shape, at.outputs
+    out, rows = np.empty((N, C, OH, OW), x.dtype), np.empty((N, C, OH, OW), of_rows.first.dtype)
+    columns = np.empty((N, C, H, OW), of_columns.first.dtype)
+    for n in _blocks(x):
+        for nan in (False, True):
+            narrow, columns[n] = _largest(x[n], of_columns, nan)            # (n, C, H, OW)
+            out[n], rows[n] = _largest(narrow, of_rows, nan)    # eq. 13.9
+            if not np.isnan(out[n]).any():
+                break
     return out, (rows, columns, axes, x.dtype)
+
+
+def _blocks(x):
+    """Slices of a batch x (N, C, H, W), of about BLOCK numbers each."""
+    size = max(1, BLOCK // max(1, x[:1].size))
+    return [slice(n, n + size) for n in range(0, len(x), size)]
 
 
 def max_pool2d_indices(cache):
@@ -143,9 +183,12 @@ def max_pool2d_indices(cache):
 
 def max_pool2d_backward(dout, cache):
     """As level 2: dout (N, C, OH, OW) to dx (N, C, H, W)."""
-    rows, columns, (_, of_rows, of_columns), dtype = cache
+    rows, columns, (at, of_rows, of_columns), dtype = cache
     dout = check.gradient(dout, rows.shape, check.working(dtype))
-    return _spread(_spread(dout, of_rows, rows), of_columns, columns).astype(dtype, copy=False)
+    dx = np.empty((*rows.shape[:2], *at.size), dout.dtype)
+    for n in _blocks(dx):
+        _spread(_spread(dout[n], of_rows, rows[n]), of_columns, columns[n], dx[n])
+    return dx.astype(dtype, copy=False)
 
 
 def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,

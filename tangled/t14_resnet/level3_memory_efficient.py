@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:cb8b458e994c0ea9
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:1462c1ec67735b26
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
 
 import numpy as np
@@ -139,18 +139,11 @@ class Conv2d(rows.Conv2d):
         """dout (N, out_channels, OH, OW) to dx (N, in_channels, H, W); None unless `input_grad`."""
         kept = self.kept()
         if len(kept) != 4:
-            return super().backward(dout) if self.input_grad else self._without_dx(dout, *kept)
+            return super().backward(dout)
         x, w, stride, (shape, weight_gradient, input_gradient) = kept
         dout = check.gradient(dout, shape, x.dtype)
         self.weight.accumulate(weight_gradient(dout, x, stride))
         return input_gradient(dout, w, x.shape, stride) if self.input_grad else None
-
-    def _without_dx(self, dout, x, w, has_bias, at, groups):
-        """The gradients of the parameters alone, by rows."""
-        dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
-        grads = rows._shared(x, dout, dout, w, at, groups, has_bias)
-        for parameter, grad in zip((self.weight, self.bias), grads):
-            parameter.accumulate(grad)
 
 
 class BatchNorm2d(norms.BatchNorm2d):

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:389b9c2a8275746e
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:aa4ba510340e380d
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -161,6 +161,7 @@ def test_called_twice(level, kind):
 def test_level3_by_several_pictures(level, monkeypatch, columns):
     """One picture at a time, or several, with a last block that is smaller: the same numbers."""
     monkeypatch.setattr(level, "COLUMNS", columns)
+    monkeypatch.setattr(level, "NUMBERS", 1)
     for options in ({"padding": 1}, {"stride": (3, 2), "dilation": (2, 1), "padding": (2, 1, 0, 3)}):
         x, w = rng(6).standard_normal((5, 3, 7, 6)), rng(7).standard_normal((4, 3, 3, 2))
         (out, cache), (expected, of_loops) = (m.conv2d(x, w, **options) for m in (level, loops))
@@ -183,6 +184,7 @@ def test_level3_modules_use_level3(level):
 def test_level3_adds_blocks_in_float32(level, monkeypatch):
     """float16, a picture a block: what is added from block to block is wider."""
     monkeypatch.setattr(level, "COLUMNS", 1)
+    monkeypatch.setattr(level, "NUMBERS", 1)
     dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1)
     _, cache = level.conv2d(np.ones((3, 2, 2, 2), np.float16), np.ones((1, 2, 2, 2), np.float16))
     dw = level.conv2d_backward(dout, cache)[1]
@@ -197,6 +199,28 @@ def test_module_gradients(level, name, bias):
     """Central differences for x, weight and bias; every option is handed on."""
     module = getattr(level, name)(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), groups=2, dilation=(1, 2), bias=bias)
     check_module_gradients(module, [rng(9).standard_normal((2, 4, 5, 6))])
+
+
+@pytest.mark.levels(3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("kernel, stride, groups", [(3, 1, 1), (3, 2, 1), (3, 1, 2), ((3, 2), (2, 1), 1), (1, 1, 1)])
+def test_convolutions_without_dx(level, kernel, stride, groups, dtype):
+    """Each way to convolve can leave dx out; the other gradients are the same, add up, and dout is looked at."""
+    module = level.Conv2d(4, 6, kernel, stride, 1, groups=groups, rng=rng(14)).astype(dtype)
+    x = rng(15).standard_normal((8, 4, 6, 5)).astype(dtype)
+    dout = np.cos(module(x))
+    assert module.backward(dout).shape == x.shape
+    wanted = [p.grad.copy() for p in module.parameters()]
+    module.input_grad = False
+    module.zero_grad()
+    for times in (1, 2):
+        assert module.backward(dout) is None
+        for parameter, grad in zip(module.parameters(), wanted):
+            assert_close(parameter.grad, times * grad, tol=2e-3 if dtype is np.float16 else 1e-5, what="gradient")
+            assert parameter.grad.dtype == dtype
+    with pytest.raises(ValueError, match="dout"):
+        module.backward(dout[:1])
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:83e470b7c76fab4d
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9b4df9f7b5bc21da
 """Chapter 13: growth of memory, large windows, and the program."""
 
 import numpy as np
@@ -30,12 +30,28 @@ def test_memory_is_linear_in_the_batch(level, op):
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("op, bound", [("max_pool2d", 2.4), ("avg_pool2d", 2.4)])
 def test_level3_makes_no_padded_copy(level, op, bound):
-    """Forward and backward hold at most 2.4 times x: dx, its reduction, and bytes; whatever the kernel."""
-    shape = (8, 4, 32, 32)
+    """Forward and backward hold at most 2.4 times x: dx, its reduction, bytes, and a block; whatever the kernel."""
+    shape = (64, 8, 32, 32)
     x = 4 * np.prod(shape)
     for kernel in (2, 4, 8):
         peak = peak_memory(step(level, op, shape, kernel))
         assert peak < bound * x, f"{peak / x:.2f} times x, kernel {kernel}"
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+@pytest.mark.parametrize("block", [1, 300])
+def test_level3_in_blocks(level, block, monkeypatch):
+    """A batch in several blocks, the last a smaller one, and NaN in one of them: as in one piece."""
+    x = rng(30).integers(-3, 4, (5, 2, 9, 8)).astype(np.float32)
+    x[1, 0, 3, 5] = np.nan
+    results = []
+    for size in (level.BLOCK, block):
+        monkeypatch.setattr(level, "BLOCK", size)
+        out, cache = level.max_pool2d(x, (3, 2), (2, 3), (1, 1), (1, 2))
+        results.append((out, level.max_pool2d_indices(cache), level.max_pool2d_backward(np.cos(out), cache)))
+    for name, whole, parts in zip(("out", "indices", "dx"), *results):
+        assert_close(parts, whole, tol=0, what=name)
 
 
 @pytest.mark.levels(3)
