@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:8a2c0710473a5bfb
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:006a77c6044ef01e
 """Chapter 14: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -154,6 +154,33 @@ def test_networks_on_small_batches(level, preactivation, stem):
     assert_close(net(x[1:2]), whole[1:2], tol=1e-5, what="one picture")
     assert net(x[:0]).shape == (0, 5) and net.backward(np.zeros((0, 5), "f")).shape == (0, 2, 9, 7)
     assert whole.dtype == np.float32
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("options", [{}, {"preactivation": True}])
+def test_networks_in_narrow_types(level, options, dtype):
+    """Logits, dx and all gradients have the dtype of the weights, and are near those of float64."""
+    x, dout, found = rng(4).standard_normal((3, 2, 9, 8)), rng(5).standard_normal((3, 5)), []
+    for kind in (np.float64, dtype):
+        net = level.ResNet((1, 1), (3, 4), 5, 2, zero_init=False, **options).astype(kind)
+        out = net(x.astype(kind))
+        found.append([out, net.backward(dout.astype(kind)), *(p.grad for p in net.parameters())])
+    for want, got in zip(*found, strict=True):
+        assert got.dtype == dtype
+        assert_close(got / np.abs(want).max(), want / np.abs(want).max(), tol=0.03 if dtype == np.float16 else 1e-4)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_convolutions_add_up_halves_in_float32(level, kernel):
+    """2048 + 1 is 2048 in float16, and the ones must not be lost."""
+    module = level.Conv2d(1, 2, kernel, padding=kernel // 2, bias=False).astype(np.float16)
+    dout = np.zeros(module(ones((3, 1, 2, 2), np.float16)).shape, np.float16)
+    dout[:, :, 0, 0] = np.array([1, 2048, 1]).reshape(3, 1)
+    module.backward(dout)
+    middle = module.weight.grad[:, 0, kernel // 2, kernel // 2]
+    assert_close(middle, np.full(2, 2050, np.float16), tol=0, what="dw")
 
 
 @pytest.mark.levels(2, 3)
