@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:00dfd204d2afbb69
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:4992832da56119c6
 """Chapter 28: shapes, values and gradients."""
 
 import copy
@@ -432,7 +432,8 @@ def test_options_reach_every_block(level, option):
             alone = level.EncoderBlock(6, 3, 4, **given)
             alone.load_state_dict(block.state_dict())
             want = alone.eval()(want)
-        assert {type(n) for n in (encoder.norm, alone.norm1, alone.norm2)} == {RMSNorm if "norm" in given else LayerNorm}
+        kinds = {type(norm) for norm in (encoder.norm, alone.norm1, alone.norm2)}
+        assert kinds == {RMSNorm if option == "norm" else LayerNorm}
         assert_close(encoder.eval()(x), encoder.norm(want), tol=1e-5, what=f"out with {option}", dtype=np.float32)
         assert np.allclose(encoder.train()(x), encoder.eval()(x)) == (option != "dropout")
 
