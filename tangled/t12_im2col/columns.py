@@ -1,5 +1,5 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:40bf97d3bf837c14
-"""Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures at a time."""
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:ca07422af233fb23
+"""Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
 
@@ -45,7 +45,7 @@ class Columns:
         self.shifts.append((*pair, edge))
 
     def _pixels(self, x):
-        """(part, what it holds) for each remainder of x (n, C, H, W): two (C, n, OH, OW), or less at the end."""
+        """(part, what it holds) for each remainder of x (n, C, H, W): two (C, n, OH, OW), or less."""
         s = self.stride
         for (r, i), (q, j) in itertools.product(self.copied.items(), repeat=2):
             yield self.parts[i, j], x[:, :, r::s, q::s].swapaxes(0, 1)
@@ -71,7 +71,7 @@ class Columns:
 
 
 def blocks(shape, stride, dtype):
-    """(slice of the batch, its Columns) for pictures of a shape (N, C, H, W), COLUMNS columns at a time."""
+    """(slice of the batch, its Columns) for a shape (N, C, H, W), COLUMNS columns at a time."""
     N, C, H, W = shape
     size, columns = max(1, COLUMNS // max(1, -(-H // stride) * -(-W // stride))), None
     for start in range(0, N, size):

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:008d9500f770d1dc
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:ddc7e1c19e8d5cdd
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
@@ -11,7 +11,7 @@ from tangled.t12_im2col.level2_vectorized import col2im, im2col
 __all__ = ["Conv2d", "ConvTranspose2d", "col2im", "conv2d", "conv2d_backward", "conv_transpose2d",
            "conv_transpose2d_backward", "im2col"]
 
-COLUMNS, NUMBERS = 1024, 1 << 17                                # of a product, where pictures are small; of a buffer
+COLUMNS, NUMBERS = 1024, 1 << 17                    # of a product, where pictures are small; of a buffer
 
 
 def _span(offset, size, outputs, stride, before):
@@ -227,7 +227,8 @@ class Conv2d(plain.Conv2d):
             return super().backward(dout)
         x, w, has_bias, at, groups = self.kept()
         dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
-        for parameter, grad in zip((self.weight, self.bias), _shared(x, dout, dout, w, at, groups, has_bias)):
+        for parameter, grad in zip((self.weight, self.bias),
+                                   _shared(x, dout, dout, w, at, groups, has_bias)):
             parameter.accumulate(grad)
         return None
 

@@ -1,10 +1,10 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9731e3ca3dcb46b6
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:c985cbce4a5abb8b
 """Chapter 12: 3 x 3 convolutions with stride 1 and padding 1 for few channels or small pictures."""
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-WIDE, LONG = 128, 2048                                          # columns of a product over a row; over pictures
+WIDE, LONG = 128, 2048                              # columns of a product over a row; over pictures
 ROWS, FACTORS = 1 << 18, 1 << 19                                # numbers that they may take
 
 
@@ -79,7 +79,7 @@ def conv(x, w, out, b=None):
 
 
 def at_once(shape, F):
-    """How many pictures (N, C, H, W) and gradients of F filters go into one product; 0 if they are too large."""
+    """How many pictures (N, C, H, W) with F filters go into one product; 0 if they are too large."""
     N, C, H, W = shape
     return min(-(-N // 4), LONG // max(1, H * W), FACTORS // max(1, 3 * (C + F) * H * W))
 

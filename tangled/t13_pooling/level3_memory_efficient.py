@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9ae2bbf282b404fd
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9e11556dc0580d6e
 """Pooling, level 3: one axis after the other, no padded copy. Shapes and errors as in level 2."""
 
 from functools import lru_cache
@@ -34,15 +34,15 @@ BLOCK = 1 << 17                                                 # numbers that a
 class _Axis(NamedTuple):
     """How windows lie along one axis of x (N, C, H, W)."""
 
-    number: int                                                 # 2 or 3
+    number: int                                 # 2 or 3
     size: int
     outputs: int
-    offsets: list                                               # (k, of the outputs, of the entries, fresh)
-    covered: bool                                               # the fresh ones reach every entry
-    first: np.ndarray                                           # the number of each output's first offset inside
-    length: int                                                 # of a line
-    lines: dict                                                 # remainder: (of its line, of the entries)
-    starts: list                                                # (remainder, where in its line) for each offset
+    offsets: list                               # (k, of the outputs, of the entries, fresh)
+    covered: bool                               # the fresh ones reach every entry
+    first: np.ndarray                           # the number of each output's first offset inside
+    length: int                                 # of a line
+    lines: dict                                 # remainder: (of its line, of the entries)
+    starts: list                                # (remainder, where in its line) for each offset
 
 
 def _inside(first, count, stride, size):
@@ -54,8 +54,9 @@ def _inside(first, count, stride, size):
 
 
 def _axis(number, size, kernel, stride, padding, dilation, outputs):
-    """The _Axis of a Pool, with indices into arrays (N, C, ...) for slices; rows are reduced after columns."""
-    inside = lambda first, count: [(slice(None),) * number + (part,) for part in _inside(first, count, stride, size)]
+    """The _Axis of a Pool, with indices into arrays (N, C, ...) for slices."""
+    inside = lambda first, count: [(slice(None),) * number + (part,)
+                                   for part in _inside(first, count, stride, size)]
     offsets, reached, entries = [], set(), 0
     for k in range(kernel):
         first = k * dilation - padding                          # what output 0 reads
@@ -94,8 +95,9 @@ def _shape(shape, axis, n):
 def _largest(x, axis, nan):
     """Maxima and winners of x (N, C, ...) along an _Axis."""
     shape, kind = _shape(x.shape, axis, axis.length), axis.first.dtype
-    behind, lines = prod(shape[axis.number + 1:]), {r: _line(x, shape, *where) for r, where in axis.lines.items()}
-    size = prod(shape) - axis.starts[-1][1] * behind            # the windows that begin later are no outputs
+    behind, lines = prod(shape[axis.number + 1:]), {r: _line(x, shape, *where)
+                                                    for r, where in axis.lines.items()}
+    size = prod(shape) - axis.starts[-1][1] * behind            # what begins later is no window
     b, *others = (lines[r][start * behind:][:size] for r, start in axis.starts)
     best, winner = np.empty(shape, x.dtype), np.empty(shape, kind)
     all_best, all_winner = best.reshape(-1)[:size], winner.reshape(-1)[:size]
@@ -114,7 +116,7 @@ def _largest(x, axis, nan):
 
 
 def _line(x, shape, of_line, of_x):
-    """The entries of x (N, C, ...) of one remainder side by side, -inf for padding: a shape, as one row."""
+    """The entries of x (N, C, ...) of one remainder in a shape, -inf for padding; flat."""
     part = x[of_x]
     if part.shape != shape:
         line = np.full(shape, -np.inf, x.dtype)
@@ -132,7 +134,7 @@ def _better(v, b, nan):
 
 
 def _spread(g, axis, winner=None, dx=None):
-    """The adjoint of a step: g (N, C, ...) to the winners, or to all entries, of an _Axis; into dx, if given."""
+    """The adjoint of a step, g (N, C, ...) to the winners, or all entries, of an _Axis; into dx."""
     if dx is None:
         dx = np.empty(_shape(g.shape, axis, axis.size), g.dtype)
     if not axis.covered:

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:1197f3371e4750e4
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:3b9ff3a93b7e295e
 """Normalisations, level 3: blocks of rows in cache, sums and tables as products, no x_hat."""
 
 import numpy as np
@@ -59,7 +59,8 @@ def _features(x, residual, gamma, beta, eps, centre):
     out, D = np.empty(rows.shape, work), x.shape[-1]
     total = None if residual is None else np.empty(rows.shape, x.dtype)
     mean, s, average = np.zeros(len(rows), work), np.empty(len(rows), work), np.full(D, 1 / D, work)
-    scale, shift = np.ones(D, work) if gamma is None else gamma, np.zeros(D, work) if beta is None else beta
+    scale, shift = (np.ones(D, work) if gamma is None else gamma,
+                    np.zeros(D, work) if beta is None else beta)
     (affine, scaled), buffer = np.zeros((2, 2, D), work), _buffer(rows, work)
     affine[0], affine[1], scaled[0] = scale, shift, scale
     others, (zero, one) = None if residual is None else residual.reshape(rows.shape), _columns(buffer)
@@ -95,7 +96,8 @@ def _features_backward(dout, dtotal, cache):
     more = None if dtotal is None else check.gradient("dtotal", dtotal, shape, work).reshape(R, D)
     scale = np.ones(D, work) if gamma is None else gamma.astype(work)
     weights, dgamma, dbeta = scale / D, np.zeros(D), np.zeros(D)            # sums in float64
-    dx, buffer, scaled = np.empty((R, D), work), _buffer(rows, work), np.array([scale, np.zeros_like(scale)])
+    dx, buffer, scaled = (np.empty((R, D), work), _buffer(rows, work),
+                          np.array([scale, np.zeros_like(scale)]))
     zero, ones, far = _columns(buffer)[0], np.ones(len(buffer), work), centre and _far(mean, s)
     for block in _blocks(R, D):
         row, g, factor, m = rows[block].astype(work, copy=False), grads[block], s[block], mean[block]
@@ -155,7 +157,7 @@ def add_layer_norm_backward(dout, dtotal, cache):
 
 
 def _sums(maps, dtype):
-    """For maps (N, groups, C / groups, P): what adds up pixels (P,), what averages a group's sums (C / groups, 1)."""
+    """For maps (N, groups, each, P): what adds up pixels (P,), what averages a group's sums (each, 1)."""
     each, P = maps.shape[2:]
     return np.ones(P, dtype), np.full((each, 1), 1 / (each * P), dtype)
 
@@ -166,7 +168,7 @@ def _by_group(v, otherwise, groups, dtype):
 
 
 def _parts(maps, away, dtype):
-    """Slices of maps (N, ..., P), each with its maps in that dtype, less away (N, ...) unless that is None."""
+    """Slices of maps (N, ..., P), with their maps in a dtype, less away (N, ...) unless it is None."""
     for n in _blocks(len(maps), maps[:1].size):
         part = maps[n].astype(dtype, copy=False)
         yield n, part if away is None else part - away[n][..., None]

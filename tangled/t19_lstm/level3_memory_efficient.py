@@ -1,4 +1,4 @@
-# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:f5505a4e24c689db
+# Tangled from chapters/19-lstm.qmd; edit the chapter, then run make tangle. sha256:703ac4f39ae2e648
 """LSTM, level 3: gates in place, one product a step, the gradients of the weights once."""
 
 import numpy as np
@@ -64,7 +64,7 @@ def lstm(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None):
 
 
 def through_the_gates(gates, c, h_new, tc, dh, dc, da, part):
-    """Writes da (4, B, H) of i, f, g, o; dc (B, H) gets its share of dh and goes through the forget gate."""
+    """Writes da (4, B, H) of i, f, g, o; dc (B, H) takes its share of dh, then times f."""
     i, f, o, g = gates
     np.multiply(h_new, tc, out=part)
     np.subtract(o, part, out=part)                              # o (1 - tanh^2 c)

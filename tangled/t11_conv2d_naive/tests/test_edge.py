@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:37c081e4cc98fbf2
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:0ac39b5b6fd3e16d
 """Chapter 11: what is empty, single, large, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -16,13 +16,15 @@ def valid(**changes):
     return {"x": ones((2, 4, 5, 6)), "w": ones((6, 2, 3, 2)), "b": ones(6), "groups": 2, **changes}
 
 
-REFUSED = [("x", value) for value in (ones((4, 5, 6)), ones((2, 4, 5, 6), int), 1.0)]
+REFUSED = [("x", value) for value in (ones((4, 5, 6)), ones((2, 4, 5, 6), int), ones((2, 4, 5, 6), np.float32),
+                                       1.0)]
 REFUSED += [("w", value) for value in (ones((6, 2, 3)), ones((6, 4, 3, 2)), ones((6, 3, 3, 2)), ones((6, 2, 0, 2)),
-                                       ones((6, 2, 3, 2), int), ones((6, 2, 3, 2), np.float32))]
-REFUSED += [("b", value) for value in (ones(5), ones((6, 1)), ones(6, int), ones(6, np.float32), 1.0)]
+                                       ones((6, 2, 3, 0)), ones((6, 2, 3, 2), int), ones((6, 2, 3, 2), np.float32))]
+REFUSED += [("b", value) for value in (ones(5), ones(7), ones(1), ones((6, 1)), ones(6, int),
+                                       ones(6, np.float32), 1.0)]
 REFUSED += [("groups", value) for value in (0, -1, 3, 4, 1.0, True)]
 REFUSED += [(name, value) for name in ("stride", "dilation")
-            for value in (0, -1, 1.5, (1,), (1, 2, 3), (1, 0), None, "2", True)]
+            for value in (0, -1, 1.5, (1,), (1, 2, 3), (1, 0), (0, 1), None, "2", True)]
 REFUSED += [("padding", value) for value in (-1, (1, -1), (1, 2, 3), (1, 2, 3, -4), 0.5, "valid", "SAME", None, (1,))]
 
 
@@ -34,11 +36,15 @@ def test_refuses(level, argument, value):
 
 @pytest.mark.parametrize("changes, text", [
     ({"x": ones((4, 5, 6))}, "x has shape (4, 5, 6); expected (N, C, H, W)"),
+    *[({name: array.astype(dtype) for name, array in valid().items() if name != "groups"},
+       f"x has dtype {np.dtype(dtype)}; expected floating point") for dtype in (bool, int, complex)],
     ({"w": ones((6, 4, 3, 2))},
      "w has shape (6, 4, 3, 2); expected (F, 2, KH, KW), a 2th of the channels of x"),
     ({"groups": 3}, "groups = 3; expected a divisor of the 4 channels and the 6 filters"),
     ({"w": ones((6, 2, 3, 7))}, "kernel covers 7 entries of the width, dilation included; expected at most 6, "
                                 "the 6 there are and the padding"),
+    ({"w": ones((6, 2, 3, 7)), "padding": (1, 0)}, "kernel covers 7 entries of the width, dilation included; "
+                                                   "expected at most 6, the 6 there are and the padding"),
     ({"dilation": (4, 1), "padding": (1, 0)}, "kernel covers 9 entries of the height, dilation included; "
                                               "expected at most 7, the 5 there are and the padding"),
     ({"padding": "same", "stride": 2}, 'padding = "same" with stride = (2, 2); expected stride 1')])
@@ -51,18 +57,70 @@ def test_messages(level, changes, text):
 
 def test_small_functions_refuse(level):
     """Sizes, paddings and stacks that are none."""
-    for args in ((-1, 1), (5, 0), (5, 3, 0), (5, 3, 1, -1), (5, 3, 1, 0, 0), (4, 5), (5.0, 3)):
+    for args in ((-1, 1), (5, 0), (5, 3, 0), (5, 3, 1, -1), (5, 3, 1, 0, 0), (4, 5), (5.0, 3), (6, 3, 1, 0, 3),
+                 (4, 7, 1, (2, 0)), (4, 7, 1, (0, 2)), (5, 3, 1, (1, -1))):
         with pytest.raises(ValueError):
             level.conv_output_size(*args)
-    expect_value_error("padding", level.explicit_padding, "same", 3, 2)
-    expect_value_error("layers", level.receptive_field, [(3, 1)])
-    expect_value_error("layers", level.receptive_field, [(3, 0, 1)])
+    for stride in (2, (1, 2), (2, 1)):
+        expect_value_error("padding", level.explicit_padding, "same", 3, stride)
+    for kernel, dilation, name in (((3, 0), 1, "kernel"), ((0, 3), 1, "kernel"), (3, (1, 0), "dilation"),
+                                   (3, (0, 1), "dilation")):
+        expect_value_error(name, level.explicit_padding, "same", kernel, 1, dilation)
+    for padding in (-1, (0, -1), (0, 1, 0, -1), (0, 1.5, 0, 1), (1, 2, 3), "Same"):
+        expect_value_error("padding", level.explicit_padding, padding, 3)
+    for layer in ((3, 1), (3, 1, 1, 1), (3, 0, 1), (3, 1, 0), (0, 1, 1), (3, 1, 1.5), 3):
+        expect_value_error("layers", level.receptive_field, [(3, 1, 1), layer])
+
+
+def test_numpys_integers(level):
+    """Sizes computed by NumPy are integers like Python's, and lists are pairs; what comes back is an int."""
+    three, two, one = np.array([3, 2, 1])
+    args = valid()
+    options = {"stride": [two, one], "padding": [one, two], "dilation": [one, one], "groups": np.uint8(2)}
+    out, _ = level.conv2d(args["x"], args["w"], args["b"], **options)
+    assert_close(out, level.conv2d(args["x"], args["w"], args["b"], (2, 1), (1, 2), 1, 2)[0], tol=0, what="out")
+    sizes = [level.conv_output_size(np.int32(7), three, two, (one, two)),
+             *level.receptive_field([[three, two, one], (two, one, one)]),
+             *sum(level.explicit_padding([one, two], three), ())]
+    assert sizes == [4, 5, 2, 1, 1, 2, 2] and {type(size) for size in sizes} == {int}
+    for stride in (one, [one, one], (1, one)):
+        assert level.explicit_padding("same", 3, stride) == ((1, 1), (1, 1))
+
+
+def test_no_filters(level):
+    """Nothing can be made of a stack of no filters, in one group or two."""
+    for groups in (1, 2):
+        expect_value_error("groups", level.conv2d, ones((2, 4, 5, 6)), ones((0, 4 // groups, 3, 2)), groups=groups)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 0, 3), (2, 1, 3, 0), (1, 1, 0, 0)])
+def test_nothing_but_padding(level, shape):
+    """A picture without rows or columns, padded, gives the bias everywhere; its weights have the gradient 0."""
+    x, w, b = ones(shape), ones((2, 1, 2, 3)), np.array([3.0, 5])
+    out, cache = level.conv2d(x, w, b, stride=(2, 1), padding=(2, 1, 1, 3))
+    assert_close(out, np.broadcast_to(b[:, None, None], out.shape), tol=0, what="out")
+    assert out.shape == (shape[0], 2, (shape[2] + 1) // 2 + 1, shape[3] + 2)
+    dx, dw, db = level.conv2d_backward(out, cache)
+    assert dx.shape == shape
+    assert_close(dw, np.zeros(w.shape), tol=0, what="dw")
+    assert_close(db, out.sum(axis=(0, 2, 3)), what="db")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_upstream_of_another_dtype(level, dtype):
+    """Gradients have the dtype of x, whatever that of dout."""
+    x, w, b = (a.astype(np.float32) for a in valid().values() if isinstance(a, np.ndarray))
+    out, cache = level.conv2d(x, w, b, groups=2)
+    wanted = level.conv2d_backward(out, cache)
+    for got, want, name in zip(level.conv2d_backward(out.astype(dtype), cache), wanted, "xwb", strict=True):
+        assert_close(got, want, tol=1e-6, what="d" + name, dtype=np.float32)
 
 
 def test_backward_refuses(level):
-    """A dout that would broadcast, and one of integers."""
+    """A dout that would broadcast, one turned round, and one of integers or of complex numbers."""
     out, cache = level.conv2d(**valid())
-    for dout in (out[:1], out[:, :1], out[..., :1], out.astype(int)):
+    wrong = out[:1], out[:, :1], out[:, :, :1], out[..., :1], out.swapaxes(2, 3)
+    for dout in (*wrong, out.astype(int), out.astype(complex)):
         expect_value_error("dout", level.conv2d_backward, dout, cache)
 
 
@@ -105,12 +163,13 @@ def test_what_the_floor_leaves_out(level):
     assert_close(level.conv2d(x, w, stride=2)[0], out, what="out")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_not_a_number_stays_in_its_windows(level, value):
-    """It reaches the outputs whose window holds it, all filters, no other picture."""
-    x = rng(4).standard_normal((2, 2, 6, 7))
-    x[0, 1, 2, 3] = value
-    out, _ = level.conv2d(x, rng(5).uniform(0.5, 1, (3, 2, 3, 3)))
+    """It reaches the outputs whose window holds it, by a weight of 0 too, all filters, no other picture."""
+    x, w = rng(4).standard_normal((2, 2, 6, 7)), rng(5).uniform(0.5, 1, (3, 2, 3, 3))
+    x[0, 1, 2, 3], w[:, :, 2, 0] = value, 0
+    with np.errstate(invalid="ignore"):
+        out, _ = level.conv2d(x, w)
     reached = np.zeros((2, 3, 4, 5), bool)
     reached[0, :, 0:3, 1:4] = True
     assert_close(~np.isfinite(out), reached, what="where it is not finite")
@@ -179,6 +238,17 @@ def test_out_of_an_empty_batch(level):
         assert level.conv2d_backward(out, cache, out=back)[0] is back
 
 
+@pytest.mark.levels(3)
+def test_out_with_an_axis_of_one(level):
+    """How far apart the pictures lie says nothing where there is one."""
+    x, w = rng(11).standard_normal((1, 2, 4, 5)), rng(12).standard_normal((3, 2, 2, 2))
+    room, back = np.empty((3, 3, 4))[None], np.empty((2, 4, 5))[None]       # a stride of 0
+    out, cache = level.conv2d(x, w, out=room)
+    dx, _ = level.conv2d_backward(out, cache, out=back)
+    assert out is room and dx is back
+    assert_close(out, level.conv2d(x, w)[0], tol=0, what="out")
+
+
 def test_memory_layouts(level):
     """What counts is the array, not how it lies in memory."""
     assert_layouts(lambda *args: level.conv2d(*args, **OPTIONS), arguments(), f_backward=level.conv2d_backward)
@@ -199,9 +269,13 @@ def test_out(level, which):
     run = lambda *args, **more: level.conv2d(*args, padding=1, **more)
     assert_layouts(run, square, f_backward=level.conv2d_backward, **{which: True})
     out, cache = run(*square)
-    for wrong in (square[0], out[:1], out.astype(np.float32), [1.0]):
+    for wrong in (square[0], out[:1], out.swapaxes(2, 3).copy(), out.astype(np.float32), [1.0]):
         expect_value_error("out", run, *square, out=wrong)
         expect_value_error("out", level.conv2d_backward, out, cache, out=wrong)
     expect_value_error("out", level.conv2d_backward, out, cache, out=out)
     x, w = (rng(k).standard_normal(s) for k, s in enumerate([(3, 3, 5, 5), (3, 3, 3, 3)]))
     expect_value_error("out", level.conv2d, x, w, out=w)        # out as w
+    x = rng(2).standard_normal(w.shape)
+    out, cache = level.conv2d(x, w)
+    for wrong in (x, w):                                        # both are still read
+        expect_value_error("out", level.conv2d_backward, out, cache, out=wrong)

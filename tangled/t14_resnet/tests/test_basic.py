@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:a98be2ee4ca0e04d
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:1fca406f7ef34b75
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -43,6 +43,15 @@ def test_golden_gradients(level, golden, name):
     names = [name for name in ARRAYS if name in case.inputs]
     for got, wrt in zip(grads, names, strict=True):
         assert_close(got, case.grads[wrt], what="d" + wrt)
+
+
+@pytest.mark.value
+def test_arguments_in_their_order(level):
+    """Without a keyword: the arrays, stride, preactivation, eps."""
+    x, given = rng(1).standard_normal((2, 3, 5, 4)), parts(3, 4, True, True)
+    out, _ = level.basic_block(x, *given.values(), None, None, 2, True, 0.3)
+    wanted, _ = level.basic_block(x, **given, stride=2, preactivation=True, eps=0.3)
+    assert_close(out, wanted, tol=0, what="out")
 
 
 @pytest.mark.shape
@@ -249,6 +258,24 @@ def test_convolutions_without_dx(level, kernel, stride, bias):
         module.backward(dout[:1])
 
 
+@pytest.mark.levels(3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("kernel, stride", [(1, 2), (3, 1), (3, 2), (5, 2)])
+def test_convolutions_keep_and_check_what_they_get(level, kernel, stride):
+    """dx is that of the weights which made out; other channels, types and axes are refused whichever way is taken."""
+    module = level.Conv2d(2, 3, kernel, stride, kernel // 2, bias=False, rng=rng(14)).astype(np.float64)
+    x = rng(15).standard_normal((2, 2, 6, 5))
+    dout = np.cos(module(x))
+    wanted = module.backward(dout)
+    module.weight.data = np.zeros_like(module.weight.data)
+    assert_close(module.backward(dout), wanted, tol=0, what="dx")
+    for wrong in (x[:, :1], x[:, [0, 1, 1]], x.astype(np.float32), x.astype(int), x[..., None]):
+        with pytest.raises(ValueError, match=r"\b[xw] has (shape|dtype)"):
+            module(wrong)
+    with pytest.raises(RuntimeError, match="before forward"):
+        level.Conv2d(2, 3, kernel, stride, kernel // 2, bias=False).backward(dout)
+
+
 @pytest.mark.levels(2, 3)
 @pytest.mark.gradient
 @pytest.mark.parametrize("preactivation", [False, True])
@@ -309,6 +336,99 @@ def test_projections_only_where_the_shape_changes(level, name, preactivation, pr
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.value
+@pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck", "PlainBlock"])
+def test_each_change_of_shape_is_projected(level, name):
+    """A stride alone, or channels alone, ask for a shortcut with weights, unless a block has none at all."""
+    kind = getattr(level, name)
+    for inputs, stride in ((4 * kind.expansion, 2), (3, 1)):
+        block = kind(inputs, 4, stride)
+        assert (block.shortcut is not None) == (name != "PlainBlock")
+        assert block(np.ones((2, inputs, 5, 6), "f")).shape == (2, 4 * kind.expansion, -(-5 // stride), 6 // stride)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("added", [True, False])
+def test_norm_relu(level, training, added):
+    """Chapter 9's module, a sum and a ReLU: out, all gradients and statistics, with its momentum and its eps."""
+    from tangled.t09_batch_norm import BatchNorm2d
+    modules = [kind(3, 0.3, 0.5).astype(np.float64).train(training) for kind in (level.NormReLU, BatchNorm2d)]
+    fused, plain = modules
+    draw = rng(27)
+    for module in modules:
+        module.running_mean[...], module.running_var[...] = (1, -1, 0), (2, 3, 0.5)
+        module.weight.data[...], module.bias.data[...] = (1, -2, 0.5), (0.1, 0.2, -0.1)
+    for times in (1, 2):                                        # gradients and statistics add up
+        x, residual, dout = draw.standard_normal((3, 2, 3, 5, 4))
+        a = plain(x) + residual * added
+        d = np.where(a > 0, dout, 0)
+        kept = x.copy(), residual.copy(), dout.copy()
+        assert_close(fused(x, residual) if added else fused(x), np.maximum(a, 0), tol=1e-10, what="out")
+        dx, *others = fused.backward(dout) if added else (fused.backward(dout),)
+        assert_close(dx, plain.backward(d), tol=1e-10, what="dx")
+        assert len(others) == added
+        for other in others:
+            assert_close(other, d, tol=0, what="dresidual")
+            assert not np.shares_memory(other, dx) and not np.shares_memory(other, dout)
+        for mine, theirs in zip(fused.parameters(), plain.parameters(), strict=True):
+            assert_close(mine.grad, theirs.grad, tol=1e-10, what=f"a gradient, {times} times")
+        for key, want in plain.state_dict().items():
+            assert_close(fused.state_dict()[key], want, tol=1e-10, what=key)
+        for array, before in zip((x, residual, dout), kept, strict=True):
+            assert_close(array, before, tol=0, what="what was handed in")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_norm_of_level3(level):
+    """Chapter 9's module by other ops, with its momentum and its eps, in training and behind it."""
+    from tangled.t09_batch_norm import BatchNorm2d
+    modules = [kind(3, 0.3, 0.5).astype(np.float64) for kind in (level.BatchNorm2d, BatchNorm2d)]
+    with pytest.raises(RuntimeError, match="before forward"):
+        modules[0].backward(np.ones((2, 3, 5, 4)))
+    for training in (True, True, False):
+        x, dout = rng(28).standard_normal((2, 2, 3, 5, 4))
+        kept = dout.copy()
+        lean, plain = [(module.train(training)(x), module.backward(dout), *module.state_dict().values(),
+                        *(p.grad for p in module.parameters())) for module in modules]
+        for got, want in zip(lean, plain, strict=True):
+            assert_close(got, want, tol=1e-10, what="out, dx, state or a gradient")
+        assert_close(dout, kept, tol=0, what="dout afterwards")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("name, stride", [("BasicBlock", 1), ("BasicBlock", 2), ("Bottleneck", 1), ("PlainBlock", 1)])
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_blocks_called_twice(level, name, stride, preactivation):
+    """A block changes neither x nor dout, and hands out nothing twice."""
+    kind = getattr(level, name)
+    block = kind(2 * kind.expansion, 2, stride, preactivation=preactivation, zero_init=False).astype(np.float64)
+    x = 1 + rng(13).standard_normal((2, 2 * kind.expansion, 4, 3))
+    assert_repeatable(lambda x: (block(x), None), [x], f_backward=lambda dout, _: block.backward(dout),
+                      interleave=False)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("preactivation, stem", [(False, "imagenet"), (True, "small")])
+def test_networks_go_back_twice(level, preactivation, stem):
+    """Backward before forward is refused; twice behind one forward pass, it gives the same dx and adds up."""
+    net = level.ResNet((2, 1), (3, 4), 5, 2, stem=stem, preactivation=preactivation, zero_init=False)
+    for module in (net, net.layer1[1], net.layer2[0], *filter(None, (net.pool, net.bn1, net.bn_last))):
+        with pytest.raises(RuntimeError, match="before forward"):
+            module.backward(np.ones((2, 5), "f"))
+    out = net.astype(np.float64)(rng(13).standard_normal((2, 2, 9, 7)))
+    dx = net.backward(np.cos(out)).copy()
+    grads = [p.grad.copy() for p in net.parameters()]
+    assert_close(net.backward(np.cos(out)), dx, tol=0, what="dx")
+    for parameter, grad in zip(net.parameters(), grads, strict=True):
+        assert_close(parameter.grad, 2 * grad, tol=1e-12, what="a gradient")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
 def test_parameters_of_resnet18_and_50(level):
     """The published architectures at ImageNet's widths, by torchvision: 11,689,512 and 25,557,032 weights."""
     for blocks, block, count in (((2, 2, 2, 2), "BasicBlock", 11_689_512), ((3, 4, 6, 3), "Bottleneck", 25_557_032)):
@@ -320,7 +440,7 @@ def test_parameters_of_resnet18_and_50(level):
 @pytest.mark.shape
 def test_defaults(level):
     """Ten classes, three colours, the small stem; basic blocks, activated last, that begin as the identity."""
-    for net in (level.ResNet((1, 1), (2, 3)), level.PlainNet((1, 1), (2, 3))):
+    for net in (level.ResNet((1, 1), (2, 3)), level.PlainNet((1, 1), (2, 3)), level.ResNet([1, 1], [2, 3])):
         assert net.fc.weight.data.shape == (3, 10) and net.conv1.weight.data.shape == (2, 3, 3, 3)
         assert net.pool is None and net.bn_last is None
     block = level.ResNet((1,), (2,)).layer1[0]
@@ -352,6 +472,47 @@ def test_pooling_gives_a_tie_to_the_first(level):
     wanted = np.zeros((4, 5))
     wanted[1, 1], wanted[1, 3] = 1 + 2 + 8 + 16, 4 + 32
     assert_close(dx[0, 0], wanted, tol=0, what="dx")
+    dx = pool.backward(np.full((1, 1, 2, 3), np.inf))
+    assert_close(dx[0, 0], np.where(wanted > 0, np.inf, 0), tol=0, what="dx of an infinite dout")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("shape", [(2, 3, 7, 4), (1, 2, 1, 6), (2, 1, 1, 1), (1, 1, 2, 5)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pooling_of_negative_numbers(level, shape, dtype):
+    """What lies beyond the picture is never the maximum; each window on its own; out and dx belong to the caller."""
+    pool, x = level.ResNet((1,), (2,), stem="imagenet").pool, -1 - rng(25).random(shape).astype(dtype)
+    out = pool(x)
+    wanted, moved = np.empty((*shape[:2], -(-shape[2] // 2), -(-shape[3] // 2))), np.zeros(shape)
+    dout = rng(26).standard_normal(wanted.shape).astype(dtype)
+    for n, c, i, j in np.ndindex(*wanted.shape):
+        window = np.full(shape[2:], -np.inf)
+        inside = slice(max(0, 2 * i - 1), 2 * i + 2), slice(max(0, 2 * j - 1), 2 * j + 2)
+        window[inside] = x[n, c][inside]
+        wanted[n, c, i, j] = window.max()
+        moved[n, c][np.unravel_index(window.argmax(), window.shape)] += dout[n, c, i, j]
+    assert_close(out, wanted, tol=0, what="out", dtype=dtype)
+    out[...] = 0
+    dx = pool.backward(dout)
+    assert_close(dx, moved, tol=1e-6, what="dx", dtype=dtype)
+    assert_repeatable(lambda x: (pool(x), None), [x], f_backward=lambda dout, _: pool.backward(dout), interleave=False)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_plain_networks_take_the_options(level):
+    """Classes, channels, stem and weights as asked for; blocks without shortcuts, all scales 1."""
+    net = level.PlainNet((1, 1), (3, 4), 5, 2, "imagenet", rng(21))
+    assert net.conv1.weight.data.shape == (3, 2, 7, 7) and net.fc.weight.data.shape == (4, 5)
+    assert net.pool is not None and net(np.ones((2, 2, 9, 8), "f")).shape == (2, 5)
+    first, again, other = (level.PlainNet((1, 1), (3, 4), rng=r).layer2[0].conv2.weight.data
+                           for r in (rng(21), rng(21), rng(22)))
+    assert_close(first, again, tol=0, what="the same seed")
+    assert np.abs(first - other).max() > 0.01
+    for block in (net.layer1[0], net.layer2[0]):
+        assert isinstance(block, level.PlainBlock) and block.shortcut is None and not block.preactivation
+        assert (block.bn2.weight.data == 1).all()
 
 
 @pytest.mark.levels(2, 3)
@@ -363,11 +524,15 @@ def test_initial_weights(level):
     for key, w in convolutions.items():
         assert w.dtype == np.float32
         assert_close(w.std(), (2 / (len(w) * w.shape[2] * w.shape[3])) ** 0.5, tol=0.15, what=key)
-    assert_close(net.layer2[0].conv1.weight.data.std(), (2 / (64 * 9)) ** 0.5, tol=0.03, what="std")
+    w = net.layer2[0].conv1.weight.data
+    assert_close(w.std(), (2 / (64 * 9)) ** 0.5, tol=0.03, what="std")
+    assert np.abs(w).max() > 3 * w.std(), "not drawn from a normal distribution, which has tails"
     again, other, default = (level.ResNet((1, 1), (32, 64), 7, 4, rng=r) for r in (rng(21), rng(22), None))
     assert_close(again.fc.weight.data, net.fc.weight.data, tol=0, what="the same seed")
     for different in (other, default):
-        assert np.abs(different.conv1.weight.data - net.conv1.weight.data).max() > 0.01
+        for key, p in different.named_parameters():
+            if p.data.ndim > 1:
+                assert np.abs(p.data - dict(net.named_parameters())[key].data).max() > 0.01, key
     blocks = [level.BasicBlock(3, 4, rng=rng(seed)).conv1.weight.data for seed in (21, 22)]
     assert np.abs(blocks[0] - blocks[1]).max() > 0.01
     deep = level.ResNet((2,), (3,), rng=rng(21)).layer1

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:edd824225c4356ee
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:da5cb535c45805b4
 """Chapter 14: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -17,15 +17,17 @@ def valid(**changes):
     return {"x": ones((2, 3, 5, 4)), **parts(3, 4, True), "stride": 2, **changes}
 
 
-REFUSED = [("x", value) for value in (ones((3, 5, 4)), ones((2, 3, 5, 4), int), ones((1, 3, 2, 2)))]
+REFUSED = [("x", value) for value in (ones((3, 5, 4)), ones((2, 3, 5, 4), int), ones((1, 3, 2, 2)), ones((1, 3, 1, 2)),
+                                       ones((2, 3, 0, 4)), ones((2, 3, 5, 0)))]
 REFUSED += [("w1", value) for value in (ones((4, 2, 3, 3)), ones((4, 3, 1, 1)), ones((4, 3, 3)),
                                        ones((4, 3, 3, 3), "f"))]
 REFUSED += [("w2", value) for value in (ones((4, 3, 3, 3)), ones((5, 4, 3, 3)), ones((4, 4, 3, 3), int))]
 REFUSED += [(name, value) for name in ("gamma1", "beta1", "gamma2", "beta2", "gamma_s", "beta_s")
-            for value in (ones(3), ones((4, 1)), ones(4, int), None)]
+            for value in (ones(3), ones(1), ones((4, 1)), ones(4, int), ones(4, "f"), None)]
 REFUSED += [("w_shortcut", value) for value in (None, ones((4, 3, 3, 3)), ones((3, 4, 1, 1)), ones((4, 3, 1, 1), "f"))]
 REFUSED += [("stride", value) for value in (0, 1.5, (2, 2), None)]
-REFUSED += [("eps", value) for value in (0, -1e-5, np.nan, "small", True)] + [("preactivation", 1)]
+REFUSED += [("eps", value) for value in (0, -1e-5, np.nan, np.inf, "small", None, True)]
+REFUSED += [("preactivation", value) for value in (1, None, "True")]
 
 
 @pytest.mark.parametrize("argument, value", REFUSED)
@@ -55,6 +57,46 @@ def test_the_identity_must_fit(level, stride, F):
 
 
 @pytest.mark.parametrize("preactivation", [False, True])
+@pytest.mark.parametrize("name", ["gamma_s", "beta_s"])
+def test_a_scale_without_its_normalisation(level, preactivation, name):
+    """An identity has none, and with preactivation a projection has none."""
+    for projected in {False, preactivation}:
+        given = parts(3, 3, projected, preactivation)
+        expect_value_error(name, level.basic_block, ones((2, 3, 5, 4)), **given, preactivation=preactivation,
+                           **{name: ones(3)})
+
+
+def test_no_channels_and_no_filters(level):
+    """Nothing can be normalised; refused by name."""
+    expect_value_error("w1", level.basic_block, ones((2, 0, 5, 4)), **parts(0, 4, True))
+    expect_value_error("w1", level.basic_block, ones((2, 3, 5, 4)), **parts(3, 0, True))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_upstream_of_another_dtype(level, preactivation, dtype):
+    """Gradients have the dtype of x, whatever that of dout."""
+    given = {name: array.astype("f") for name, array in parts(3, 4, True, preactivation).items()}
+    x = rng(5).standard_normal((2, 3, 4, 5)).astype("f")
+    out, cache = level.basic_block(x, **given, preactivation=preactivation)
+    dout = np.round(4 * rng(6).standard_normal(out.shape)).astype("f")
+    wanted = level.basic_block_backward(dout, cache)
+    grads = level.basic_block_backward(dout.astype(dtype), cache)
+    for got, want, name in zip(grads, wanted, ("x", *given), strict=True):
+        assert_close(got, want, tol=1e-5, what="d" + name, dtype=np.float32)
+
+
+def test_numbers_of_numpy(level):
+    """Sizes, truths and eps that NumPy computed are as good as Python's; a whole eps too."""
+    x, given = rng(7).standard_normal((2, 3, 5, 4)), parts(3, 4, True)
+    two, no = np.array([2])[0], np.array([False])[0]
+    wanted, _ = level.basic_block(x, **given, stride=2, eps=1.0)
+    for eps in (np.float64(1), np.int64(1), 1):
+        out, _ = level.basic_block(x, **given, stride=two, preactivation=no, eps=eps)
+        assert_close(out, wanted, tol=1e-12, what="out")
+
+
+@pytest.mark.parametrize("preactivation", [False, True])
 def test_backward_refuses(level, preactivation):
     """A dout that would broadcast, and one of integers."""
     out, cache = level.basic_block(ones((2, 3, 5, 4)), **parts(3, 3, False, preactivation), preactivation=preactivation)
@@ -64,7 +106,7 @@ def test_backward_refuses(level, preactivation):
 
 @pytest.mark.parametrize("preactivation", [False, True])
 @pytest.mark.parametrize("shape, stride", [((0, 2, 5, 4), 2), ((3, 2, 1, 1), 1), ((2, 2, 1, 3), 2), ((1, 2, 2, 1), 1),
-                                           ((2, 2, 3, 5), 4)])
+                                           ((2, 2, 3, 5), 4), ((1, 2, 2, 3), 2)])
 def test_small(level, preactivation, shape, stride):
     """No pictures, one pixel, one row, one picture, a stride beyond the kernel; against the sum of the parts."""
     given = parts(2, 3, True, preactivation)
@@ -115,6 +157,35 @@ def test_networks_on_small_batches(level, preactivation, stem):
 
 
 @pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("options", [{}, {"preactivation": True}])
+def test_networks_in_narrow_types(level, options, dtype):
+    """All results have the dtype of the weights and are near float64's; in float16 a ReLU may fall the other way."""
+    x, dout, found = rng(4).standard_normal((3, 2, 9, 8)), rng(5).standard_normal((3, 5)), []
+    for kind in (np.float64, dtype):
+        net = level.ResNet((1, 1), (3, 4), 5, 2, zero_init=False, **options).astype(kind)
+        out = net(x.astype(kind))
+        found.append([out, net.backward(dout.astype(kind)), *(p.grad for p in net.parameters())])
+    for k, (want, got) in enumerate(zip(*found, strict=True)):
+        assert got.dtype == dtype and np.isfinite(got).all()
+        if k == 0 or dtype == np.float32:
+            off = np.abs(got - want).max() / np.abs(want).max()
+            assert off < (0.1 if dtype == np.float16 else 1e-3), f"result {k} is {off:.2g} of the largest entry off"
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_convolutions_add_up_halves_in_float32(level, kernel):
+    """2048 + 1 is 2048 in float16, and the ones must not be lost."""
+    module = level.Conv2d(1, 2, kernel, padding=kernel // 2, bias=False).astype(np.float16)
+    dout = np.zeros(module(ones((3, 1, 2, 2), np.float16)).shape, np.float16)
+    dout[:, :, 0, 0] = np.array([1, 2048, 1]).reshape(3, 1)
+    module.backward(dout)
+    middle = module.weight.grad[:, 0, kernel // 2, kernel // 2]
+    assert_close(middle, np.full(2, 2050, np.float16), tol=0, what="dw")
+
+
+@pytest.mark.levels(2, 3)
 def test_networks_in_half(level):
     """Evaluation and training switch for every layer, and gradients stop where they are told to."""
     net = level.ResNet((1, 1), (3, 4), 5, 2)
@@ -129,8 +200,11 @@ def test_networks_in_half(level):
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.parametrize("name, changes", [
-    ("blocks", {"blocks": ()}), ("blocks", {"blocks": 2}), ("blocks", {"blocks": (1, 0)}), ("widths", {"widths": (3,)}),
-    ("widths", {"widths": (3, 2.5)}), ("stem", {"stem": "large"}), ("in_channels", {"in_channels": 0})])
+    ("blocks", {"blocks": ()}), ("blocks", {"blocks": (), "widths": ()}), ("blocks", {"blocks": 2}),
+    ("blocks", {"blocks": (1, 0)}), ("blocks", {"blocks": (1, True)}), ("widths", {"widths": (3,)}),
+    ("widths", {"widths": (3, 4, 5)}), ("widths", {"widths": 3}), ("widths", {"widths": (3, 2.5)}),
+    ("widths", {"widths": (3, 0)}), ("stem", {"stem": "large"}), ("stem", {"stem": "Small"}), ("stem", {"stem": None}),
+    ("in_channels", {"in_channels": 0})])
 def test_networks_refuse(level, name, changes):
     """Sizes that are none, stages without a width, an unknown stem."""
     expect_value_error(name, level.ResNet, **{"blocks": (1, 1), "widths": (3, 4), **changes})
@@ -139,6 +213,7 @@ def test_networks_refuse(level, name, changes):
 @pytest.mark.levels(2, 3)
 def test_blocks_refuse(level):
     """Sizes that are none."""
-    for args, name in (((0, 4), "in_channels"), ((4, 1.5), "channels"), ((4, 4, 0), "stride")):
+    for args, name in (((0, 4), "in_channels"), ((4, 1.5), "channels"), ((4, 0), "channels"), ((4, 4, 0), "stride"),
+                       ((4, 4, (2, 2)), "stride")):
         expect_value_error(name, level.BasicBlock, *args)
         expect_value_error(name, level.Bottleneck, *args)

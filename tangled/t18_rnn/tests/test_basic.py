@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:edf55b755dc42cd8
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:5960f37eebb6efb7
 """Chapter 18: shapes, values and gradients."""
 
 from itertools import pairwise
@@ -157,6 +157,27 @@ def test_called_twice(level):
     assert_repeatable(level.rnn, [x, h0, *weights()], f_backward=lambda d, cache: level.rnn_backward(*d, cache))
     assert_repeatable(level.rnn_step, [x[:, 0].copy(), h0, *weights()], f_backward=level.rnn_step_backward)
     assert_repeatable(level.embedding, [np.array([2, 0, 2]), x[0]], f_backward=level.embedding_backward)
+    (out, h_T), cache = level.rnn(x, h0, *weights())
+    new, of_step = level.rnn_step(x[:, 0], h0, *weights())
+    for grads in (level.rnn_backward(out, h_T, cache), level.rnn_step_backward(new, of_step)):
+        assert not np.shares_memory(grads[4], grads[5]), "db_ih and db_hh are one array"
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("only", [2, 3])
+def test_one_bias_alone(level, only):
+    """Without the other bias: the values and gradients of a bias of zeros in its place."""
+    x, h0, alone, both = rng(37).standard_normal((2, 5, 3)), rng(38).standard_normal((2, 4)), weights(), weights()
+    alone[5 - only], both[5 - only] = None, np.zeros(4)
+    (out, _), cache = level.rnn(x, h0, *alone)
+    (want, h_T), of_both = level.rnn(x, h0, *both)
+    assert_close(out, want, tol=1e-12, what="out")
+    new, of_step = level.rnn_step(x[:, 0], h0, *alone)
+    assert_close(new, want[:, 0], tol=1e-12, what="h_new")
+    assert_close(level.rnn_step_backward(h_T, of_step)[4], level.rnn_step_backward(
+        h_T, level.rnn_step(x[:, 0], h0, *both)[1])[4], tol=1e-12, what="db of a step")
+    for a, b in zip(level.rnn_backward(want, h_T, cache), level.rnn_backward(want, h_T, of_both)):
+        assert_close(a, b, tol=1e-12, what="gradient")
 
 
 @pytest.mark.gradient
@@ -194,8 +215,12 @@ def test_long_sums_of_half_precision(level):
     dtable = level.embedding_backward(np.ones((3000, 1), np.float16), cache)
     assert_close(dtable.astype(float), np.array([[3000.0]]), tol=1e-12, what="dtable")
     dout = np.tile(np.array([6e4, 6e4, -6e4, -6e4], np.float16), 8)[:, None]     # sums beyond 65,504 on their way
-    _, cache = level.embedding(np.zeros(32, int), one)
-    assert_close(level.embedding_backward(dout, cache).astype(float), np.zeros((1, 1)), tol=0, what="dtable")
+    dout = np.repeat(dout, 2, axis=1)                           # of two columns, added up row by row
+    _, cache = level.embedding(np.zeros(32, int), np.ones((1, 2), np.float16))
+    assert_close(level.embedding_backward(dout, cache).astype(float), np.zeros((1, 2)), tol=0, what="dtable")
+    ones = np.ones((32, 2), np.float16)
+    _, cache = level.rnn_step(ones, 0 * ones, 0 * ones[:2], 0 * ones[:2], ones[0], nonlinearity="relu")
+    assert_close(level.rnn_step_backward(dout, cache)[4].astype(float), np.zeros(2), tol=0, what="db_ih of a step")
 
 
 @pytest.mark.value
@@ -205,8 +230,9 @@ def test_half_precision_within(level):
     x, one = b.reshape(1, 1, 1), np.ones((1, 1), np.float16)
     (out, _), _ = level.rnn(x, 0 * one, one, one, b, -b, "relu")
     assert_close(out.astype(float).ravel(), b.astype(float), tol=0, what="out")
-    new, _ = level.rnn_step(x[0], 0 * one, one, one, b, -b, "relu")
-    assert_close(new.astype(float).ravel(), b.astype(float), tol=0, what="h_new")
+    for x, h, w, b_ih, b_hh in ((b, 0, 1, b, -b), (-b, 0, 1, b, b), (b, 0, 2, -b, 0 * b), (0 * b, b, 2, 0 * b, -b)):
+        new, _ = level.rnn_step(x[None], h * one, w * one, w * one, b_ih, b_hh, "relu")
+        assert_close(new.astype(float).ravel(), b.astype(float), tol=0, what="h_new")
 
 
 @pytest.mark.value
@@ -242,6 +268,43 @@ def test_samples_follow_the_softmax(level, temperature):
     assert_close(got, want, tol=0, what="by the same draws")
     found = np.bincount(level.sample_categorical(np.tile(logits, (n, 1)), temperature, rng(17)), minlength=5)
     assert (((found - n * p) ** 2) / (n * p)).sum() < 18.5      # 4 degrees of freedom: one in a thousand
+
+
+@pytest.mark.value
+def test_samples_of_many_rows(level):
+    """Rows of a block draw in their order; int64; the logits stay as they are."""
+    logits = rng(39).standard_normal((2, 3, 4))
+    kept, want = logits.copy(), level.sample_categorical(logits.reshape(6, 4), 1.5, rng(40)).reshape(2, 3)
+    got = level.sample_categorical(logits, 1.5, rng(40))
+    assert_close(got, want, tol=0, what="ids")
+    assert got.dtype == np.int64 == level.sample_categorical(logits, 0, rng(40)).dtype
+    assert_close(logits, kept, tol=0, what="logits")
+
+
+class Least(np.random.Generator):
+    """A generator whose every draw is the least that there is: 0."""
+
+    def random(self, size=None, *_, **__):
+        """Zeros (size)."""
+        return np.zeros(() if size is None else size)[()]
+
+
+@pytest.mark.value
+def test_samples_of_no_chance(level):
+    """A symbol of probability 0 is not drawn, by a draw of 0 neither."""
+    logits = np.array([[-np.inf, 1.0, 0.5], [-1e4, -1e4, 0]])
+    assert level.sample_categorical(logits, 1.0, Least(np.random.PCG64(0))).tolist() == [1, 2]
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+def test_samples_when_cold(level):
+    """A low temperature is not 0: close logits still share; far ones do not overflow."""
+    logits = np.tile(np.array([1.0, 1.0, 0.0]), (40, 1))
+    got = level.sample_categorical(logits, 1e-5, rng(41))
+    assert_close(got, (rng(41).random(40) >= 0.5).astype(int), tol=0, what="of two that are equal")
+    with np.errstate(over="ignore"):
+        assert level.sample_categorical(np.array([0.0, 3, 1]), 1e-308, rng(42)) == 1
 
 
 @pytest.mark.value
@@ -318,13 +381,55 @@ def test_modules(level):
     for parameter, grad in zip(module.parameters(), once):
         assert_close(parameter.grad, 2 * grad, tol=1e-6, what="gradient, twice")
         assert 0.6 / 4 < np.abs(parameter.data).max() <= 0.25
-    other = level.RNN(3, 16, 2, rng=rng(29))
-    assert_close(other.weight_hh_l1.data, module.weight_hh_l1.data, tol=0, what="the same seed")
-    assert 2.5 < np.abs(level.Embedding(60, 30, rng(31)).weight.data).max() < 6
     table = level.Embedding(5, 3, rng(31))
     rows = table(np.array([[1, 4, 1]]))
     assert rows.shape == (1, 3, 3) and rows.dtype == np.float32
-    table.backward(np.ones((1, 3, 3), np.float32))
+    assert table.backward(np.ones((1, 3, 3), np.float32)) is None
     assert_close(table.weight.grad.sum(1), np.array([0.0, 6, 0, 0, 3]), what="rows that were read")
     table.backward(np.ones((1, 3, 3), np.float32))
     assert_close(table.weight.grad.sum(1), np.array([0.0, 12, 0, 0, 6]), what="gradient, twice")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_first_weights(level):
+    """Uniform within the bound, about 0; standard normal; by the generator; each array its own."""
+    module, same, other = (level.RNN(3, 16, 2, rng=rng(seed)) for seed in (29, 29, 30))
+    assert_close(same.weight_hh_l1.data, module.weight_hh_l1.data, tol=0, what="the same seed")
+    assert np.abs(other.weight_hh_l1.data - module.weight_hh_l1.data).max() > 0.1
+    parts = [p.data for p in module.parameters()]
+    drawn = np.concatenate([part.ravel() for part in parts])
+    assert abs(drawn.mean()) < 0.02 and abs(drawn.std() * 4 * 3 ** 0.5 - 1) < 0.08
+    assert all((a != b).any() for k, a in enumerate(parts) for b in parts[:k] if a.shape == b.shape)
+    table, other = (level.Embedding(60, 30, rng(seed)).weight.data for seed in (31, 32))
+    assert abs(table.mean()) < 0.1 and abs(table.std() - 1) < 0.08 and 2.5 < np.abs(table).max() < 6
+    assert np.abs(other - table).max() > 1
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_module_keeps_no_state(level):
+    """A call without a state starts at zeros, whatever went before; gradients have the dtype of what they are of."""
+    module = level.RNN(3, 4, 2, rng=rng(43)).astype(np.float64)
+    x, state = rng(44).standard_normal((2, 5, 3)), rng(45).standard_normal((2, 2, 4))
+    first, _ = module(x)
+    kept, (_, end) = state.copy(), module(x, state)
+    again, _ = module(x)
+    assert_close(again, first, tol=0, what="out")
+    assert_close(state, kept, tol=0, what="state")
+    out, end = module(x, state)
+    dx, dstate = module.backward((out, end))
+    assert {a.dtype for a in (out, end, dx, dstate)} == {np.dtype(np.float64)}
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_module_runs_this_level(level):
+    """Each layer goes through the ops of the module's own level, or of a class made from it."""
+    assert (level.RNN.op, level.RNN.op_backward) == (level.rnn, level.rnn_backward)
+    calls = []
+
+    class Counted(level.RNN):
+        op = staticmethod(lambda *args: calls.append(1) or level.rnn(*args))
+    Counted(3, 4, 2)(np.ones((2, 5, 3), np.float32))
+    assert len(calls) == 2

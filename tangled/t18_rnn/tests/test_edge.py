@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:f0b93e492d01753e
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:9ee5f41433a9ece8
 """Chapter 18: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -39,6 +39,9 @@ def test_refuses(level, argument, value):
     ("embedding", (np.array([0, 5]), ones((5, 2))), "ids has values from 0 to 5; expected 0 to 4"),
     ("embedding", (ones(2), ones((5, 2))), "ids has dtype float64; expected integers"),
     ("bigram_counts", (np.array([0, -1]), 3), "ids has values from -1 to 0; expected 0 to 2"),
+    ("bigram_counts", (np.array([0, 3]), 3), "ids has values from 0 to 3; expected 0 to 2"),
+    ("bigram_counts", (np.array([0, 1]), 2.5), "V = 2.5; expected an integer, at least 1"),
+    ("bigram_counts", (np.array([0, 1])[:0], 0), "V = 0; expected an integer, at least 1"),
     ("sample_categorical", (ones(3), -1.0, np.random.default_rng(0)),
      "temperature = -1.0; expected a finite number, at least 0"),
     ("sample_categorical", (ones((2, 0)), 1.0, np.random.default_rng(0)),
@@ -83,7 +86,9 @@ def test_small(level, shape):
 @pytest.mark.parametrize("shape", [(0,), (2, 0), ()])
 def test_small_embeddings(level, shape):
     """No ids, and a single one."""
-    out, cache = level.embedding(np.full(shape, 2), np.arange(12.0).reshape(4, 3))
+    table = np.arange(12.0).reshape(4, 3)
+    out, cache = level.embedding(np.full(shape, 2), table)
+    assert not np.shares_memory(out, table)
     dtable = level.embedding_backward(np.ones(out.shape), cache)
     assert out.shape == (*shape, 3)
     want = np.zeros((4, 3))
@@ -99,6 +104,9 @@ def test_saturated(level):
     (out, _), cache = level.rnn(-big, np.zeros((1, 1)), ones((1, 1)), ones((1, 1)), nonlinearity="relu")
     dx = level.rnn_backward(np.full(out.shape, np.inf), None, cache)[0]
     assert_close(dx, np.zeros((1, 2, 1)), what="dx of relu, for an infinite upstream")
+    for kind, x, want in (("tanh", np.inf, 1), ("tanh", -np.inf, -1), ("relu", -np.inf, 0)):
+        (out, _), _ = level.rnn(x * big, np.zeros((1, 1)), ones((1, 1)), ones((1, 1)), nonlinearity=kind)
+        assert_close(out, want * ones(out.shape), tol=0, what=f"{kind} of {x}")
 
 
 @pytest.mark.parametrize("kind", ["tanh", "relu"])
@@ -134,4 +142,6 @@ def test_modules_refuse(level):
     expect_value_error("num_layers", level.RNN, 3, 4, 0)
     expect_value_error("nonlinearity", level.RNN(3, 4, nonlinearity="sin"), ones((2, 5, 3), np.float32))
     expect_value_error("state", level.RNN(3, 4), ones((2, 5, 3), np.float32), ones((2, 2, 4), np.float32))
+    expect_value_error("state", level.RNN(3, 4), ones((2, 5, 3), np.float32), ones((1, 2, 4)))
     expect_value_error("num_embeddings", level.Embedding, 0, 3)
+    expect_value_error("embedding_dim", level.Embedding, 3, 0)

@@ -1,10 +1,10 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:a365b2e7b669ba61
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:d6b63d885a6feb82
 """Chapter 22: shapes, values and gradients."""
 
 import numpy as np
 import pytest
 
-from tangled.testing import assert_close, assert_repeatable, check_gradients, numeric_gradient, rng
+from tangled.testing import assert_close, assert_dtypes, assert_repeatable, check_gradients, numeric_gradient, rng
 
 
 def words(B=5, K=3, V=9, D=4, dtype=np.float64, seed=0):
@@ -106,6 +106,12 @@ def test_shapes_and_types(level, dtype):
     assert_close(np.asarray(got[0]), np.asarray(want[0]), tol=1e-6, what="loss, computed wide")
     for a, b in zip(got[1:], want[1:]):
         assert_close(a[1].astype(float), b[1], tol=2e-3 if dtype == np.float16 else 1e-5, what="rows")
+    bag = bags(C=40, dtype=dtype)
+    want = level.cbow_step(*(a.astype(np.float64) if a.dtype.kind == "f" else a for a in bag))
+    got = level.cbow_step(*bag)
+    assert_close(np.asarray(got[0]), np.asarray(want[0]), tol=1e-6, what="loss of bags, computed wide")
+    for a, b in zip(got[1:], want[1:]):
+        assert_close(a[1].astype(float), b[1], tol=2e-3 if dtype == np.float16 else 1e-5, what="rows of bags")
 
 
 @pytest.mark.gradient
@@ -129,6 +135,25 @@ def test_info_nce_differences(level, N, M):
     for temperature in (1.0, 0.3):
         check_gradients(lambda q, k, t=temperature: level.info_nce(q, k, t), level.info_nce_backward,
                         [rng(3).standard_normal((N, 6)), rng(4).standard_normal((M, 6))])
+
+
+@pytest.mark.levels(2, 3, 4)
+@pytest.mark.value
+def test_info_nce_in_each_dtype(level):
+    """Loss and gradients in the dtype of the queries; arrays that are overwritten after forward change nothing."""
+    queries, keys, f_backward = rng(3).standard_normal((3, 6)), rng(4).standard_normal((5, 6)), level.info_nce_backward
+    assert_dtypes(lambda q, k: level.info_nce(q, k, 0.3), [queries, keys], scales=(1.0, 30.0), refuses=(np.int64,),
+                  f_backward=f_backward)
+    far = np.float16(300) * np.eye(4, dtype=np.float16)         # 90,000 is no float16
+    loss, cache = level.info_nce(far, far)
+    assert loss == 0 and loss.dtype == np.float16 and not any(grad.any() for grad in f_backward(1.0, cache))
+    want = f_backward(1.0, level.info_nce(queries, keys, 0.3)[1])
+    own = queries.copy(), keys.copy()
+    _, cache = level.info_nce(*own, 0.3)
+    for array in own:
+        array[...] = 0
+    for got, one in zip(f_backward(1.0, cache), want, strict=True):
+        assert_close(got, one, tol=0, what="gradient")
 
 
 @pytest.mark.gradient
@@ -174,7 +199,7 @@ def test_batch_is_the_mean_of_pairs(level):
 
 
 @pytest.mark.value
-@pytest.mark.parametrize("n, V", [(40, 7), (300, 200), (900, 100_000), (600, 3)])
+@pytest.mark.parametrize("n, V", [(40, 7), (300, 200), (900, 100_000), (600, 3), (90, 65_000), (90, 65_537)])
 def test_sum_rows(level, n, V):
     """Runs of all lengths; ids beyond 16 bits; few ids and many."""
     ids, rows = rng(7).integers(0, V, n), rng(8).standard_normal((n, 3))
@@ -215,6 +240,7 @@ def test_update_rows(level):
     want[[1, 4]] -= 0.5
     assert_close(table, want, tol=1e-7, what="table")
     assert (table[[0, 2, 3, 5]] == before[[0, 2, 3, 5]]).all() and table.dtype == np.float32
+    assert (rows == 1).all(), "the gradient is changed"
     with pytest.raises(ValueError, match="repeated or out of order"):
         level.update_rows(table, (np.array([1, 1]), rows), 0.5)
 
@@ -222,7 +248,7 @@ def test_update_rows(level):
 @pytest.mark.levels(1, 2, 3)
 @pytest.mark.value
 @pytest.mark.parametrize("weights", [[3, 1, 0, 6, 0.5], [1, 1, 1], [0, 0, 5], [2.0], [1e-300, 1e300, 1e300, 0],
-                                     list(1 / np.arange(1, 400))])
+                                     [1.5e308, 1e308, 0, 1.5e308], list(1 / np.arange(1, 400))])
 def test_alias_table_is_exact(level, weights):
     """What the table gives each word, added up: the weights, to 12 digits; no word of weight 0 is ever drawn."""
     table, V = level.AliasTable(np.array(weights)), len(weights)
@@ -230,6 +256,7 @@ def test_alias_table_is_exact(level, weights):
     want = np.array(weights, np.longdouble)
     assert_close(given / V, (want / want.sum()).astype(float), tol=1e-12, what="distribution")
     assert (table.probability >= 0).all() and (table.probability <= 1).all()
+    assert table.probability.dtype == np.float64 and table.alias.dtype == np.int64
     assert (given[np.array(weights) == 0] == 0).all()
 
 
@@ -253,6 +280,39 @@ def test_draws_follow_the_weights(level):
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.value
+def test_seeds(level):
+    """Another seed, other numbers, in all that draws; pairs draw n integers and no more."""
+    ids, table = np.repeat(np.arange(4), 25), level.AliasTable(np.array([5.0, 1, 3, 0.2]))
+    for draw in (lambda r: table.draw(50, r), lambda r: level.subsample(ids, np.full(4, 0.5), r),
+                 lambda r: level.init_tables(9, 4, r)[0]):
+        one, same, other = (draw(rng(k)) for k in (1, 1, 2))
+        assert (one == same).all() and (one != other).any()
+    used, counted = rng(3), rng(3)
+    level.skip_gram_pairs(ids, ids, 4, used)
+    counted.integers(1, 5, len(ids))
+    assert used.bit_generator.state == counted.bit_generator.state
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+def test_what_has_no_weight_is_never_drawn(level):
+    """Also where the generator gives 0.0, as it may."""
+    class Lowest:
+        def random(self, size=None):
+            return 0.0 if size is None else np.zeros(size)
+
+        def integers(self, *given):
+            return rng(0).integers(*given)
+
+    for weights in ([0.0, 3, 0, 1], [0.0, 0, 5]):
+        drawn = level.AliasTable(np.array(weights)).draw(40, Lowest())
+        assert np.array(weights)[drawn].all()
+    if hasattr(level, "subsample"):
+        assert level.subsample(np.array([0, 1, 0]), np.array([0.0, 0.5]), Lowest()).tolist() == [False, True, False]
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
 def test_noise_and_subsampling(level):
     """Counts to the power 3/4; square roots of frequencies in the text, not in the list of words."""
     counts = np.array([10_000, 16, 81, 1])
@@ -261,7 +321,8 @@ def test_noise_and_subsampling(level):
     counts = np.array([900, 90, 9, 1])
     want = np.sqrt(np.array([1e-3 / 0.9, 1e-3 / 0.09, 1e-3 / 0.009, 1]))
     assert_close(level.keep_probability(counts, 1e-3), want, tol=1e-12, what="keep")
-    assert level.keep_probability(np.array([5, 0]), 1e-3)[1] == 1
+    with np.errstate(all="raise"):
+        assert level.keep_probability(np.array([5, 0]), 1e-3)[1] == 1
     ids = np.repeat(np.arange(4), 5_000)
     kept = level.subsample(ids, want, rng(15))
     assert kept.dtype == bool and kept.shape == ids.shape
@@ -293,6 +354,8 @@ def test_training_begins(level):
     assert w_in.shape == w_out.shape == (9, 4) and w_in.dtype == w_out.dtype == np.float32
     assert_close(np.abs(w_in).max(), np.array(0.125), tol=0.3, what="largest entry of w_in")
     assert not w_out.any() and np.abs(w_in).max() <= 0.125 and (w_in < 0).any() and (w_in > 0).any()
+    many = level.init_tables(999, 4, rng(19))[0] * 8
+    assert np.abs(np.histogram(many, 4, (-1, 1))[0] / many.size - 0.25).max() < 0.03, "w_in is not uniform"
     before, losses = w_in.copy(), []
     for _ in range(30):
         loss, d_in, d_out = level.skip_gram_step(*words()[:3], w_in, w_out)

@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:cae1259731beac07
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:e2dc8f43ff1b121a
 """Chapter 22: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -62,6 +62,24 @@ def test_messages(level, f, args, text):
     with pytest.raises(ValueError) as caught:
         getattr(level, f)(*args)
     assert str(caught.value) == text
+
+
+@pytest.mark.levels(2, 3)
+def test_texts_and_sums_refuse(level):
+    """Ids below 0 and beyond the words, numbers that are no ids, lengths that differ."""
+    for name, f, *args in (("ids", level.subsample, np.array([-1]), ones(2), rng(0)),
+                           ("ids", level.subsample, np.array([2]), ones(2), rng(0)),
+                           ("keep", level.subsample, some, ones(2, int), rng(0)),
+                           ("keep", level.subsample, some, ones((2, 1)), rng(0)),
+                           ("ids", level.skip_gram_pairs, ones(2), some, 2, rng(0)),
+                           ("sentence", level.skip_gram_pairs, some, some[:1], 2, rng(0)),
+                           ("ids", level.sum_rows, np.array([0, -1]), ones((2, 3))),
+                           ("ids", level.sum_rows, some, ones((3, 3))),
+                           ("rows", level.sum_rows, some, ones((2, 3), int)),
+                           ("power", level.noise_weights, ones(2), 0),
+                           ("queries", level.info_nce, ones(2), ones((2, 2))),
+                           ("keys", level.info_nce, ones((2, 2)), ones((2, 2), np.float32))):
+        expect_value_error(name, f, *args)
 
 
 @pytest.mark.parametrize("B, K", [(0, 3), (2, 0), (1, 1), (0, 0)])

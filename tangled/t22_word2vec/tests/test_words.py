@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:9e558a2e9d84d138
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:7229f85831fe682b
 """Chapter 22: vocabulary, bags, questions, and the program."""
 
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from tangled.t22_word2vec import level2_vectorized as plain
 from tangled.t22_word2vec.experiments import FAMILIES, analogies, by_gensim, train
 from tangled.t22_word2vec.train_words import main
-from tangled.t22_word2vec.words import TEN, Vocabulary, cbow_bags, nearest, principal_axes
+from tangled.t22_word2vec.words import TEN, Vocabulary, cbow_bags, nearest, principal_axes, unit_rows
 from tangled.testing import assert_close, rng
 
 TEXT = ["a man a plan", "the plan of a canal", "panama the canal", "", "of of a plan", "the man"] * 6
@@ -16,10 +16,10 @@ TEXT = ["a man a plan", "the plan of a canal", "panama the canal", "", "of of a 
 @pytest.mark.value
 def test_vocabulary():
     """The most frequent first, ties by the alphabet; rare words are left out before windows are laid."""
-    words = Vocabulary(["b a b c", "a b d", "", "d d"], least=2)
+    words = Vocabulary(["d a b c", "a b d", "", "d b"], least=2)
     assert words.words == ["b", "d", "a"] and words.counts.tolist() == [3, 3, 2]
-    ids, sentence = words.encode(["a c b", "x", "d"])
-    assert ids.tolist() == [2, 0, 1] and sentence.tolist() == [0, 0, 2] and ids.dtype == np.int64
+    ids, sentence = words.encode(["a c b", "", "x", "d"])
+    assert ids.tolist() == [2, 0, 1] and sentence.tolist() == [0, 0, 3] and ids.dtype == np.int64
     assert [len(part) for part in words.encode([""])] == [0, 0]
 
 
@@ -35,11 +35,15 @@ def test_bags_hold_the_pairs():
 
 @pytest.mark.value
 def test_nearest_and_axes():
-    """Cosines, not products; the axes of an ellipse."""
+    """Cosines, not products; rows of length 1, in an array of their own; the axes of an ellipse."""
     table = np.array([[1.0, 0], [9, 9], [2, 0.1], [-1, 0], [0, 0]])
+    before = table.copy()
     assert nearest(table, 0, 3).tolist() == [2, 1, 4]
+    assert_close(np.linalg.norm(unit_rows(table), axis=1), np.array([1.0, 1, 1, 1, 0]), tol=1e-12, what="lengths")
+    assert (table == before).all(), "the vectors are changed"
     x = rng(2).standard_normal((500, 3)) * np.array([0.1, 5, 1])
     found = principal_axes(x)
+    assert [principal_axes(x, count).shape for count in (1, 3)] == [(500, 1), (500, 3)]
     for k, column in ((0, 1), (1, 2)):
         assert abs(np.corrcoef(found[:, k], x[:, column])[0, 1]) > 0.99
     assert_close(found.mean(0), np.zeros(2), tol=1e-10, what="centre")

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:e07f30604dca0100
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:4992832da56119c6
 """Chapter 28: shapes, values and gradients."""
 
 import copy
@@ -144,6 +144,26 @@ def test_worked_trace(level):
     assert_close(dx, np.array([[[s / 6, 1 - s / 3, s / 6]]]), tol=1e-10, what="dx")
 
 
+@pytest.mark.value
+@pytest.mark.parametrize("name", checks.OPTIONAL)
+def test_one_bias_that_is_missing(level, name):
+    """It counts as zeros, and only its gradient is left out; in the network alone too."""
+    w, (x, dout) = weights(32, 6, 5, 6), rng(33).standard_normal((2, 2, 3, 6))
+    without = {key: a for key, a in w.items() if key != name}
+    out, dx, grads = steps(level, x, w | {name: np.zeros_like(w[name])}, dout, num_heads=2)
+    del grads[name]
+    compare(steps(level, x, without, dout, num_heads=2), (out, dx, grads))
+    if name in ("b1", "b2"):
+        arrays = [without.get(key) for key in ("w1", "b1", "w2", "b2")]
+        out, cache = level.feed_forward(x, *arrays)
+        want, kept = level.feed_forward(x, *(np.zeros_like(w[name]) if a is None else a for a in arrays))
+        assert_close(out, want, tol=1e-12, what="out")
+        others = list(level.feed_forward_backward(dout, kept))
+        del others[{"b1": 2, "b2": 4}[name]]
+        for got, one in zip(level.feed_forward_backward(dout, cache), others, strict=True):
+            assert_close(got, one, tol=1e-12, what="gradient")
+
+
 @pytest.mark.gradient
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
@@ -227,6 +247,35 @@ def test_module_is_the_op(level, norm_first):
 
 @pytest.mark.levels(2, 3)
 @pytest.mark.value
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_block_is_its_parts(level, norm_first):
+    """With other norms and networks too, whatever the eps of each norm, and with a mask."""
+    from tangled.t16_normalizations import RMSNorm
+    x, mask = rng(23).standard_normal((2, 5, 12)), rng(24).random((2, 5, 5)) < 0.7
+    for options, *eps in (({}, 0.3, 0.3), ({}, 0.3, 1e-5), ({"norm": RMSNorm}, 0.3, 0.3),
+                          ({"ffn": level.SwiGLU}, 1e-5, 1e-5)):
+        block = level.EncoderBlock(12, 3, 7, norm_first=norm_first, **options).astype(np.float64)
+        block.norm1.eps, block.norm2.eps = eps
+        one, two, network = block.norm1, block.norm2, block.ffn
+        attend = lambda a, heads=block.attention: heads(a, mask=mask)
+        middle = x + attend(one(x)) if norm_first else one(x + attend(x))
+        want = middle + network(two(middle)) if norm_first else two(middle + network(middle))
+        assert_close(block(x, mask), want, tol=1e-10, what=f"out with {options} and eps {eps}")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_the_mode_after_forward(level):
+    """Noise that was there in forward is there in backward, though `eval()` came between."""
+    x, dout = rng(25).standard_normal((2, 2, 5, 12))
+    for module in (level.FeedForward(12, 7, dropout=0.4), level.EncoderBlock(12, 3, 7, dropout=0.4)):
+        module.astype(np.float64)(x)
+        want = module.backward(dout)
+        assert_close(module.eval().backward(dout), want, tol=0, what="dx after eval()")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
 @pytest.mark.parametrize("bad", [7.0, 1e30, np.inf, np.nan])
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_padding_changes_nothing(level, bad, norm_first):
@@ -262,6 +311,19 @@ def test_padding_is_as_if_it_were_cut(level):
     assert_close(encoder(x, both, lengths), encoder(x, both[:, None], lengths), tol=1e-12, what="masks of samples")
 
 
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_lengths_are_of_one_call(level):
+    """Lengths of an earlier batch cut nothing from a batch without, forward or backward; x stays as it was."""
+    used, fresh = (level.TransformerEncoder(1, 12, 3, 7).astype(np.float64) for _ in range(2))
+    x, dout = rng(32).standard_normal((2, 2, 5, 12))
+    given = x.copy()
+    used.backward(used(x, lengths=np.array([3, 1])))
+    assert (x == given).all(), "x is changed"
+    assert_close(used(x), fresh(x), tol=1e-12, what="out")
+    assert_close(used.backward(dout), fresh.backward(dout), tol=1e-12, what="dx")
+
+
 @pytest.mark.levels(1, 2, 3)
 @pytest.mark.value
 def test_the_op_and_padding(level):
@@ -289,6 +351,7 @@ def test_evaluation_is_training_without_dropout(level, norm_first):
     assert np.array_equal(noisy.eval()(x, lengths=lengths), want)
     assert not np.allclose(noisy.train()(x, lengths=lengths), want)
     assert np.array_equal(noisy.eval()(x, lengths=lengths), want)
+    assert np.array_equal(noisy.backward(x), quiet.backward(x)), "noise of an earlier call is in the gradient"
 
 
 @pytest.mark.levels(2, 3)
@@ -308,6 +371,19 @@ def test_dropout_spares_the_stream(level):
     network = level.FeedForward(6, 4, dropout=0.5)
     assert not np.allclose(network(x), network.eval()(x)), "a network drops nothing in training"
     assert type(level.TransformerEncoder(1, 6, 3, 4).blocks[0]) is level.EncoderBlock
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("noisy", ["attention", "ffn"])
+def test_dropout_inside_the_sublayers(level, noisy):
+    """Fifty equal tokens: dropped only after a sublayer, its sum would be 0 or one number in each feature."""
+    block = level.EncoderBlock(6, 3, 4, dropout=0.5)
+    silent = block.ffn.linear2 if noisy == "attention" else block.attention.out_proj
+    silent.weight.data[...] = 0
+    x = np.tile(rng(33).standard_normal((1, 1, 6)).astype(np.float32), (1, 50, 1))
+    found = [len(np.unique((block(x) - x)[..., d].round(4))) for d in range(6)]
+    assert max(found) > 2, f"nothing is dropped inside {noisy}"
 
 
 @pytest.mark.levels(2, 3)
@@ -340,6 +416,28 @@ def test_final_norm(level):
     assert level.TransformerEncoder(1, 12, 3, 7).norm is not None
 
 
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("option", ["activation", "causal", "num_kv_heads", "bias", "dropout", "ffn", "norm"])
+def test_options_reach_every_block(level, option):
+    """A stack, also inside a vision transformer, is its blocks with the options given, and a norm of that kind."""
+    from tangled.t16_normalizations import LayerNorm, RMSNorm
+    options = {"activation": "relu", "causal": True, "num_kv_heads": 1, "bias": False, "dropout": 0.4,
+               "ffn": level.SwiGLU, "norm": RMSNorm}
+    given, x = {option: options[option]}, rng(34).standard_normal((2, 5, 6)).astype(np.float32)
+    for encoder in (level.TransformerEncoder(2, 6, 3, 4, **given),
+                    level.ViT(4, 2, 1, 3, 2, 6, 3, 4, **given).encoder):
+        want = x
+        for block in encoder.blocks:
+            alone = level.EncoderBlock(6, 3, 4, **given)
+            alone.load_state_dict(block.state_dict())
+            want = alone.eval()(want)
+        kinds = {type(norm) for norm in (encoder.norm, alone.norm1, alone.norm2)}
+        assert kinds == {RMSNorm if option == "norm" else LayerNorm}
+        assert_close(encoder.eval()(x), encoder.norm(want), tol=1e-5, what=f"out with {option}", dtype=np.float32)
+        assert np.allclose(encoder.train()(x), encoder.eval()(x)) == (option != "dropout")
+
+
 @pytest.mark.value
 def test_patches(level):
     """Patch (i, j) is token i W / p + j, with channels first; unpatchify undoes it."""
@@ -349,6 +447,8 @@ def test_patches(level):
     assert_close(patches, np.stack(want, axis=1), tol=0, what="patches")
     assert_close(level.unpatchify(patches, (3, 4, 6), 2), x, tol=0, what="pictures")
     assert_close(level.patchify(x, 1), x.reshape(2, 3, 24).swapaxes(1, 2), tol=0, what="patches of one pixel")
+    pixels = rng(18).standard_normal((2, 6, 1))
+    assert not np.shares_memory(level.unpatchify(pixels, (1, 2, 3), 1), pixels), "pictures are a view of patches"
 
 
 @pytest.mark.levels(2, 3)
@@ -364,6 +464,41 @@ def test_vit_knows_where(level):
             model.positions.data *= 20
         assert model(x).shape == (2, 5)
         assert np.allclose(model(x), model(moved), atol=1e-4) != positions
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+@pytest.mark.parametrize("positions", [True, False])
+def test_vit_is_its_parts(level, positions):
+    """The class token in front of the patches, a position for each, and logits of what becomes of the token."""
+    model, x = level.ViT(4, 2, 3, 5, 1, 6, 2, 4, positions=positions), rng(35).standard_normal((2, 3, 4, 4))
+    for k, p in enumerate(model.parameters()):
+        p.data = rng(k).standard_normal(p.data.shape)
+    assert type(model.encoder) is level.TransformerEncoder
+    layer = model.embedding.projection
+    patches = level.patchify(x, 2) @ layer.weight.data + layer.bias.data
+    tokens = np.concatenate([np.repeat(model.token.data, 2, axis=0), patches], axis=1)
+    assert (model.positions is not None) == positions
+    tokens = tokens + model.positions.data if positions else tokens
+    assert_close(model(x), model.head(model.encoder(tokens)[:, 0]), tol=1e-10, what="logits")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_pictures_that_want_no_gradient(level):
+    """None for dx where `input_grad` is False, the same gradients of parameters, and dx again where it is True."""
+    x = rng(36).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    for module in (level.ViT(4, 2, 3, 5, 1, 6, 2, 4), level.PatchEmbedding(2, 3, 6)):
+        dout, grads = rng(37).standard_normal(module(x).shape).astype(np.float32), []
+        for wanted in (True, False, True):
+            module.input_grad = wanted
+            module.zero_grad()
+            module(x)
+            dx = module.backward(dout)
+            assert (dx is not None) == wanted and (dx is None or dx.dtype == np.float32)
+            grads.append([p.grad.copy() for p in module.parameters()])
+        for a, b in zip(*grads[:2]):
+            assert_close(b, a, tol=1e-6, what="gradients without dx")
 
 
 @pytest.mark.levels(2, 3, 4)
@@ -432,15 +567,59 @@ def test_block_of_experts(level):
     assert max(grads[0]) == 0 and min(grads[1]) > 0
     encoder(x, lengths=np.array([2, 3]))
     assert not encoder.backward(np.ones_like(out))[0, 2].any(), "the balance loss reaches padding"
-    assert level.EncoderBlock(6, 3, 4).balance == 0.0
-    module, above = make(6, 4, rng(1)).astype(np.float64), (rng(22).standard_normal(x.shape), np.array(0.3))
-    arrays = [p.data for p in module.arrays()]
-    (out, _), cache = level.mixture_of_experts(x, *arrays, 2)
-    assert_close(module(x)[0], out, tol=1e-12, what="out")
-    dx, *grads = level.mixture_of_experts_backward(above, cache)
-    assert_close(module.backward(above), dx, tol=1e-12, what="dx")
-    for parameter, grad in zip(module.arrays(), grads, strict=True):
-        assert_close(parameter.grad, grad, tol=1e-12, what="gradient")
+    usual = level.TransformerEncoder(2, 6, 3, 4).astype(np.float64)
+    assert usual.balance == level.EncoderBlock(6, 3, 4).balance == 0.0
+    usual(x)
+    assert usual.balance == 0.0, "blocks without experts have no balance loss"
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_weight_of_the_balance_loss(level, norm_first):
+    """A network that returns (out, balance) is sent (dout, balance_weight): 0.01, or what it was set to."""
+    from tangled.t06_backpropagation import Module
+
+    class Network(Module):
+        def forward(self, x):
+            return 2 * x, x.dtype.type(0.7)
+
+        def backward(self, dout):
+            self.seen = dout
+            return 2 * dout[0]
+
+    block = level.EncoderBlock(6, 3, 4, norm_first=norm_first, ffn=lambda d_model, d_ff, rng: Network())
+    x = rng(38).standard_normal((2, 3, 6)).astype(np.float32)
+    for weight in (0.01, 0.4):
+        block.balance_weight = block.balance_weight if weight == 0.01 else weight
+        block.backward(np.ones_like(block(x)))
+        assert abs(block.balance - 0.7) < 1e-6 and block.ffn.seen[0].shape == x.shape
+        assert float(block.ffn.seen[1]) == weight
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_modules_of_networks_are_the_ops(level):
+    """Networks, experts and the gate compute what their ops do, with all options, and add to gradients."""
+    x, dout = rng(21).standard_normal((2, 2, 3, 6))
+    experts = level.MixtureOfExperts(6, 4, 3, 2, 0.5, "relu", rng(1)).astype(np.float64)
+    gate = level.SwiGLU(6, 4, rng(2)).astype(np.float64)
+    plain, bare = (level.FeedForward(6, 4, "relu", bias=b, rng=rng(3)).astype(np.float64) for b in (True, False))
+    inside = lambda f: [f.linear1.weight, f.linear1.bias, f.linear2.weight, f.linear2.bias]
+    for module, arrays, op, op_backward, options, above in (
+            (experts, experts.arrays(), level.mixture_of_experts, level.mixture_of_experts_backward,
+             (2, 0.5, "relu"), (dout, np.array(0.3))),
+            (gate, [gate.w_gate, gate.w_up, gate.w_down], level.swiglu, level.swiglu_backward, (), dout),
+            (plain, inside(plain), level.feed_forward, level.feed_forward_backward, ("relu",), dout),
+            (bare, inside(bare), level.feed_forward, level.feed_forward_backward, ("relu",), dout)):
+        want, cache = op(x, *(p if p is None else p.data for p in arrays), *options)
+        dx, *grads = op_backward(above, cache)
+        for times in (1, 2):
+            for got, one in zip(*((a if isinstance(a, tuple) else (a,)) for a in (module(x), want)), strict=True):
+                assert_close(got, one, tol=1e-12, what="out")
+            assert_close(module.backward(above), dx, tol=1e-12, what="dx")
+            for parameter, grad in zip([p for p in arrays if p is not None], grads, strict=True):
+                assert_close(parameter.grad / times, grad, tol=1e-12, what="gradient")
 
 
 @pytest.mark.levels(2, 3, 4)
@@ -462,6 +641,29 @@ def test_padding_gets_no_mass(level):
     impossible = logits.copy()
     impossible[..., 0] = -np.inf
     assert np.isfinite(level.smoothed_cross_entropy(impossible, targets, 0.3, 0)[0])
+    other[targets == 0] = np.nan
+    with np.errstate(all="ignore"):
+        got, cache = level.smoothed_cross_entropy(other, targets, 0.3, 0)
+        assert_close(got, loss, tol=1e-12, what="loss with NaN in the padding")
+        assert_close(level.smoothed_cross_entropy_backward(1.0, cache), dlogits, tol=1e-12, what="dlogits")
+    last, _ = level.smoothed_cross_entropy(logits[..., ::-1], 5 - targets, 0.3, 5)
+    assert_close(last, loss, tol=1e-12, what="loss with the last class as padding")
+
+
+@pytest.mark.levels(2, 3, 4)
+@pytest.mark.value
+def test_dtypes_of_experts_and_losses(level):
+    """float16, float32 and float64; far logits; called again the same, and nothing changed that was handed in."""
+    draw = rng(39).standard_normal
+    arrays = [draw(s) for s in ((2, 5, 4), (4, 3), (3, 4, 2), (3, 2), (3, 2, 4), (3, 4))]
+    experts = lambda *a: level.mixture_of_experts(*a, 2, 0.7)
+    assert_dtypes(experts, arrays, f_backward=level.mixture_of_experts_backward, scales=(1.0,), refuses=(np.int64,),
+                  tol={2: 1e-2, 4: 5e-5})
+    assert_repeatable(experts, arrays, f_backward=level.mixture_of_experts_backward)
+    logits, targets = draw((3, 4, 6)), np.array([[1, 2, 0, 0], [5, 0, 0, 0], [3, 4, 1, 2]])
+    loss = lambda z: level.smoothed_cross_entropy(z, targets, 0.3, 0)
+    assert_dtypes(loss, [logits], f_backward=level.smoothed_cross_entropy_backward, refuses=(np.int64,))
+    assert_repeatable(loss, [logits], f_backward=level.smoothed_cross_entropy_backward)
 
 
 @pytest.mark.levels(2, 3)
@@ -473,13 +675,25 @@ def test_state_there_and_back(level, options):
     for k, p in enumerate(block.parameters()):
         p.data += rng(k).standard_normal(p.data.shape).astype(np.float32)
     state = level.to_pytorch(block)
-    assert state["linear1.weight"].shape == (4, 6) and ("linear1.bias" in state) == options.get("bias", True)
+    assert state["linear1.weight"].shape == (4, 6)
+    if not options.get("bias", True):
+        assert {name for name in state if name.endswith("bias")} == {"norm1.bias", "norm2.bias"}
     if "num_kv_heads" not in options:
         other = level.from_pytorch(level.EncoderBlock(6, 3, 4, **options, rng=rng(5)), state)
         for name, array in block.state_dict().items():
             assert_close(other.state_dict()[name], array, tol=0, what=name)
-    state["norm1.weight"][...] = 0
-    assert block.norm1.weight.data.any()
+        wide = {name: a.astype(np.float64) for name, a in state.items()}
+        assert level.from_pytorch(other, wide) is other
+        assert all(p.data.dtype == np.float32 for p in other.parameters()), "a state changes the dtype of a block"
+        level.from_pytorch(other, state)
+    else:
+        other = block
+    want = {name: a.copy() for name, a in block.state_dict().items()}
+    for array in state.values():
+        array[...] = 0
+    for owner in (block, other):
+        for name, array in owner.state_dict().items():
+            assert_close(array, want[name], tol=0, what=name)
 
 
 @pytest.mark.levels(4)
@@ -509,9 +723,45 @@ def test_initial_weights(level):
     bound = (6 / 100) ** 0.5
     for layer in (one.ffn.linear1, one.ffn.linear2):
         assert 0.95 * bound < np.abs(layer.weight.data).max() <= bound and not layer.bias.data.any()
+    gate = level.SwiGLU(60, 40, rng(1))
+    for weight in (one.ffn.linear1.weight, one.ffn.linear2.weight, gate.w_gate, gate.w_up, gate.w_down):
+        low, high = weight.data.min() / bound, weight.data.max() / bound
+        assert -1 <= low < -0.95 and 0.95 < high <= 1, f"from {low:.2f} to {high:.2f} of Xavier's bound"
     x = rng(2).standard_normal((2, 3, 60))
     assert one(x.astype(np.float32)).dtype == np.float32
     assert copy.deepcopy(one).astype(np.float64)(x).dtype == np.float64
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_seeds(level):
+    """A generator is for all parts: another seed, other weights in each; no two alike; the seed 0 by default."""
+    for make in (lambda **r: level.FeedForward(6, 4, **r), lambda **r: level.SwiGLU(6, 4, **r),
+                 lambda **r: level.MixtureOfExperts(6, 4, 3, **r), lambda **r: level.PatchEmbedding(2, 3, 6, **r),
+                 lambda **r: level.EncoderBlock(6, 3, 4, **r), lambda **r: level.ViT(4, 2, 3, 5, 2, 6, 3, 4, **r),
+                 lambda **r: level.TransformerEncoder(2, 6, 3, 4, ffn=level.SwiGLU, **r)):
+        one, same, other, zero, usual = (make(**r).state_dict() for r in (
+            {"rng": rng(1)}, {"rng": rng(1)}, {"rng": rng(2)}, {"rng": np.random.default_rng(0)}, {}))
+        drawn = {name: a for name, a in one.items() if np.ptp(a)}
+        for name, a in one.items():
+            assert a.dtype == np.float32 and (same[name] == a).all() and (usual[name] == zero[name]).all(), name
+        for name, a in drawn.items():
+            assert (a != other[name]).any(), f"{name} is the same for another seed"
+            assert len(a) == 1 or (a[0] != a[1]).any(), f"{name} is the same all along its first axis"
+            assert not any(n < name and np.array_equal(a, b) for n, b in drawn.items()), f"{name} is like another"
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_seeds_of_noise(level):
+    """The same seed drops the same, another seed something else."""
+    x = rng(40).standard_normal((2, 5, 6)).astype(np.float32)
+    outs = []
+    for seed in (1, 1, 2):
+        network = level.FeedForward(6, 4, dropout=0.5, rng=rng(seed))
+        network.load_state_dict(level.FeedForward(6, 4).state_dict())
+        outs.append(network(x))
+    assert (outs[0] == outs[1]).all() and (outs[0] != outs[2]).any()
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:a0ee327e638a29d2
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:82b6865f5bfc3f7c
 """Chapter 28: one of each, none of each, other layouts, what is invalid."""
 
 import numpy as np
@@ -95,6 +95,7 @@ def test_experts_and_losses_refuse(level):
 @pytest.mark.levels(2, 3)
 def test_modules_refuse(level):
     """Sizes, rates, lengths and states that do not fit; backward before forward."""
+    from tangled.t16_normalizations import RMSNorm
     for name, args, options in (("num_heads", (12, 5, 7), {}), ("d_ff", (12, 6, 0), {}),
                                 ("dropout", (12, 6, 7), {"dropout": 1.0}),
                                 ("activation", (12, 6, 7), {"activation": "x"}),
@@ -114,16 +115,18 @@ def test_modules_refuse(level):
     state = level.to_pytorch(block)
     expect_value_error("state", level.from_pytorch, block, {k: a for k, a in state.items() if k != "norm1.bias"})
     expect_value_error("linear1.weight", level.from_pytorch, block, state | {"linear1.weight": ones((12, 7))})
-    expect_value_error("block", level.to_pytorch, level.EncoderBlock(12, 6, 7, ffn=level.SwiGLU))
+    expect_value_error("positions", level.ViT, 4, 2, 1, 10, 1, 12, 3, 7, positions=1)
+    for other in ({"ffn": level.SwiGLU}, {"norm": RMSNorm}):
+        expect_value_error("block", level.to_pytorch, level.EncoderBlock(12, 6, 7, **other))
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_one_of_each(level, norm_first):
-    """One token of one sample with one hidden number: heads pass the value on."""
+    """One token of one sample with one hidden number, and an eps that counts: heads pass the value on."""
     w = block_of(4, 1, 4, lambda s: rng(sum(s)).standard_normal(s))
     x = rng(0).standard_normal((1, 1, 4))
-    out, cache = level.encoder_block(x, w, num_heads=1, norm_first=norm_first, activation="relu")
-    norm = lambda a, k: (a - a.mean()) / np.sqrt(a.var() + 1e-5) * w[f"gamma{k}"] + w[f"beta{k}"]
+    out, cache = level.encoder_block(x, w, num_heads=1, norm_first=norm_first, activation="relu", eps=0.3)
+    norm = lambda a, k: (a - a.mean()) / np.sqrt(a.var() + 0.3) * w[f"gamma{k}"] + w[f"beta{k}"]
     heads = lambda a: (a @ w["w_v"] + w["b_v"]) @ w["w_o"] + w["b_o"]
     network = lambda a: np.maximum(a @ w["w1"] + w["b1"], 0) @ w["w2"] + w["b2"]
     if norm_first:
