@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:b42d21176689ac59
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:cd817d5a795af544
 """Chapter 05: what is empty, extreme, not a number, or invalid."""
 
 import numpy as np
@@ -227,3 +227,25 @@ def test_refuses(level, function, argument, value):
     """Shapes that do not fit or would broadcast, mixed dtypes, classes that are none."""
     given = {**VALID[function], argument: value}
     expect_value_error(argument, getattr(level, function), **given)
+
+
+def test_one_row_far_below_the_others(level):
+    """Logits of 0 and of -150 in one array, float32: the mean of each row's own loss."""
+    row = np.array([0, -1, -2], np.float32)
+    loss, _ = level.softmax_cross_entropy(np.stack([row, row - 150]), np.array([0, 2]))
+    log_p = row - np.log(np.exp(row.astype(float)).sum())
+    assert_close(np.array(loss), np.array((-log_p[0] - log_p[2]) / 2, np.float32), tol=1e-5, what="loss")
+
+
+@pytest.mark.levels(3)
+def test_room_that_overlaps(level):
+    """Logits and `out` that share memory otherwise than entry by entry, and more of them than fit a block."""
+    for shift in (True, False):
+        memory = rng(50).standard_normal(300 * 201)
+        square = memory[:200 * 200].reshape(200, 200)
+        logits, out = (square, memory[200:200 * 201].reshape(200, 200)) if shift else (square.T, square)
+        y = rng(51).integers(0, 200, 200)
+        want, (p, _) = level.softmax_cross_entropy(logits.copy(), y)
+        loss, (got, _) = level.softmax_cross_entropy(logits, y, out=out)
+        assert_close(np.array(loss), np.array(want), tol=1e-12, what="loss")
+        assert_close(got, p, tol=1e-12, what="probabilities")
