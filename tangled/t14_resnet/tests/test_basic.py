@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:3fb373290205ce3e
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:1fca406f7ef34b75
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -258,6 +258,24 @@ def test_convolutions_without_dx(level, kernel, stride, bias):
         module.backward(dout[:1])
 
 
+@pytest.mark.levels(3)
+@pytest.mark.gradient
+@pytest.mark.parametrize("kernel, stride", [(1, 2), (3, 1), (3, 2), (5, 2)])
+def test_convolutions_keep_and_check_what_they_get(level, kernel, stride):
+    """dx is that of the weights which made out; other channels, types and axes are refused whichever way is taken."""
+    module = level.Conv2d(2, 3, kernel, stride, kernel // 2, bias=False, rng=rng(14)).astype(np.float64)
+    x = rng(15).standard_normal((2, 2, 6, 5))
+    dout = np.cos(module(x))
+    wanted = module.backward(dout)
+    module.weight.data = np.zeros_like(module.weight.data)
+    assert_close(module.backward(dout), wanted, tol=0, what="dx")
+    for wrong in (x[:, :1], x[:, [0, 1, 1]], x.astype(np.float32), x.astype(int), x[..., None]):
+        with pytest.raises(ValueError, match=r"\b[xw] has (shape|dtype)"):
+            module(wrong)
+    with pytest.raises(RuntimeError, match="before forward"):
+        level.Conv2d(2, 3, kernel, stride, kernel // 2, bias=False).backward(dout)
+
+
 @pytest.mark.levels(2, 3)
 @pytest.mark.gradient
 @pytest.mark.parametrize("preactivation", [False, True])
@@ -367,6 +385,8 @@ def test_norm_of_level3(level):
     """Chapter 9's module by other ops, with its momentum and its eps, in training and behind it."""
     from tangled.t09_batch_norm import BatchNorm2d
     modules = [kind(3, 0.3, 0.5).astype(np.float64) for kind in (level.BatchNorm2d, BatchNorm2d)]
+    with pytest.raises(RuntimeError, match="before forward"):
+        modules[0].backward(np.ones((2, 3, 5, 4)))
     for training in (True, True, False):
         x, dout = rng(28).standard_normal((2, 2, 3, 5, 4))
         kept = dout.copy()

@@ -1,11 +1,11 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:a6d6b078fdc68f36
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:01f09ae6589e11b0
 """Chapter 17: shapes, values, and the rules of the program."""
 
 import numpy as np
 import pytest
 
 from tangled.t06_backpropagation import Linear, Module, Parameter
-from tangled.testing import assert_close, rng
+from tangled.testing import assert_close, expect_value_error, rng
 
 GOLDEN = {"rows": "pictures_of_rows", "normalise": "normalise", "crop": "crop", "flip": "flip", "cutout-3": "cutout",
           "cutout-4": "cutout", "map": "class_activation_map"}
@@ -92,7 +92,8 @@ def test_cutout_covers(level, size, expected):
 
 
 @pytest.mark.value
-@pytest.mark.parametrize("options", [{}, {"padding": 2, "size": 3}, {"padding": 0, "size": 5}])
+@pytest.mark.parametrize("options", [{}, {"padding": 2, "size": 3}, {"padding": 0, "size": 5},
+                                     {"padding": 6, "size": 1}])
 def test_augment_is_its_parts(level, options):
     """Offsets, flags and centres, drawn in this order, for each picture its own."""
     images = rng(5).standard_normal((9, 2, 8, 7))
@@ -105,6 +106,44 @@ def test_augment_is_its_parts(level, options):
     assert_close(level.augment(images, generator, **options), want, tol=0, what="by the same draws")
     assert_close(np.asarray(generator.random()), np.asarray(draw.random()), tol=0, what="the generator's state")
     assert np.abs(level.augment(images, generator, **options) - want).max() > 0.1
+
+
+@pytest.mark.value
+def test_half_are_flipped(level):
+    """By the draws below one half, of 120 pictures that are neither moved nor cut."""
+    images, draw = rng(12).standard_normal((120, 1, 2, 3)), rng(13)
+    draw.integers(0, 1, (120, 2))
+    want = level.flip(images, draw.random(120) < 0.5)
+    assert_close(level.augment(images, rng(13), padding=0, size=0), want, tol=0, what="pictures")
+
+
+@pytest.mark.value
+def test_little_contrast(level):
+    """What is left of bytes that hardly differ is right to the last places of float32."""
+    images = np.array([200, 201, 201, 200], np.uint8).reshape(1, 1, 2, 2)
+    out = level.normalise(images, np.array([200.5 / 255]), np.array([0.5 / 255]))
+    assert_close(out.astype(float).ravel(), np.array([-1.0, 1, 1, -1]), tol=1e-6, what="out")
+
+
+@pytest.mark.value
+def test_nothing_to_do_gives_a_copy(level):
+    """No frame, no flags, a square of size 0: results that may be written to all the same."""
+    images = rng(14).standard_normal((2, 1, 3, 4))
+    places = np.zeros((2, 2), int)
+    for out in (level.crop(images, places, 0), level.flip(images, np.zeros(2, bool)), level.cutout(images, places, 0),
+                level.augment(images[..., ::-1], rng(15), padding=0, size=0)):
+        assert not np.shares_memory(out, images)
+
+
+@pytest.mark.value
+def test_maps_have_the_type_of_features(level):
+    """Weights in another precision do not change it."""
+    features, weights = rng(16).standard_normal((2, 3, 2, 4)), rng(17).standard_normal((3, 5))
+    want = level.class_activation_map(features, weights, np.array([4, 0]))
+    for dtype, tol in ((np.float16, 2e-2), (np.float32, 1e-5)):
+        got = level.class_activation_map(features.astype(dtype), weights, np.array([4, 0]))
+        assert got.dtype == dtype
+        assert_close(got.astype(float), want, tol=tol, what="maps")
 
 
 @pytest.mark.value
@@ -157,6 +196,8 @@ def test_predict(level, training):
     assert_close(both, (alone(x) + alone(x[..., ::-1])) / 2, tol=1e-5, what="averaged logits")
     assert set(model.modes) == {(False, False)}
     assert (model.training, model.inner.training) == (training, training)
+    for size in (0, 2.5):
+        expect_value_error("batch_size", level.predict, Watched(), images, mean, std, batch_size=size)
 
 
 @pytest.mark.levels(2)
@@ -181,3 +222,7 @@ def test_augmented_loader(level):
     assert_close(images, kept, tol=0, what="the training set")
     whole = level.AugmentedLoader((images, np.arange(10)), 4, mean, std, rng(11), drop_last=False)
     assert sorted(np.concatenate([labels for _, labels in whole]).tolist()) == list(range(10))
+    silent, told = (level.AugmentedLoader((images, np.arange(10)), 4, mean, std, rng(11), *options)
+                    for options in ((), (4, 8, True)))
+    for (a, _), (b, _) in zip(silent, told, strict=True):
+        assert_close(a, b, tol=0, what="what is not said: a frame of 4, a square of 8")

@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:55459647dc2c1606
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:5d98a52daa74e9ba
 """Chapter 17: what is empty, single, constant, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -16,7 +16,8 @@ HALF, PLACES = np.full(2, 0.5), np.zeros((3, 2), int)
     ("channel_statistics", (FLOATS,), "images"), ("channel_statistics", (IMAGES[0],), "images"),
     ("channel_statistics", (IMAGES[:0],), "images"), ("normalise", (FLOATS, HALF, HALF), "images"),
     ("normalise", (IMAGES, np.full(3, 0.5), HALF), "mean"), ("normalise", (IMAGES, HALF, np.array([0.5, 0.0])), "std"),
-    ("normalise", (IMAGES, HALF, np.ones(2, int)), "std"), ("crop", (FLOATS, PLACES + 5, 2), "offsets"),
+    ("normalise", (IMAGES, HALF, np.ones(2, int)), "std"), ("normalise", (IMAGES, np.ones(2, int), HALF), "mean"),
+    ("crop", (FLOATS, PLACES + 5, 2), "offsets"),
     ("crop", (FLOATS, PLACES - 1, 2), "offsets"), ("crop", (FLOATS, PLACES[:2], 2), "offsets"),
     ("crop", (FLOATS, PLACES * 1.0, 2), "offsets"), ("crop", (FLOATS, PLACES, -1), "padding"),
     ("crop", (FLOATS[0], PLACES, 1), "images"), ("flip", (FLOATS, np.ones(3, int)), "flags"),
@@ -66,6 +67,18 @@ def test_extremes_of_crop_and_cutout(level):
     assert_close(level.cutout(images, np.array([[1, 1], [2, 3]]), 20), np.zeros(images.shape), tol=0, what="covered")
     assert_close(level.cutout(images, np.array([[1, 1], [2, 3]]), 0), images, tol=0, what="size 0")
     assert_close(level.crop(images, np.zeros((2, 2), int), 0), images, tol=0, what="padding 0")
+
+
+def test_not_a_number_is_left_behind(level):
+    """What is cut out or beyond the frame is zero, whatever stood there before, in every channel."""
+    images = np.full((1, 5, 4, 3), np.nan)
+    images[:, :, 3, 2] = 7
+    cut = level.cutout(images, np.array([[1, 1]]), 3)
+    assert_close(cut[:, :, :3], np.zeros((1, 5, 3, 3)), tol=0, what="what was cut out")
+    moved = level.crop(images, np.array([[4, 3]]), 2)           # up by 2, to the left by 1
+    assert_close(moved[:, :, 2:], np.zeros((1, 5, 2, 3)), tol=0, what="below")
+    assert_close(moved[..., 2], np.zeros((1, 5, 4)), tol=0, what="to the right")
+    assert_close(moved[:, :, 1, 1], np.full((1, 5), 7.0), tol=0, what="the pixel that was a number")
 
 
 def test_constant_channel(level):

@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:128e30370e088b30
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:b14cfd65fa6d0d5c
 """Chapter 17: files, the recipe, and the program."""
 
 import functools
@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from tangled import download
-from tangled.t17_cifar10 import AugmentedLoader, pictures
-from tangled.t17_cifar10.experiments import SMALL, run, torch_trajectory, trajectory
-from tangled.t17_cifar10.recipe import build, loaders
+from tangled.t03_optimizers import Momentum
+from tangled.t06_backpropagation import Parameter
+from tangled.t17_cifar10 import AugmentedLoader, experiments, pictures, predict, train_cifar10
+from tangled.t17_cifar10.experiments import SMALL, Run, run, torch_trajectory, trajectory
+from tangled.t17_cifar10.pickled import Machine
+from tangled.t17_cifar10.recipe import SETTINGS, Together, build, loaders
 from tangled.t17_cifar10.train_cifar10 import main
 from tangled.testing import assert_close, rng
 from tangled.tests.loopback import Answer, Loopback
@@ -73,6 +76,48 @@ def test_a_pickle_of_python_2(tmp_path):
         assert labels.tolist() == [3]
 
 
+ROW = {"shape": b"K\x01M\x00\x0c\x86", "kind": b"cnumpy\ndtype\nU\x02u1\x85R", "fortran": b"\x89",
+       "data": b"T\x00\x0c\x00\x00" + ROWS[0].tobytes()}
+
+
+def of_one_row(**changes):
+    """The program of a batch of one row, with other parts."""
+    return b"\x80\x02}(U\x06labels](K\x03eU\x04datacnumpy\nndarray\n)R(K\x01" + b"".join(
+        (ROW | changes).values()) + b"tbu."
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("changes", [
+    {"shape": b"J\xff\xff\xff\xffJ\x00\xf4\xff\xff\x86"}, {"shape": b"\x88M\x00\x0c\x86"},
+    {"shape": b"M\x00\x0c\x85"}, {"shape": b"](K\x01M\x00\x0ce"}, {"shape": b"N"}, {"kind": b"N"},
+    {"fortran": b"K\x01"}, {"fortran": b"N"},
+    {"data": b"T\x01\x0c\x00\x00" + bytes(3073)}, {"data": b"T\xff\x0b\x00\x00" + bytes(3071)},
+    {"data": b"X\x00\x0c\x00\x00" + b"a" * 3072}, {"data": b"N"}, {"data": b"K\x01K\x01"}])
+def test_arrays_of_another_kind(tmp_path, changes):
+    """Shapes below 0, of booleans, of one axis, in a list; orders and dtypes that are none; bytes too many, too few."""
+    for right in ({}, {"kind": ROW["kind"].replace(b"\x02u1", b"\x03|u1")}):
+        (tmp_path / "batch").write_bytes(of_one_row(**right))
+        assert_close(pictures.read_pickle(tmp_path / "batch")[0], ROWS[:1].reshape(1, 3, 32, 32), tol=0, what="images")
+    (tmp_path / "batch").write_bytes(of_one_row(**changes))
+    with pytest.raises(ValueError, match="batch: found"):
+        pictures.read_pickle(tmp_path / "batch")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("program", [
+    b"L5L\n.", b"I01\n.", b"I00\n.", b"I-7\n.", b"J\xfe\xff\xff\xff.", b"M\x01\x02.", b"\x8e\x02" + bytes(7) + b"ab.",
+    b"\x8d\x02" + bytes(7) + b"\xc3\xa9.", b"X\x02\x00\x00\x00\xc3\xa9.", b"\x8c\x02\xc3\xa9.", b"S'a\\x41\\n'\n.",
+    b"Va\\u00e9\xe9\n.", b"(S'a'\nI1\nd.", b"}(U\x01aK\x01U\x01bK\x02u.", b"(K\x01K\x02l.", b"](K\x01K\x02eK\x03a.",
+    b"K\x01K\x02K\x03\x87.", b"(K\x01K\x02t.", b"\x80\x04\x95\x02" + bytes(7) + b"N.",
+    b"K\x07\x94K\x08\x94\x85h\x00\x86h\x01\x86.",
+    b"c_codecs\nencode\nX\x02\x00\x00\x00\xc3\xa9X\x06\x00\x00\x00latin1\x86R."])
+def test_instructions(program):
+    """Each gives what Python's own reader gives."""
+    want = pickle.loads(program, encoding="bytes")
+    got = Machine(program).run()
+    assert got == want and type(got) is type(want)
+
+
 def tuples(depth):
     """A tuple that holds the last one twice, and so on: a dict that has it as a key hashes 2^depth times."""
     return b")q\x00" + b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(depth))
@@ -96,7 +141,13 @@ HOSTILE = {
     "dotted": b"\x80\x04X\x05\x00\x00\x00numpyX\x10\x00\x00\x00ndarray.__init__\x93.", "instance": b"(ios\nsystem\n.",
     "extension": b"\x80\x02\x82\x01.", "persistent": b"Px\n.", "buffer": b"\x80\x05\x97.", "empty stack": b"a.",
     "below the mark": b"K\x01(\x85.", "no mark": b"t.", "empty cell": b"h\x07.", "odd pairs": b"}(K\x01u.",
-    "float array": b"\x80\x02cnumpy\ndtype\nU\x02f8\x85R.", "encode of a number": b"c_codecs\nencode\nK\x01\x85R."}
+    "float array": b"\x80\x02cnumpy\ndtype\nU\x02f8\x85R.", "encode of a number": b"c_codecs\nencode\nK\x01\x85R.",
+    "no end of the line": b"I7", "a digit too many": b"L" + b"9" * 20 + b"L\n.",
+    "length below 0": b"X\xff\xff\xff\xff.", "fills a tuple": b")(K\x01e.", "a name of lists": b"]]\x93.",
+    "a text called": b"X\x05\x00\x00\x00array)R.", "a state of nothing": b"cnumpy\nndarray\n)RNb.",
+    "a kind of nothing": b"cnumpy\ndtype\n)R.", "signed array": b"cnumpy\ndtype\nU\x02i1\x85R.",
+    "text twice": b"](c_codecs\nencode\nq\x00X(\x00\x00\x00" + b"a" * 40 + b"q\x01\x85R" + b"h\x00h\x01\x85R" * 3
+                  + b"e."}
 
 
 @pytest.mark.edge
@@ -119,7 +170,11 @@ def test_hostile_pickles(tmp_path, name):
 @pytest.mark.parametrize("name, text", [
     ("below the mark", "empty stack"), ("a call of bytes", "no name"), ("a state for a name", "sets the state"),
     ("long key", "no short text"), ("depth", "instructions"), ("digits", "a number of"), ("empty cell", "cell 7"),
-    ("memory cell", "no data and labels"), ("repeated text", "more bytes than it has")])
+    ("memory cell", "no data and labels"), ("repeated text", "more bytes than it has"),
+    ("text twice", "more bytes than it has"), ("no end of the line", "cut off"), ("a digit too many", "of 21 digits"),
+    ("length below 0", "cut off"), ("fills a tuple", "fills what"), ("odd pairs", "fills what"),
+    ("a text called", "no name"), ("a state of nothing", "sets the state"), ("a kind of nothing", "other arguments"),
+    ("signed array", "other arguments")])
 def test_why_a_pickle_is_refused(tmp_path, name, text):
     """By the bound that it breaks, before anything else goes wrong."""
     (tmp_path / "batch").write_bytes(HOSTILE[name])
@@ -130,7 +185,6 @@ def test_why_a_pickle_is_refused(tmp_path, name, text):
 @pytest.mark.edge
 def test_no_pickle_runs_long(tmp_path):
     """Random programs of the instructions that are known: a value or a ValueError, nothing else."""
-    from tangled.t17_cifar10.pickled import Machine
     draw = np.random.default_rng(2)
     pieces = [bytes([c]) for c in b"N(.t]}ldaesu)\x85\x86\x87\x88\x94Rb"] + [
         b"K\x05", b"U\x01a", b"X\x01\x00\x00\x00a", b"q\x00", b"h\x00", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n",
@@ -162,7 +216,7 @@ def test_broken_files(tmp_path):
     """Cut off, empty, or no pickle at all; a binary file with a byte too many."""
     write_pickle(tmp_path / "batch")
     data = (tmp_path / "batch").read_bytes()
-    for broken in (data[:100], data[:-1], b"", b"not a pickle", b"\x80\x02."):
+    for broken in (*(data[:k] for k in range(60)), data[:-1], b"\x80\x02J\x01", b"not a pickle", b"\x80\x02."):
         (tmp_path / "batch").write_bytes(broken)
         with pytest.raises(ValueError, match="batch"):
             pictures.read_pickle(tmp_path / "batch")
@@ -334,6 +388,67 @@ def test_build():
         assert_close(np.asarray(value, float), np.asarray(state[name], float), tol=0, what=name)
 
 
+@pytest.mark.value
+def test_build_hands_on():
+    """Blocks, widths and classes; nobody asks for the pictures' gradient; the first tenth of the steps is warm-up."""
+    engine = build(SMALL | {"blocks": [1, 2], "widths": [3, 5], "lr": 0.4}, 6, 40)
+    shapes = {name: value.shape for name, value in engine.model.state_dict().items()}
+    assert shapes["conv1.weight"][0] == 3 and shapes["fc.weight"] == (5, 6)
+    blocks = {name.rpartition(".conv1")[0] for name in shapes if name.endswith(".conv1.weight")}
+    assert len(blocks) == 3
+    x, y = rng(4).standard_normal((3, 3, 8, 8)).astype(np.float32), np.array([0, 5, 1])
+    loss = engine.loss(engine.model(x), y)
+    assert np.isfinite(loss) and engine.model.backward(engine.loss.backward()) is None
+
+
+@pytest.mark.value
+def test_together():
+    """Of three optimisers: each steps, each forgets, each has its own state, there and back."""
+    def group():
+        parameters = [Parameter(np.full(2, 1.0 + k)) for k in range(12)]
+        return parameters, Together(Momentum([p], 0.1 * (k + 1), 0.9) for k, p in enumerate(parameters))
+    (first, one), (second, two) = group(), group()
+    for parameters, together, count in ((first, one, 2), (second, two, 0)):
+        for _ in range(count):
+            together.zero_grad()
+            assert all(p.grad is None or not p.grad.any() for p in parameters)
+            for k, p in enumerate(parameters):
+                p.accumulate(np.full(2, k + 1.0))
+            together.step()
+    for k, p in enumerate(first):
+        assert_close(p.data, np.full(2, 1.0 + k - 0.1 * (k + 1) ** 2 * 2.9), tol=1e-12, what=f"parameter {k}")
+    two.load_state_dict({name: np.array(value) for name, value in one.state_dict().items()})
+    for optimizer, other in zip(one.optimizers, two.optimizers, strict=True):
+        for name, value in optimizer.state_dict().items():
+            assert_close(np.asarray(other.state_dict()[name], float), np.asarray(value, float), tol=0, what=name)
+
+
+@pytest.mark.value
+def test_what_a_run_is():
+    """Logits of the test pictures, plain and with the mirror; answers and confusion are of those; watched or not."""
+    settings, (train_set, test_set) = SMALL | {"epochs": 1}, small_sets()
+    found, unseen = (run(train_set, test_set, 4, settings, watch=watch) for watch in (True, False))
+    scale = loaders(settings, train_set, test_set)[3]
+    for mirrored, logits in ((False, found.plain), (True, found.mirrored)):
+        assert_close(logits, predict(found.model, test_set[0], *scale, mirrored=mirrored), tol=0, what="logits")
+    assert "validation_loss" in found.history and "validation_loss" not in unseen.history
+    assert found.target.dtype == np.int64
+    logits = np.eye(3)[[0, 1, 2, 0]]
+    made = Run(found.model, {}, np.roll(logits, -1, 1), logits, np.array([0, 1, 1, 1]), 0.0)
+    assert (made.accuracy(made.plain), made.accuracy(made.mirrored)) == (0.25, 0.5)
+    assert_close(made.confusion(), np.array([[1, 0, 0], [1, 1, 1], [0, 0, 0]]), tol=0, what="confusion")
+
+
+@pytest.mark.value
+def test_trajectories_are_in_double(monkeypatch):
+    """Weights and pictures, so that twenty steps can be compared with PyTorch's."""
+    monkeypatch.setattr(experiments, "emoji", lambda: (*small_sets()[0], *small_sets()[1], list("abcd")))
+    losses = trajectory(count=2)
+    assert (losses.astype(np.float32) != losses).all()
+    engine, batches = experiments.steps_of(SMALL, 2)
+    assert {p.data.dtype for p in engine.model.parameters()} == {x.dtype for x, _ in batches} == {np.dtype(float)}
+
+
 def small_sets():
     """48 and 16 random pictures in four classes."""
     draw = rng(1)
@@ -396,15 +511,85 @@ def test_the_command_refuses(argv, text, capsys, tmp_path):
     assert text in capsys.readouterr().err
 
 
+@pytest.fixture
+def stage(monkeypatch, tmp_path):
+    """The command without the training: what it would train on, and with what, is kept in a list."""
+    train_set, test_set = small_sets()
+    asked = []
+
+    def noted(*args, **options):
+        asked.append(args)
+        logits = np.eye(4)[np.zeros(16, int)]
+        return Run(Parameter(np.zeros(1)), {"accuracy": [0.5]}, logits, np.roll(logits, 1, 1), test_set[1].astype(int),
+                   0.0)
+    monkeypatch.setattr(train_cifar10, "load", lambda data: (*train_set, *test_set, list("abcd")))
+    monkeypatch.setattr(train_cifar10, "run", noted)
+    monkeypatch.setattr(train_cifar10, "draw", lambda *_: None)
+    return asked, lambda *argv: main([*argv, "--folder", str(tmp_path)])
+
+
+@pytest.mark.edge
+def test_the_command_hands_on(stage, capsys, tmp_path):
+    """All options, the first pictures with their labels, the whole test set; another checkpoint for each."""
+    asked, command = stage
+    (images, labels), (test_images, test_labels) = small_sets()
+    options = ["--width", "3", "--epochs", "5", "--batch", "7", "--lr", "0.2", "--weight-decay", "0.01",
+               "--smoothing", "0.2", "--seed", "6", "--first", "47"]
+    assert command(*options) == 0
+    train_set, test_set, classes, settings, _ = asked[0]
+    for got, want in zip((*train_set, *test_set), (images[:47], labels[:47], test_images, test_labels), strict=True):
+        assert_close(got, want, tol=0, what="pictures and labels")
+    assert classes == 4 and settings == SETTINGS | {
+        "widths": [3, 6, 12, 24], "epochs": 5, "batch": 7, "lr": 0.2, "weight_decay": 0.01, "smoothing": 0.2, "seed": 6}
+    shares = [100 * (test_labels == k).mean() for k in (0, 1)]
+    said = capsys.readouterr().out
+    assert f"{shares[0]:.2f} % of 16 right, {shares[1]:.2f} % averaged" in said and shares[0] != shares[1]
+    for k in range(0, len(options), 2):
+        changed = [*options[:k], options[k], "8" if k != 12 else "1", *options[k + 2:]]
+        assert command(*changed) == 0
+    assert command(*options, "--data", "elsewhere") == 0
+    paths = [call[4] for call in asked]
+    assert len(set(paths)) == len(paths) == 10 and {p.parent for p in paths} == {tmp_path}
+    assert command("--batch", "48", "--first", "48") == 0       # as many as there are
+    assert command("--first", "49") == 1 and "expected 1 to 48" in capsys.readouterr().err
+    for name, value in (("batch", 1), ("seed", -1)):
+        assert command(f"--{name}", str(value)) == 1
+        assert f"{name} = {value}" in capsys.readouterr().err
+
+
+@pytest.mark.edge
+def test_fresh_keeps_what_was_there(stage, tmp_path, capsys):
+    """Each old checkpoint under a name of its own."""
+    asked, command = stage
+    command("--batch", "8")
+    path = asked[0][4]
+    for k in range(3):
+        path.write_text(str(k))
+        assert command("--batch", "8", "--fresh") == 0 and not path.exists()
+    assert sorted(file.read_text() for file in tmp_path.iterdir()) == ["0", "1", "2"]
+
+
+@pytest.mark.edge
+@pytest.mark.parametrize("error, status", [(KeyboardInterrupt, 130), (OSError("no room"), 1),
+                                           (FloatingPointError("no number"), 1)])
+def test_how_the_command_ends(stage, monkeypatch, capsys, error, status):
+    """Interrupted, or without room: said, and told by the status."""
+    def fails(*_, **__):
+        raise error
+    monkeypatch.setattr(train_cifar10, "run", fails)
+    assert stage[1]("--batch", "8") == status
+    assert ("interrupted" in capsys.readouterr().out) == (status == 130)
+
+
 @pytest.mark.limit(120)
 @pytest.mark.value
 def test_the_command_runs_and_resumes(tmp_path, capsys):
     """A small run with a figure; the second call finds the checkpoint finished and trains nothing."""
     argv = ["--first", "64", "--epochs", "1", "--batch", "32", "--width", "4", "--folder", str(tmp_path),
-            "--out", str(tmp_path / "figure.png")]
+            "--out", str(tmp_path / "a new folder" / "figure.png")]
     assert main(argv) == 0
     first = capsys.readouterr().out
-    assert (tmp_path / "figure.png").stat().st_size > 5000 and "% averaged" in first
+    assert (tmp_path / "a new folder" / "figure.png").stat().st_size > 5000 and "% averaged" in first
     assert main(argv) == 0
     assert capsys.readouterr().out.split(":")[-2].split("saved")[0] != ""
     assert main([*argv, "--fresh"]) == 0
