@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:dfc65b7eb53281c8
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:49bdec45fa82e2c7
 """Chapter 30: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -65,6 +65,35 @@ def test_logits_refused(level):
         expect_value_error("penalty", level.repetition_penalty, ones(3), np.array([0]), penalty)
 
 
+@pytest.mark.levels(2, 4)
+def test_tuning_refuses(level):
+    """Shapes that do not belong together, two dtypes, a mask of numbers, targets out of range, no pair, no beta."""
+    x, w, a, b, bias = ones((3, 5)), ones((5, 4)), ones((5, 2)), ones((2, 4)), ones(4)
+    for argument, given in (("x", (ones((3, 4)), w, a, b)), ("w", (x, ones(5), a, b)), ("a", (x, w, ones((4, 2)), b)),
+                            ("b", (x, w, a, ones((3, 4)))), ("bias", (x, w, a, b, ones(1))),
+                            ("x", (ones(5, int), w, a, b)), ("a", (x, w, a.astype(np.float32), b)),
+                            ("scale", (x, w, a, b, bias, np.nan))):
+        expect_value_error(argument, level.low_rank_linear, *given)
+    _, cache = level.low_rank_linear(x, w, a, b)
+    for dout in (ones((1, 4)), ones(4), ones((3, 4), int)):
+        expect_value_error("dout", level.low_rank_linear_backward, dout, cache)
+    z, targets, mask = ones((2, 3, 5)), ones((2, 3), int), ones((2, 3), bool)
+    for argument, given in (("logits", (z[0], targets, mask)), ("targets", (z, 5 * targets, mask)),
+                            ("targets", (z, -targets, mask)), ("targets", (z, targets[:, :1], mask)),
+                            ("mask", (z, targets, 1 * mask)), ("mask", (z, targets, mask[:1]))):
+        expect_value_error(argument, level.sequence_log_probs, *given)
+    _, cache = level.sequence_log_probs(z, targets, mask)
+    with pytest.raises(ValueError):
+        level.sequence_log_probs_backward(ones(1), cache)
+    two = ones(2)
+    for argument, given in (("policy_chosen", (ones((2, 1)), two, two, two)),
+                            ("policy_rejected", (two, ones(1), two, two)),
+                            ("reference_chosen", (two, two, np.float32(two), two)),
+                            ("reference_rejected", (two, two, two, ones(3))), ("policy_chosen", 4 * (ones(0),)),
+                            ("beta", (two, two, two, two, 0.0)), ("beta", (two, two, two, two, -1))):
+        expect_value_error(argument, level.dpo_loss, *given)
+
+
 def test_messages(level):
     """A message names the argument, what was found and what was expected."""
     with pytest.raises(ValueError) as caught:
@@ -101,9 +130,13 @@ def test_extremes(level):
         assert np.isfinite(level.filter_logits(z, **options)).tolist() == [True, False, False, False] or options == {
             "temperature": 1e-6}
     assert int(np.argmax(level.filter_logits(z, temperature=1e-6))) == 0
+    for seed in range(5):
+        flat = rng(seed).standard_normal((1, 400))
+        assert np.isfinite(level.filter_logits(flat, top_p=np.nextafter(1, 0))).mean() > 0.99
     masked = np.array([-np.inf, 1.0, -np.inf, 0.0])
     assert np.isfinite(level.filter_logits(masked, top_k=3)).tolist() == [False, True, False, True]
     assert np.isfinite(level.filter_logits(masked, top_p=1.0, min_p=0.0)).tolist() == [False, True, False, True]
+    assert level.repetition_penalty(masked, np.arange(3), 2.0).tolist() == [-np.inf, 0.5, -np.inf, 0]
 
 
 def test_memory_layouts(level):
@@ -122,6 +155,39 @@ def test_memory_layouts(level):
     logits = rng(2).standard_normal((2, 5))
     assert_layouts(lambda z: level.filter_logits(z, 0.8, 4, 0.9), [logits])
     assert_layouts(lambda z: level.repetition_penalty(z, np.array([[1, 2], [0, 4]]), 1.3), [logits])
+
+
+def test_a_nan_stays_in_its_sample(level):
+    """A token whose row has a NaN spoils its own sample, and of others only its own logit."""
+    given, ids = weights(), np.array([[6, 1, 2], [1, 2, 3], [5, 0, 4]])
+    expected, _ = level.gpt(ids[1:], given, 3)
+    given["wte.weight"][6, 1] = np.nan
+    logits, _ = level.gpt(ids, given, 3)
+    assert np.isnan(logits[0]).all() and np.isnan(logits[..., 6]).all()
+    assert_close(logits[1:, :, :6], expected[..., :6], tol=1e-9, what="logits of other samples")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("factor", [4, 6, 8, 10, 12, 14])
+def test_weights_near_the_smallest_float(level, factor):
+    """In float32, rows whose scores lie some hundred powers of two below another's: as in float64."""
+    given, ids = weights(L=1), rng(5).integers(0, 7, (3, 5))
+    for part in "qk":
+        given[f"blocks.0.attention.{part}_proj.weight"] *= factor
+    small = {name: a.astype(np.float32) for name, a in given.items()}
+    wide = {name: a.astype(np.float64) for name, a in small.items()}
+    assert_close(level.gpt(ids, small, 3)[0], level.gpt(ids, wide, 3)[0].astype(np.float32), tol=3e-4, what="logits")
+
+
+@pytest.mark.levels(2, 3)
+def test_ids_that_are_written_over(level):
+    """The gradient is that of the ids that were read, whatever stands in their array afterwards."""
+    given, ids = weights(), rng(6).integers(0, 7, (2, 5))
+    logits, cache = level.gpt(ids, given, 3)
+    want = level.gpt_backward(logits, cache)["wte.weight"]
+    logits, cache = level.gpt(ids, given, 3)
+    ids[...] = 0
+    assert_close(level.gpt_backward(logits, cache)["wte.weight"], want, tol=1e-12, what="dwte")
 
 
 def test_scores_far_apart(level):

@@ -1,16 +1,30 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:d0d263852684ca12
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:6924391dabdb3203
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from tangled.t03_optimizers import AdamW, clip_by_global_norm, cosine_decay
 from tangled.t05_mlp_forward import softmax_cross_entropy
-from tangled.t06_backpropagation import CrossEntropyLoss
-from tangled.t30_mini_gpt import GPT, Groups, LoRA, add_lora, decay_groups, evaluate, generate
+from tangled.t06_backpropagation import CrossEntropyLoss, Linear, Parameter
+from tangled.t18_rnn.tokens import CharTokenizer
+from tangled.t30_mini_gpt import GPT, Groups, decay_groups, evaluate, generate
 from tangled.t30_mini_gpt.train_gpt import main
-from tangled.t30_mini_gpt.training import BETAS, CURVE, FINAL, SETTINGS, Numpy, draw_batches, prepare, train
-from tangled.testing import assert_close, rng
+from tangled.t30_mini_gpt.training import (
+    BETAS,
+    CURVE,
+    FINAL,
+    SETTINGS,
+    Numpy,
+    draw_batches,
+    first_state,
+    prepare,
+    sample,
+    train,
+)
+from tangled.testing import assert_close, expect_value_error, rng
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 SMALL = SETTINGS | {"width": 8, "heads": 2, "layers": 2, "context": 6, "batch": 5, "warmup": 3, "lr": 0.02,
@@ -75,6 +89,48 @@ def test_what_the_model_is_shown(level):
 
 @pytest.mark.levels(2)
 @pytest.mark.value
+def test_a_penalty_is_forgotten_with_the_text(level):
+    """What has left the context is not penalised, what stands in it is, and neither token of the other row."""
+    class Fixed:
+        context = 2
+
+        def __call__(self, ids):
+            return np.broadcast_to(np.array([4.0, 3, 2, 1]), (*ids.shape, 4))
+
+    found = level.generate(Fixed(), np.array([[3], [0]]), 6, temperature=0, penalty=100.0)
+    assert_close(found, np.array([[3, 0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2, 0]]), tol=0, what="tokens")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_generated_shapes_and_seeds(level):
+    """One row stays a row; the seed is 0 unless a generator is given, which goes on; what was given stays as it was."""
+    model, ids = small(2, level.GPT), np.array([[3, 1]], np.uint8)
+    found = level.generate(model, ids, 20, 3.0)
+    assert found.shape == (1, 22) and (found[:, :2] == ids).all() and ids.tolist() == [[3, 1]]
+    assert level.generate(model, [3, 1], 20).shape == (22,)
+    assert_close(level.generate(model, ids, 20, 3.0, rng=rng(0)), found, tol=0, what="tokens by the seed 0")
+    draws = rng(1)
+    one, two = (level.generate(model, ids, 20, 3.0, rng=draws) for _ in range(2))
+    assert (one != found).any() and (one != two).any()
+    greedy = level.generate(model, ids, 20, temperature=0)
+    for options in ({"top_k": 1}, {"top_p": 1e-9}, {"min_p": 1.0}):
+        found = level.generate(model, ids, 20, 3.0, rng=draws, **options)
+        assert_close(found, greedy, tol=0, what=f"tokens, {options}")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_weights_by_seed(level):
+    """A model's weights are those of the seed 0 unless a generator is given."""
+    first, same, other = (level.GPT(5, 3, 4, 2, 1, rng=draws) for draws in (None, rng(0), rng(1)))
+    for (name, p), q, r in zip(first.named_parameters(), same.parameters(), other.parameters()):
+        assert_close(q.data, p.data, tol=0, what=name)
+        assert p.data.ndim == 1 or (p.data != r.data).any(), name
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_temperature_is_applied_once(level, temperature):
     """20,000 rows, one token each, by chi-square."""
@@ -116,7 +172,12 @@ def test_evaluated_without_dropout(level):
     assert_close(np.array(level.evaluate(model.train(), ids)), np.array(want), tol=0, what="loss in training mode")
     assert model.training and model.blocks[0].training
     greedy = level.generate(model, ids[:3], 6, 0)
+    assert model.training and model.blocks[0].training
+    with pytest.raises(ValueError):
+        level.generate(model, np.array([7]), 1)
+    assert model.training, "the mode after an error"
     assert_close(greedy, level.generate(model.eval(), ids[:3], 6, 0), tol=0, what="greedy text")
+    assert not model.training and not model.blocks[0].training
 
 
 @pytest.mark.levels(2)
@@ -137,6 +198,50 @@ def test_every_token_once(level, n, stride):
     assert_close(np.array(level.evaluate(model, ids, stride, batch=2)), np.array(want), tol=1e-5, what="loss")
 
 
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_evaluated_in_batches(level):
+    """At most `batch` windows at a time; large logits do not overflow and are not changed; the sum is in float64."""
+    class Spy:
+        context, sizes, kept = 4, [], []
+
+        def __call__(self, ids):
+            self.sizes.append(len(ids))
+            self.kept.append(np.array([0, 200, 0], np.float32) + np.zeros((*ids.shape, 1), np.float32))
+            return self.kept[-1]
+
+    model, ids = Spy(), [1, 1, 0, 1] * 5 + [1]
+    found = level.evaluate(model, ids, batch=3)
+    assert type(found) is float and model.sizes == [3, 2]
+    assert_close(np.array(found), np.array(50.0), tol=1e-12, what="loss of a quarter of tokens at 200 each")
+    assert all(z.max() == 200 for z in model.kept)
+    model.sizes.clear()
+    level.evaluate(model, np.ones(4 * 40 + 1, int))
+    assert model.sizes == [32, 8]
+    rare = lambda ids: np.array([0, -10.1], np.float32) + np.zeros((*ids.shape, 1), np.float32)
+    rare.context, want = 10, 10.1 + np.log1p(np.exp(-10.1))
+    found = level.evaluate(rare, np.ones(40_001, int), batch=1)
+    assert_close(np.array(found), np.array(want), tol=1e-6, what="loss of 40,000 tokens")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.edge
+def test_writing_refuses(level):
+    """What the model, the writer and the judge cannot take: named, before or in the first call of the model."""
+    model, one = small(0, level.GPT), np.array([1])
+    for argument, ids in (("ids", np.ones((1, 6), int)), ("ids", np.full((1, 2), 7)), ("ids", np.ones(3, int)),
+                          ("ids", np.ones((1, 2)))):
+        expect_value_error(argument, model, ids)
+    expect_value_error("rng", level.GPT, 5, 3, 4, 2, 1, rng=3)
+    expect_value_error("rng", level.generate, model, one, 1, rng=3)
+    for n in (-1, 2.0):
+        expect_value_error("n", level.generate, model, one, n)
+    for penalty in (0.5, 0.0, np.nan):
+        expect_value_error("penalty", level.generate, model, one, 0, penalty=penalty)
+    for stride, n in ((0, 9), (6, 9), (2.0, 9), (1, 1)):
+        expect_value_error("stride", level.evaluate, model, np.ones(n, int), stride)
+
+
 @pytest.mark.levels(2, 3)
 @pytest.mark.gradient
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -145,12 +250,15 @@ def test_flat_model_equals_the_module(level, threads):
     ids, targets = rng(9).integers(0, 7, (5, 4)), rng(10).integers(0, 7, (5, 4))
     module, loss = small(8), CrossEntropyLoss()
     flat = level.FlatGPT(module.state_dict(), 3, threads)
-    assert [p.data.ndim for p in flat.parameters] == [1, 1] and (flat.context, flat.vocab_size) == (5, 7)
+    sizes = [sum(p.data.size for p in group) for group in decay_groups(module.parameters())]
+    assert [p.data.shape for p in flat.parameters] == [(n,) for n in sizes]
+    assert (flat.context, flat.vocab_size) == (5, 7)
     assert_close(flat(ids), module(ids), tol=1e-5, what="logits")
     want = loss(module(ids), targets)
     module.backward(loss.backward())
     for share in (1.0, 0.25):                                   # gradients are added, a share of them
         found = flat.loss_and_gradients(ids, targets, share)
+        assert type(found) is float
         assert_close(np.array(found), np.array(want), tol=1e-5, what="loss")
     for parameter in flat.parameters:                           # a state dict of gradients
         parameter.data = parameter.grad / 1.25
@@ -161,22 +269,155 @@ def test_flat_model_equals_the_module(level, threads):
         parameter.data += np.float32(0.1)
     moved = flat(ids)
     assert_close(moved, GPT.from_state(flat.state_dict(), 3)(ids), tol=1e-5, what="logits of moved weights")
+    held = flat.parameters                                      # as an optimiser holds them
     flat.load_state_dict(module.state_dict())
     for name, array in flat.state_dict().items():
         assert_close(array, module.state_dict()[name], tol=0, what=name)
     assert_close(flat(ids), module(ids), tol=1e-5, what="logits of weights loaded")
+    for parameter in held:
+        parameter.data[...] = 0
+    assert_close(flat(ids), np.zeros((5, 4, 7)), tol=0, what="logits of an optimiser's zeros")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_flat_model_at_extremes(level):
+    """Logits that lie hundreds apart, in float32; a state in float64 stays there."""
+    module, loss, ids = small(8), CrossEntropyLoss(), rng(9).integers(0, 7, (3, 4))
+    module.norm.weight.data *= np.float32(150)
+    logits = module(ids)
+    assert np.ptp(logits.max(axis=-1)) > 150 and logits.max() > 150
+    found = level.FlatGPT(module.state_dict(), 3).loss_and_gradients(ids, ids)
+    assert_close(np.array(found), np.array(loss(logits, ids)), tol=1e-5, what="loss")
+    module.astype(np.float64)
+    logits = level.FlatGPT(module.state_dict(), 3)(ids)
+    assert logits.dtype == np.float64
+    assert_close(logits, module(ids), tol=1e-9, what="logits in float64")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.edge
+def test_flat_model_refuses(level):
+    """Threads below 1, ids and targets out of range or of other shapes."""
+    state, ids = small(8).state_dict(), np.ones((2, 3), int)
+    for threads in (0, 1.5):
+        expect_value_error("threads", level.FlatGPT, state, 3, threads)
+    flat = level.FlatGPT(state, 3)
+    for bad in (np.full((2, 3), 7), -ids, ids[:, :2], ids.astype(float)):
+        expect_value_error("targets", flat.loss_and_gradients, ids, bad)
+    for bad in (np.full((2, 3), 7), np.ones((2, 6), int)):
+        expect_value_error("ids", flat, bad)
+        expect_value_error("ids", flat.loss_and_gradients, bad, bad)
+    for bad in ({k: a for k, a in state.items() if k != "norm.bias"}, state | {"norm.bias": np.ones(1, np.float32)}):
+        expect_value_error("norm.bias", flat.load_state_dict, bad)
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.gradient
+def test_flat_model_of_changing_batches(level):
+    """Batches and lengths that change from step to step, and what was returned before stays as it was."""
+    module, loss, draw = small(8), CrossEntropyLoss(), rng(32)
+    flat = level.FlatGPT(module.state_dict(), 3, 2)
+    kept = []
+    for shape in ((3, 5), (1, 1), (4, 5), (3, 5), (3, 5)):
+        ids, targets = draw.integers(0, 7, (2, *shape))
+        kept.append((flat(ids), module(ids)))
+        assert_close(np.array(flat.loss_and_gradients(ids, targets)), np.array(loss(kept[-1][1], targets)), tol=1e-5,
+                     what=f"loss of {shape}")
+        module.backward(loss.backward())                        # gradients are added up, by both
+    for got, want in kept:
+        assert_close(got, want, tol=1e-5, what=f"logits {got.shape}")
+    for parameter in flat.parameters:
+        parameter.data = parameter.grad
+    grads = flat.state_dict()
+    for name, parameter in module.named_parameters():
+        assert_close(grads[name] + 1, parameter.grad + 1, tol=5e-6, what="d" + name)
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_groups_are_one_optimizer(level):
+    """Eleven optimisers: one rate, one step, gradients forgotten by all; a state that is taken back by each."""
+    def make():
+        parameters = [Parameter(rng(k).standard_normal(2)) for k in range(11)]
+        return parameters, level.Groups(*(AdamW([p], 0.1, weight_decay=k / 9) for k, p in enumerate(parameters)))
+
+    def step(parameters, groups, seed):
+        for p in parameters:
+            p.grad = rng(seed).standard_normal(2) * p.data
+        groups.step()
+    parameters, groups = make()
+    first = [p.data.copy() for p in parameters]
+    step(parameters, groups, 40)
+    assert all(np.abs(p.data - before).min() > 1e-3 for p, before in zip(parameters, first))
+    groups.zero_grad()
+    assert not any(np.any(p.grad) for p in parameters)
+    groups.lr = 0.03
+    assert groups.lr == 0.03 and all(each.lr == 0.03 for each in groups.optimizers)
+    state = {name: np.copy(value) for name, value in groups.state_dict().items()}
+    assert {name.split(".")[0] for name in state} == {str(k) for k in range(11)} and state["10.lr"] == 0.03
+    others, again = make()
+    for p, q in zip(parameters, others):
+        q.data[...] = p.data
+    again.load_state_dict(state)
+    for pair in ((parameters, groups), (others, again)):
+        step(*pair, 41)
+    for k, (p, q) in enumerate(zip(parameters, others)):
+        assert_close(q.data, p.data, tol=0, what=f"parameter {k} after a step of the state taken back")
 
 
 @pytest.mark.value
 @pytest.mark.parametrize("merges", [0, 9])
 def test_what_is_held_out(merges):
     """The last tenth, of which neither training nor merges see anything; windows begin at every place that fits."""
-    text = TEXT[:900] + "zqx " * 25
+    text = TEXT[:900] + "zqX " * 25
     tokens, ids, held = prepare(text, merges)
     assert tokens.decode(ids) == text[:900] and tokens.decode(held) == text[900:]
     assert not merges or not any(b"zq" in token for token in tokens.tokens)
     (x, y), = draw_batches(np.arange(8), SMALL | {"batch": 99}, rng(30))
     assert set(x[:, 0].tolist()) == {0, 1} and (y == x + 1).all()
+
+
+@pytest.mark.value
+def test_settings_are_followed():
+    """Seed, threads, clipping, batches accumulated: each counts; their order of draws is that of the generator."""
+    state = first_state(7, SMALL | {"seed": 3})
+    for name, array in GPT(7, 6, 8, 2, 2, rng=rng(3)).state_dict().items():
+        assert_close(state[name], array, tol=0, what=name)
+    runner = Numpy(state, SMALL | {"threads": 2, "clip": 0.01})
+    assert runner.model.threads == 2
+    batches = draw_batches(np.arange(7).repeat(9), SMALL | {"accumulate": 3}, rng(1))
+    assert len(batches) == 3 and (batches[0][0] != batches[1][0]).any()
+    runner.update(batches, 0.01)
+    norm = np.sqrt(sum((p.grad ** 2).sum() for p in runner.model.parameters))
+    assert_close(np.array(norm), np.array(0.01), tol=1e-4, what="norm of the clipped gradient")
+    assert draw_batches(np.arange(99), SMALL, rng(2))[0][0][:, 0].tolist() == rng(2).integers(0, 93, 5).tolist()
+
+
+@pytest.mark.value
+def test_sample_as_text():
+    """So many symbols behind the first one, which is not shown; a seed of 1 and what options say."""
+    for first, symbols in (("\n", "\nab"), (" ", " ab")):
+        known = CharTokenizer(symbols + TEXT)
+        model = GPT(known.vocab_size, 6, 8, 2, 2, rng=rng(4))
+        start = known.encode(first if first == "\n" else known.symbols[0])
+        for seed, options in ((1, {}), (7, {"temperature": 0.5})):
+            want = known.decode(generate(model, start, 30, rng=rng(seed), **options)[1:])
+            got = sample(model, known, 30, **options, **({} if seed == 1 else {"seed": seed}))
+            assert got == want and len(got) == 30
+
+
+@pytest.mark.edge
+def test_a_loss_that_is_no_number():
+    """Training ends with the step that went wrong, and a text too short for a window is refused."""
+    class Lost(Numpy):
+        def update(self, batches, lr):
+            return float("nan")
+
+    with pytest.raises(FloatingPointError, match="nan after 1 steps"):
+        train(TEXT, SMALL, steps=3, make=Lost)
+    with pytest.raises(ValueError, match="text has 7 symbols to hold out"):
+        train("ab cdef" * 10, SMALL, steps=1)
 
 
 @pytest.mark.value
@@ -199,11 +440,12 @@ def test_training_step_by_step():
     model, draws, loss = GPT(tokens.vocab_size, 6, 8, 2, 2, rng=rng(0)), rng(0), CrossEntropyLoss()
     decayed, others = decay_groups(model.parameters())
     optimizer = Groups(AdamW(decayed, 0.02, BETAS, weight_decay=0.1), AdamW(others, 0.02, BETAS, weight_decay=0.0))
+    losses = []
     for step in range(7):
         (x, y), = draw_batches(ids, SMALL, draws)
         assert (x[:, 1:] == y[:, :-1]).all() and x.shape == (5, 6)
         model.zero_grad()
-        loss(model(x), y)
+        losses.append(loss(model(x), y))
         model.backward(loss.backward())
         clip_by_global_norm(model.parameters(), 1.0)
         optimizer.lr = float(cosine_decay(step, 0.02, 7, 3, 0.02 * FINAL))
@@ -213,6 +455,8 @@ def test_training_step_by_step():
         if "k_proj.bias" not in name:                           # whose gradient is rounding
             assert_close(state[name], value, tol=2e-3, what=name)
     assert found.curves["step"] == [2, 4, 6, 7] and found.steps == 7
+    means = [np.mean(losses[a:b]) for a, b in pairwise((0, 2, 4, 6, 7))]
+    assert_close(np.array(found.curves["loss"]), np.array(means, float), tol=1e-3, what="mean losses")
     assert_close(np.array(found.curves["held"][-1]), np.array(evaluate(model, held)), tol=1e-3, what="held")
 
 
@@ -244,6 +488,7 @@ def test_minutes_become_steps():
     assert found.steps > 10 and found.curves["step"][-1] == found.steps
     longer = train(TEXT, SMALL, steps=120, every=60)
     assert longer.curves["loss"][-1] < longer.curves["loss"][0] - 0.2
+    assert {done: len(text) for done, text in longer.samples.items()} == {"50": 160}
 
 
 @pytest.mark.value
@@ -273,12 +518,13 @@ def test_trained_on_tokens_of_bytes():
     assert found.runner.model.vocab_size == 268 and found.tokens.vocab_size == 268
 
 
+@pytest.mark.levels(2)
 @pytest.mark.gradient
-def test_lora():
+def test_lora(level):
     """At first nothing changes; then only a and b do, merged equals unmerged, and the base is untouched."""
-    model, ids, loss = small(13), rng(14).integers(0, 7, (3, 5)), CrossEntropyLoss()
+    model, ids, loss = small(13, level.GPT), rng(14).integers(0, 7, (3, 5)), CrossEntropyLoss()
     before, base = model(ids), model.state_dict()
-    learned = add_lora(model, 2, alpha=3.0, names=("q_proj", "v_proj", "linear1"), rng=rng(15))
+    learned = level.add_lora(model, 2, alpha=3.0, names=("q_proj", "v_proj", "linear1"), rng=rng(15))
     assert len(learned) == 2 * 3 * 2 and all(p in model.parameters() for p in learned)
     assert_close(model(ids), before, tol=1e-6, what="logits at first")
     optimizer, losses = AdamW(learned, 0.02, weight_decay=0.0), []
@@ -299,29 +545,77 @@ def test_lora():
             change = 1.5 * state[holder + ".a"] @ state[holder + ".b"]
             assert np.linalg.matrix_rank(change.astype(float), tol=1e-6) <= 2 and np.abs(change).max() > 1e-4
             merged[name] = array + change
-    assert_close(GPT.from_state(merged, 3)(ids), model(ids), tol=1e-4, what="merged against unmerged")
+    assert_close(level.GPT.from_state(merged, 3)(ids), model(ids), tol=1e-4, what="merged against unmerged")
 
 
+@pytest.mark.levels(2)
 @pytest.mark.gradient
-def test_lora_by_either_way():
+def test_lora_by_either_way(level):
     """A gradient of the merged matrix, sent on, is the gradient of the correction itself."""
-    from tangled.t06_backpropagation import Linear
     x, dout = rng(16).standard_normal((2, 4, 5), np.float32), rng(17).standard_normal((2, 4, 3), np.float32)
-    one, two = (LoRA(Linear(5, 3, rng(18)), 2, 4.0, rng(19)) for _ in range(2))
+    one, two = (level.LoRA(Linear(5, 3, rng(18)), 2, 3.0, rng(19)) for _ in range(2))
     for lora in (one, two):
         lora.b.data[...] = rng(20).standard_normal((2, 3))
+        lora.frozen_bias += np.float32(0.5)
     assert_close(one(x), x @ one.merged() + one.bias.data, tol=1e-5, what="out")
     dx = one.backward(dout)
     assert_close(dx, dout @ one.merged().T, tol=1e-5, what="dx")
     two.weight.accumulate(np.einsum("btn,btm->nm", x, dout))
     for name in "ab":
         assert_close(getattr(two, name).grad, getattr(one, name).grad, tol=1e-5, what="d" + name)
+    once = one.a.grad.copy(), one.b.grad.copy()
+    one(x)
+    one.backward(dout)
+    for name, grad in zip("ab", once):
+        assert_close(getattr(one, name).grad, 2 * grad, tol=1e-5, what=f"d{name} of two passes")
+    one.bias.accumulate(np.ones(3, np.float32))
+    one.b.data[...] = 0
+    assert_close(one.weight.data, one.frozen, tol=0, what="merged, b of 0")
+    assert_close(one.bias.data, np.full(3, 0.5, np.float32), tol=0, what="bias, which does not learn")
     linear = Linear(5, 3, rng(21))
-    lora = LoRA(linear, 2)
+    lora = level.LoRA(linear, 2)
     before = lora(x)
     for p in (linear.weight, linear.bias):                      # its arrays are copies
         p.data += 1
     assert_close(lora(x), before, tol=0, what="out after the Linear has changed")
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_lora_begins(level):
+    """a by the seed, with the variance 1 / n; alpha / r; no bias where there was none; the state has what is frozen."""
+    linear, x = Linear(200, 3, rng(33), bias=False), rng(34).standard_normal((4, 200), np.float32)
+    first, same, other = (level.LoRA(linear, 8, rng=draws) for draws in (None, rng(0), rng(1)))
+    assert first.bias is None and first.a.data.dtype == first.b.data.dtype == np.float32 and not first.b.data.any()
+    assert_close(first(x), x @ linear.weight.data, tol=1e-5, what="out at first, without a bias")
+    assert_close(same.a.data, first.a.data, tol=0, what="a by the seed 0")
+    assert (other.a.data != first.a.data).any()
+    assert 0.9 < first.a.data.std() * np.sqrt(200) < 1.1
+    assert [level.LoRA(linear, 8, alpha).scale for alpha in (None, 4, 0)] == [1.0, 0.5, 0.0]
+    assert set(first.state_dict()) == {"a", "b", "frozen", "frozen_bias"}
+    other.b.data[...] = 1
+    first.load_state_dict(other.state_dict())
+    assert_close(first(x), other(x), tol=0, what="out of the state taken over")
+    for argument, rank, value in (("rank", 0, 1), ("alpha", 1, -1)):
+        expect_value_error(argument, level.LoRA, linear, rank, value)
+    expect_value_error("rng", level.LoRA, linear, 1, rng=3)
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_where_lora_goes(level):
+    """Every block's queries and values unless told otherwise; all of the names given, each with an a of its own."""
+    for names, want in ((None, ["q_proj", "v_proj"]), (["k_proj", "linear2"], ["k_proj", "linear2"])):
+        model = small(13, level.GPT).astype(np.float64)
+        learned = level.add_lora(model, 3, 6.0, **({} if names is None else {"names": names}), rng=rng(0))
+        held = [(name, part) for block in model.blocks for holder in (block.attention, block.ffn)
+                for name, part in vars(holder).items() if isinstance(part, level.LoRA)]
+        assert [name for name, _ in held] == want * 2
+        assert all(part.a.data.shape[1] == 3 and part.scale == 2 and part.a.data.dtype == float for _, part in held)
+        assert {id(p) for p in learned} == {id(p) for _, part in held for p in (part.a, part.b)}
+        assert np.abs(held[0][1].a.data - held[2][1].a.data).max() > 0.1
+    seeded = [level.add_lora(small(13, level.GPT), 2, rng=draws)[0].data for draws in (None, rng(0))]
+    assert_close(seeded[0], seeded[1], tol=0, what="the first a, by the seed 0")
 
 
 @pytest.mark.edge

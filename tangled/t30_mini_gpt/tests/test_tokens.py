@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:a652db102ae8855a
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:acc7661a4429a65b
 """Chapter 30: byte-pair encoding."""
 
 import re
@@ -71,6 +71,8 @@ def test_merges_in_the_order_learned(level):
     assert level.encode_piece(b"abc", ranks(b"ab", b"bc")) == [256, 99]
     assert level.encode_piece(b"xabcd", ranks(b"bc", b"ab", b"cd", b"abcd")) == [120, 97, 256, 100]
     assert level.encode_piece(b"aaa", ranks(b"aa")) == [256, 97]
+    late = ranks(*(b"%d" % k for k in range(1000, 1400)), b"bc")
+    assert level.encode_piece(b"xbcy", late) == [120, 656, 121], "a merge learned late"
     assert level.encode_piece(b"abc", ranks(b"ab", b"abc")) == [257]
     assert level.encode_piece(b"abc", ranks(b"abc")) == [256], "a piece that is a token, though no merges lead to it"
 
@@ -103,6 +105,7 @@ def test_pieces_cover_the_text():
     for k in range(60):
         text = any_text(draw, k)
         assert "".join(re.findall(PATTERN, text)) == text
+    assert re.findall(PATTERN, "naïve café 3456") == ["naïve", " café", " 3456"]
     assert re.findall(PATTERN, "I'll  go 2x!\n ok") == ["I", "'ll", " ", " go", " 2", "x", "!", "\n", " ok"]
 
 
@@ -122,6 +125,12 @@ def test_bytes_that_are_no_text():
     tokens = BytePairEncoding.train(TEXT, 5)
     assert tokens.decode([0xC3]) == "\ufffd" and tokens.decode_bytes([0xC3, 0xA9]) == "é".encode()
     assert tokens.decode([]) == ""
+    given = [bytes([k]) for k in range(256)]
+    small = BytePairEncoding(given)
+    given += [b"ab", b"ab"]
+    assert small.vocab_size == len(small.tokens) == 256 and small.number_of(b"a") == 97
+    with pytest.raises(ValueError):
+        BytePairEncoding(given)
     for call in (lambda: tokens.encode("a\ud800"), lambda: tokens.encode(b"a"), lambda: tokens.decode([261]),
                  lambda: tokens.decode([-1]), lambda: BytePairEncoding.train("a", -1),
                  lambda: BytePairEncoding([b"a"])):
