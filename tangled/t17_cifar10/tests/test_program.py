@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:b14cfd65fa6d0d5c
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:591b537b721bb0f3
 """Chapter 17: files, the recipe, and the program."""
 
 import functools
@@ -424,10 +424,13 @@ def test_together():
 
 
 @pytest.mark.value
-def test_what_a_run_is():
+def test_what_a_run_is(monkeypatch):
     """Logits of the test pictures, plain and with the mirror; answers and confusion are of those; watched or not."""
+    asked = []
+    monkeypatch.setattr(experiments, "build", lambda *args: asked.append(args) or build(*args))
     settings, (train_set, test_set) = SMALL | {"epochs": 1}, small_sets()
     found, unseen = (run(train_set, test_set, 4, settings, watch=watch) for watch in (True, False))
+    assert asked == [(settings, 4, 6)] * 2                      # the schedule ends with the last of 48 / 8 batches
     scale = loaders(settings, train_set, test_set)[3]
     for mirrored, logits in ((False, found.plain), (True, found.mirrored)):
         assert_close(logits, predict(found.model, test_set[0], *scale, mirrored=mirrored), tol=0, what="logits")

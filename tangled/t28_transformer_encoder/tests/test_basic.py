@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:4992832da56119c6
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:07e1366a401be23d
 """Chapter 28: shapes, values and gradients."""
 
 import copy
@@ -148,7 +148,7 @@ def test_worked_trace(level):
 @pytest.mark.parametrize("name", checks.OPTIONAL)
 def test_one_bias_that_is_missing(level, name):
     """It counts as zeros, and only its gradient is left out; in the network alone too."""
-    w, (x, dout) = weights(32, 6, 5, 6), rng(33).standard_normal((2, 2, 3, 6))
+    w, (x, dout) = weights(32, 4, 3, 4), rng(33).standard_normal((2, 1, 2, 4))
     without = {key: a for key, a in w.items() if key != name}
     out, dx, grads = steps(level, x, w | {name: np.zeros_like(w[name])}, dout, num_heads=2)
     del grads[name]
@@ -307,8 +307,11 @@ def test_padding_is_as_if_it_were_cut(level):
         assert_close(out[n, :length], encoder(x[n:n + 1, :length])[0], tol=1e-10, what="out")
     assert_close(encoder(x, np.tri(5, dtype=bool), lengths)[1], encoder(x[1:2], np.tri(5, dtype=bool))[0],
                  tol=1e-10, what="out, both masks")
-    both = np.broadcast_to(np.tri(5, dtype=bool), (3, 5, 5))
+    both = rng(11).random((3, 5, 5)) < 0.6
     assert_close(encoder(x, both, lengths), encoder(x, both[:, None], lengths), tol=1e-12, what="masks of samples")
+    for n, length in enumerate(lengths):
+        alone = encoder(x[n:n + 1, :length], both[n, :length, :length])[0]
+        assert_close(encoder(x, both, lengths)[n, :length], alone, tol=1e-10, what="out, a mask for each sample")
 
 
 @pytest.mark.levels(2, 3)
@@ -471,16 +474,26 @@ def test_vit_knows_where(level):
 @pytest.mark.parametrize("positions", [True, False])
 def test_vit_is_its_parts(level, positions):
     """The class token in front of the patches, a position for each, and logits of what becomes of the token."""
-    model, x = level.ViT(4, 2, 3, 5, 1, 6, 2, 4, positions=positions), rng(35).standard_normal((2, 3, 4, 4))
+    model = level.ViT(4, 2, 3, 5, 1, 6, 2, 4, positions=positions)
     for k, p in enumerate(model.parameters()):
         p.data = rng(k).standard_normal(p.data.shape)
-    assert type(model.encoder) is level.TransformerEncoder
-    layer = model.embedding.projection
-    patches = level.patchify(x, 2) @ layer.weight.data + layer.bias.data
-    tokens = np.concatenate([np.repeat(model.token.data, 2, axis=0), patches], axis=1)
+    given = {name: a.copy() for name, a in model.state_dict().items()}
+    assert type(model.encoder) is level.TransformerEncoder and len(model.encoder.blocks) == 1
     assert (model.positions is not None) == positions
-    tokens = tokens + model.positions.data if positions else tokens
-    assert_close(model(x), model.head(model.encoder(tokens)[:, 0]), tol=1e-10, what="logits")
+    layer = model.embedding.projection
+    for batch in (2, 1, 1, 3):                                  # one after the other, of different sizes
+        x = rng(batch).standard_normal((batch, 3, 4, 4))
+        patches = level.patchify(x, 2) @ layer.weight.data + layer.bias.data
+        tokens = np.concatenate([np.repeat(model.token.data, batch, axis=0), patches], axis=1)
+        tokens = tokens + model.positions.data if positions else tokens
+        want = model.head(model.encoder(tokens)[:, 0])
+        got = model(x)
+        assert_close(got, want, tol=1e-10, what="logits")
+        assert model.backward(got).shape == x.shape
+    for name, array in model.state_dict().items():
+        assert_close(array, given[name], tol=0, what=name + " after forward")
+    for x in (rng(1).standard_normal((2, 3, 4, 6)), rng(2).standard_normal((1, 3, 2, 4))):
+        assert model.embedding.backward(model.embedding(x)).shape == x.shape
 
 
 @pytest.mark.levels(2, 3)
@@ -646,6 +659,8 @@ def test_padding_gets_no_mass(level):
         got, cache = level.smoothed_cross_entropy(other, targets, 0.3, 0)
         assert_close(got, loss, tol=1e-12, what="loss with NaN in the padding")
         assert_close(level.smoothed_cross_entropy_backward(1.0, cache), dlogits, tol=1e-12, what="dlogits")
+    far, _ = level.smoothed_cross_entropy(np.array([[0.0, 2000, 0]]), np.array([0]), 0.3)
+    assert_close(far, np.array(0.9 * 2000), tol=1e-12, what="loss of far logits")
     last, _ = level.smoothed_cross_entropy(logits[..., ::-1], 5 - targets, 0.3, 5)
     assert_close(last, loss, tol=1e-12, what="loss with the last class as padding")
 

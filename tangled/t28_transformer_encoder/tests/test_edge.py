@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:82b6865f5bfc3f7c
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:8fdd9e61909f7967
 """Chapter 28: one of each, none of each, other layouts, what is invalid."""
 
 import numpy as np
@@ -116,6 +116,8 @@ def test_modules_refuse(level):
     expect_value_error("state", level.from_pytorch, block, {k: a for k, a in state.items() if k != "norm1.bias"})
     expect_value_error("linear1.weight", level.from_pytorch, block, state | {"linear1.weight": ones((12, 7))})
     expect_value_error("positions", level.ViT, 4, 2, 1, 10, 1, 12, 3, 7, positions=1)
+    expect_value_error("classes", level.ViT, 4, 2, 1, 2.5, 1, 12, 3, 7)
+    expect_value_error("activation", level.MixtureOfExperts, 6, 4, 3, activation="x")
     for other in ({"ffn": level.SwiGLU}, {"norm": RMSNorm}):
         expect_value_error("block", level.to_pytorch, level.EncoderBlock(12, 6, 7, **other))
 
