@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:c98dd4321466ba1f
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:da8a67c50a7da2ae
 """Convolution, level 2: a loop over the kernel's offsets, whole planes at once."""
 
 import numpy as np
@@ -111,10 +111,10 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     for i, j, rows, columns in _offsets(kernel, size, stride, dilation):
         planes = xp[:, :, rows, columns].reshape(N, groups, C // groups, size[0] * size[1])
         total += weights[..., i, j] @ planes                            # (G, F/G, C/G) @ (N, G, C/G, L)
-    out = total.reshape(N, F, *size).astype(dtype, copy=False)
+    out = total.reshape(N, F, *size)
     if b is not None:
-        out += b[:, None, None]
-    return out, (xp, weights, b is not None, (size, stride, dilation, sides), w.shape, dtype)
+        out += b[:, None, None]                                 # before float16 rounds the sum
+    return out.astype(dtype, copy=False), (xp, weights, b is not None, (size, stride, dilation, sides), w.shape, dtype)
 
 
 def conv2d_backward(dout, cache):

@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:d7ddbf168fe14c36
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:2c5e4edb163ce347
 """Convolution, level 3: no padded copy, one picture at a time, two buffers."""
 
 import numpy as np
@@ -42,7 +42,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, out=None):
     sides = explicit_padding(padding, kernel, stride, dilation)
     check.planes(x, kernel, sides, dilation)
     size = tuple(conv_output_size(*axis) for axis in zip(x.shape[2:], kernel, stride, sides, dilation))
-    out = check.room(out, (len(x), len(w), *size), x.dtype, x, w)
+    out = check.room(out, (len(x), len(w), *size), x.dtype, *(a for a in (x, w, b) if a is not None))
     work = check.working(x.dtype)
     weights = _by_offset(w, groups, work)
     parts = _parts(w.shape, x.shape, size, stride, dilation, sides)

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:4520fcab969018d9
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:94ce1f8981efdfbe
 """Convolution as a matrix product, level 2: the column matrix, and the modules."""
 
 import math
@@ -97,10 +97,9 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     columns = _by_group(_gather(x.astype(work, copy=False), at), groups)        # (N, G, r, L)
     weights = w.reshape(groups, len(w) // groups, columns.shape[2]).astype(work)        # (G, F / G, r)
     out = (weights @ columns).reshape(len(x), len(w), *at.outputs)              # eq. 12.2
-    out = out.astype(dtype, copy=False)
     if b is not None:
         out += b[:, None, None]
-    return out, (columns, weights, b is not None, x.shape, w.shape, at, dtype)
+    return out.astype(dtype, copy=False), (columns, weights, b is not None, x.shape, w.shape, at, dtype)
 
 
 def _by_group(columns, groups):
@@ -159,10 +158,9 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
     rows = x.reshape(N, groups, C // groups, math.prod(at.outputs)).astype(work)
     columns = weights.swapaxes(-1, -2) @ rows                   # (N, G, r, H W)
     out = _scatter(columns.reshape(N, -1 if N else groups * weights.shape[-1], rows.shape[-1]), shape, at)
-    out = out.astype(dtype, copy=False)                         # eq. 12.7
-    if b is not None:
+    if b is not None:                                           # eq. 12.7
         out += b[:, None, None]
-    return out, (rows, weights, b is not None, shape, x.shape, w.shape, at, dtype)
+    return out.astype(dtype, copy=False), (rows, weights, b is not None, shape, x.shape, w.shape, at, dtype)
 
 
 def conv_transpose2d_backward(dout, cache):

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:ddc7e1c19e8d5cdd
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:646a8f5b545b187a
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
@@ -202,10 +202,11 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
     """As level 2: the gradient of the input of a convolution."""
     geometry = stride, padding, output_padding, dilation, groups
     x, w, b, shape, at, groups = check.transposed(x, w, b, *geometry)
-    out = _in_working_dtype(_input_gradient, x.dtype, shape, x, w, at, groups)
+    out = np.empty(shape, check.working(x.dtype))
+    _input_gradient(x, w, at, groups, out)
     if b is not None:
         out += b[:, None, None]
-    return out, (x, w, b is not None, shape, at, groups)
+    return out.astype(x.dtype, copy=False), (x, w, b is not None, shape, at, groups)
 
 
 def conv_transpose2d_backward(dout, cache):

@@ -1,10 +1,13 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:1462c1ec67735b26
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:c82bacfa48afcd6a
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
+
+from math import prod
 
 import numpy as np
 
 import tangled.t14_resnet.checks as check
 from tangled.t09_batch_norm import level2_vectorized as norms
+from tangled.t09_batch_norm.checks import floats
 from tangled.t09_batch_norm.level3_memory_efficient import batch_norm, batch_norm_backward
 from tangled.t11_conv2d_naive.checks import arrays, pair
 from tangled.t12_im2col import level3_memory_efficient as rows
@@ -126,7 +129,7 @@ class Conv2d(rows.Conv2d):
                   and options["dilation"] == options["groups"] == 1)
         if simple and kind == ((1, 1), 0):
             op, *backward = small.project, small.project_weight_gradient, small.project_input_gradient
-        elif simple and kind == ((3, 3), 1) and stride <= 2 and (stride > 1 or x.shape[2] * x.shape[3] <= SMALL):
+        elif simple and kind == ((3, 3), 1) and stride <= 2 and (stride > 1 or prod(x.shape[2:]) <= SMALL):
             op, *backward = small.conv, small.weight_gradient, small.input_gradient
         else:
             return super().forward(x)
@@ -151,6 +154,7 @@ class BatchNorm2d(norms.BatchNorm2d):
 
     def normalised(self, x):
         """x (N, C, H, W): a new array, and the cache of the op."""
+        x = floats("x", x, ("N", "C", "H", "W"))
         return batch_norm(x, self.weight.data, self.bias.data, self.running_mean, self.running_var, self.training,
                           self.momentum, self.eps)
 

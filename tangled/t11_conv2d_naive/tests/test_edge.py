@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:0ac39b5b6fd3e16d
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:63e53313df881212
 """Chapter 11: what is empty, single, large, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -206,6 +206,21 @@ def test_bias_of_zeros(level, b):
     out, cache = level.conv2d(x, w, b)
     assert_close(out - level.conv2d(x, w)[0], np.broadcast_to(b[:, None, None], out.shape), what="what b adds")
     assert_close(level.conv2d_backward(ones(out.shape), cache)[2], np.full(3, 12.0), what="db")
+
+
+@pytest.mark.levels(1, 2, 3)
+def test_bias_in_float16(level):
+    """It is added to the sum of the products before that is rounded."""
+    x, w = np.array([[2048, 1]], np.float16)[..., None, None], np.ones((1, 2, 1, 1), np.float16)
+    assert level.conv2d(x, w, np.ones(1, np.float16))[0].item() == 2050
+
+
+@pytest.mark.levels(3)
+def test_bias_in_the_room(level):
+    """`out` may not lie on b either."""
+    room = np.ones((2, 2, 3, 3))
+    with pytest.raises(ValueError, match="shares memory"):
+        level.conv2d(np.ones((2, 1, 3, 3)), np.ones((2, 1, 1, 1)), room[0, :, 0, 0], out=room)
 
 
 def test_a_dark_picture_has_a_gradient(level):

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:aa4ba510340e380d
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:4d006a6506ce2a75
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -199,6 +199,15 @@ def test_module_gradients(level, name, bias):
     """Central differences for x, weight and bias; every option is handed on."""
     module = getattr(level, name)(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), groups=2, dilation=(1, 2), bias=bias)
     check_module_gradients(module, [rng(9).standard_normal((2, 4, 5, 6))])
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.value
+def test_bias_in_float16(level):
+    """It is added to the sum of the products before that is rounded."""
+    x, (w, b) = np.array([[2048, 1]], np.float16)[..., None, None], (np.ones(s, np.float16) for s in ((1, 2, 1, 1), 1))
+    assert level.conv2d(x, w, b)[0].item() == 2050
+    assert level.conv_transpose2d(x, w.swapaxes(0, 1), b)[0].item() == 2050
 
 
 @pytest.mark.levels(3)

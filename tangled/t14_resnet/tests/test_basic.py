@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:1fca406f7ef34b75
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:bd16c9f77683163d
 """Chapter 14: shapes, values and gradients."""
 
 import numpy as np
@@ -235,6 +235,15 @@ def test_pictures_that_need_no_gradient(level, stem):
     for key, *grads in zip(dict(net.named_parameters()), *found):
         for grad in grads[1:]:
             assert_close(grad, grads[0], tol=0, what=key)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 5)])
+def test_modules_of_level3_ask_for_pictures(level, shape):
+    """x of too few axes is refused in one line, as at level 2."""
+    for module in (level.Conv2d(3, 4, 3, padding=1, bias=False), level.BatchNorm2d(3), level.NormReLU(3)):
+        with pytest.raises(ValueError, match=r"shape|axes|dimension"):
+            module(np.ones(shape, np.float32))
 
 
 @pytest.mark.levels(3)
