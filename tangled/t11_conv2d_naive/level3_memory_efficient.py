@@ -1,25 +1,18 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:2c5e4edb163ce347
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:8c2e21548f1d4252
 """Convolution, level 3: no padded copy, one picture at a time, two buffers."""
 
 import numpy as np
 
 import tangled.t11_conv2d_naive.checks as check
 from tangled.t11_conv2d_naive.level2_vectorized import conv_output_size, explicit_padding, receptive_field
+from tangled.t11_conv2d_naive.ranges import inside
 
 __all__ = ["conv2d", "conv2d_backward", "conv_output_size", "explicit_padding", "receptive_field"]
 
 
-def _inside(offset, size, outputs, stride, before):
-    """Slices of the outputs whose input exists at an offset, and of those inputs; eq. 11.11."""
-    low = max(0, -((offset - before) // stride))                # rounded up
-    high = max(low, min(outputs, (size - 1 + before - offset) // stride + 1))
-    start = low * stride + offset - before
-    return slice(low, high), slice(start, start + max(0, (high - low - 1) * stride + 1), stride)
-
-
 def _parts(w_shape, x_shape, size, stride, dilation, sides):
     """[(i, j, part of out, part of x)] for each offset that meets the picture at all."""
-    axes = [[_inside(k * d, n, o, s, before[0]) for k in range(kernel)]
+    axes = [[inside(k * d - before[0], o, s, n) for k in range(kernel)]
             for kernel, n, o, s, d, before in
             zip(w_shape[2:], x_shape[2:], size, stride, dilation, sides)]
     return [(i, j, (..., rows[0], columns[0]), (..., rows[1], columns[1]))

@@ -1,9 +1,10 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:646a8f5b545b187a
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:56b64df2fdb7e687
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
 
 import tangled.t12_im2col.checks as check
+from tangled.t11_conv2d_naive.ranges import inside
 from tangled.t12_im2col import columns, windows
 from tangled.t12_im2col import level2_vectorized as plain
 from tangled.t12_im2col.level2_vectorized import col2im, im2col
@@ -12,14 +13,6 @@ __all__ = ["Conv2d", "ConvTranspose2d", "col2im", "conv2d", "conv2d_backward", "
            "conv_transpose2d_backward", "im2col"]
 
 COLUMNS, NUMBERS = 1024, 1 << 17                    # of a product, where pictures are small; of a buffer
-
-
-def _span(offset, size, outputs, stride, before):
-    """Slices of the outputs that read inside at an offset, and of what they read there."""
-    low = max(0, -((offset - before) // stride))                # eq. 11.11
-    high = max(low, min(outputs, (size - 1 + before - offset) // stride + 1))
-    start = low * stride + offset - before
-    return slice(low, high), slice(start, start + max(0, (high - low - 1) * stride + 1), stride)
 
 
 class RowBuffer:
@@ -46,9 +39,9 @@ class RowBuffer:
         self.flat = self.array.reshape(groups, KW * channels // groups, -1)
         self.starts = [(i * dh % sh * each + i * dh // sh) * OW for i in range(KH)]
         self.copies = [(j, slice(r * each + t.start, r * each + t.stop), q, a, e)
-                       for j in range(KW) for q, e in [_span(j * dw, size[1], OW, sw, at.sides[1][0])]
+                       for j in range(KW) for q, e in [inside(j * dw - at.sides[1][0], OW, sw, size[1])]
                        for r in {i * dh % sh for i in range(KH)}
-                       for t, a in [_span(r, size[0], each, sh, at.sides[0][0])]
+                       for t, a in [inside(r - at.sides[0][0], each, sh, size[0])]
                        if t.start < t.stop and q.start < q.stop]
 
     def blocks(self, pictures):

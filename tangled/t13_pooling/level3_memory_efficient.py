@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9e11556dc0580d6e
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:774e9f17010b816a
 """Pooling, level 3: one axis after the other, no padded copy. Shapes and errors as in level 2."""
 
 from functools import lru_cache
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 import tangled.t13_pooling.checks as check
+from tangled.t11_conv2d_naive.ranges import inside
 from tangled.t13_pooling import level2_vectorized as plain
 from tangled.t13_pooling.level2_vectorized import (
     AdaptiveAvgPool2d,
@@ -45,22 +46,14 @@ class _Axis(NamedTuple):
     starts: list                                # (remainder, where in its line) for each offset
 
 
-def _inside(first, count, stride, size):
-    """Slices of the t < count for which first + t stride is an entry, and of those entries."""
-    low = max(0, -(first // stride))                            # eq. 11.11
-    high = max(low, min(count, (size - 1 - first) // stride + 1))
-    start = low * stride + first
-    return slice(low, high), slice(start, start + max(0, (high - low - 1) * stride + 1), stride)
-
-
 def _axis(number, size, kernel, stride, padding, dilation, outputs):
     """The _Axis of a Pool, with indices into arrays (N, C, ...) for slices."""
-    inside = lambda first, count: [(slice(None),) * number + (part,)
-                                   for part in _inside(first, count, stride, size)]
+    parts = lambda first, count: [(slice(None),) * number + (part,)
+                                  for part in inside(first, count, stride, size)]
     offsets, reached, entries = [], set(), 0
     for k in range(kernel):
         first = k * dilation - padding                          # what output 0 reads
-        out, read = inside(first, outputs)
+        out, read = parts(first, outputs)
         count = out[-1].stop - out[-1].start
         if count:
             offsets.append((k, out, read, first % stride not in reached))
@@ -68,7 +61,7 @@ def _axis(number, size, kernel, stride, padding, dilation, outputs):
             reached.add(first % stride)
     starts = [(k * dilation % stride, k * dilation // stride) for k in range(kernel)]
     length = outputs + starts[-1][1]
-    lines = {r: inside(r - padding, length) for r, _ in starts}
+    lines = {r: parts(r - padding, length) for r, _ in starts}
     first = -(np.minimum(np.arange(outputs) * stride - padding, 0) // dilation)
     first = first.astype(np.min_scalar_type(kernel)).reshape(-1, *[1] * (3 - number))
     return _Axis(number, size, outputs, offsets, entries == size, first, length, lines, starts)
@@ -92,27 +85,29 @@ def _shape(shape, axis, n):
     return (*shape[:axis.number], n, *shape[axis.number + 1:])
 
 
-def _largest(x, axis, nan):
-    """Maxima and winners of x (N, C, ...) along an _Axis."""
-    shape, kind = _shape(x.shape, axis, axis.length), axis.first.dtype
+def _largest(x, axis, nan, best, winner):
+    """Maxima and winners of x (n, C, ...) along an _Axis, into best and winner (n, C, ...)."""
+    shape, kind = _shape(x.shape, axis, axis.length), winner.dtype
     behind, lines = prod(shape[axis.number + 1:]), {r: _line(x, shape, *where)
                                                     for r, where in axis.lines.items()}
     size = prod(shape) - axis.starts[-1][1] * behind            # what begins later is no window
     b, *others = (lines[r][start * behind:][:size] for r, start in axis.starts)
-    best, winner = np.empty(shape, x.dtype), np.empty(shape, kind)
-    all_best, all_winner = best.reshape(-1)[:size], winner.reshape(-1)[:size]
+    along = [a if a.shape == shape else np.empty(shape, a.dtype) for a in (best, winner)]
+    largest, number = (a.reshape(-1)[:size] for a in along)
     if not others:
-        all_best[...], all_winner[...] = b, 0
+        largest[...], number[...] = b, 0
     for k, v in enumerate(others, 1):
-        better = _better(v, b, nan).view(np.uint8)
         if k == 1:
-            all_winner[...] = better
+            _better(v, b, nan, number)
         else:
-            np.maximum(all_winner, better * kind.type(k), out=all_winner)
-        b = np.maximum(b, v, out=all_best)
+            np.maximum(number, _better(v, b, nan) * kind.type(k), out=number)
+        b = np.maximum(b, v, out=largest)
     outputs = (slice(None),) * axis.number + (slice(axis.outputs),)
-    best, winner = best[outputs], winner[outputs]
-    return best, np.maximum(winner, axis.first) if axis.first.any() else winner
+    for a, whole in zip((best, winner), along):
+        if a is not whole:
+            a[...] = whole[outputs]
+    if axis.first.any():
+        np.maximum(winner, axis.first, out=winner)
 
 
 def _line(x, shape, of_line, of_x):
@@ -125,9 +120,9 @@ def _line(x, shape, of_line, of_x):
     return np.ascontiguousarray(part).reshape(-1)
 
 
-def _better(v, b, nan):
-    """Where v replaces b, both (N, C, ...)."""
-    better = v > b
+def _better(v, b, nan, out=None):
+    """Where v replaces b, both flat."""
+    better = np.greater(v, b, out=out)
     if nan:
         better |= v != v
     return better
@@ -140,15 +135,15 @@ def _spread(g, axis, winner=None, dx=None):
     if not axis.covered:
         dx[...] = 0
     bits = f"u{g.itemsize}"
-    for k, out, inside, fresh in axis.offsets:
+    for k, out, read, fresh in axis.offsets:
         if winner is None:
             part = g[out]
         else:
             part = (g[out].view(bits) * (winner[out] == k).astype(bits)).view(g.dtype)
         if fresh:
-            dx[inside] = part
+            dx[read] = part
         else:
-            dx[inside] += part
+            dx[read] += part
     return dx
 
 
@@ -160,9 +155,10 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     out, rows = np.empty((N, C, OH, OW), x.dtype), np.empty((N, C, OH, OW), of_rows.first.dtype)
     columns = np.empty((N, C, H, OW), of_columns.first.dtype)
     for n in _blocks(x):
+        narrow = np.empty(columns[n].shape, x.dtype)            # (n, C, H, OW)
         for nan in (False, True):
-            narrow, columns[n] = _largest(x[n], of_columns, nan)            # (n, C, H, OW)
-            out[n], rows[n] = _largest(narrow, of_rows, nan)    # eq. 13.9
+            _largest(x[n], of_columns, nan, narrow, columns[n])
+            _largest(narrow, of_rows, nan, out[n], rows[n])     # eq. 13.9
             if not np.isnan(out[n]).any():
                 break
     return out, (rows, columns, axes, x.dtype)
@@ -207,11 +203,11 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
 
 def _total(x, axis, dtype):
     """Sums of x (N, C, ...) along an _Axis, in a dtype."""
-    (_, out, inside, _), *others = axis.offsets
+    (_, out, read, _), *others = axis.offsets
     total = np.zeros(_shape(x.shape, axis, axis.outputs), dtype)
-    total[out] = x[inside]
-    for _, out, inside, _ in others:
-        total[out] += x[inside]
+    total[out] = x[read]
+    for _, out, read, _ in others:
+        total[out] += x[read]
     return total
 
 

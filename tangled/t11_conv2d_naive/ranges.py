@@ -1,0 +1,13 @@
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:e043db386abea0b3
+"""Which windows read inside a picture, along one axis; for level 3 of this chapter and of the next two."""
+
+
+def inside(first, count, stride, size):
+    """Slices of the o < count for which first + o stride is an entry of `size`, and of those entries.
+
+    With first = i d - p it is eq. 11.11, all int; both slices are empty where nothing is inside.
+    """
+    low = max(0, -(first // stride))                            # rounded up
+    high = max(low, min(count, (size - 1 - first) // stride + 1))
+    start = low * stride + first
+    return slice(low, high), slice(start, start + max(0, (high - low - 1) * stride + 1), stride)
