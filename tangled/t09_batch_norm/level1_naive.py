@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:b2a4cc5b54befced
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:55d078a62036cd8f
 """Batch normalisation, level 1: loops over single numbers. Shapes and errors as in level 2."""
 
 import math
@@ -22,7 +22,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1
                 _update(running_var, c, var * len(values) / (len(values) - 1), momentum)
         else:
             mean, var = float(running_mean[c]), float(running_var[c])
-        s = 1.0 / math.sqrt(var + eps)
+        s = 1.0 / math.sqrt(var + float(eps))
         y = [float(gamma[c]) * (v - mean) * s + float(beta[c]) for v in values]
         out[:, c] = _as(out[:, c], y)                           # eq. 9.2
         stats.append((mean, s))
@@ -77,7 +77,7 @@ def fold_batch_norm(W, b, gamma, beta, running_mean, running_var, eps=1e-5):
     W, b, *layer = check.fold(W, b, gamma, beta, running_mean, running_var, eps)
     new_W, new_b = np.empty_like(W), np.empty(W.shape[1], W.dtype)
     for c, (g, beta_c, mean, var) in enumerate(np.transpose(layer).tolist()):
-        a = g / math.sqrt(var + eps)
+        a = g / math.sqrt(var + float(eps))
         for i in range(len(W)):
             new_W[i, c] = _as(W[i, c], a * float(W[i, c]))      # eq. 9.22
         new_b[c] = _as(new_b[c], a * ((0.0 if b is None else float(b[c])) - mean) + beta_c)

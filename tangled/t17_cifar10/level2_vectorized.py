@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:0483fca22b72d939
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:1a4ed5760f40ab6a
 """Pictures and their variations, level 2: whole batches."""
 
 import numpy as np
@@ -186,22 +186,26 @@ def predict(model, images, mean, std, batch_size=256, mirrored=True):
     model : Module from (N, C, H, W) to logits (N, K)
     images : ndarray of shape (N, C, H, W), uint8
     mean, std : ndarrays of shape (C,)
-    batch_size : int
+    batch_size : int, at least 1
     mirrored : bool; average over each picture and its mirror image
 
     Returns
     -------
-    ndarray of shape (N, K)
+    ndarray of shape (N, K), N at least 1
     """
-    was, found = model.training, []
+    images, size, found = check.some(images), check.whole("batch_size", batch_size, 1), []
+    modes = [(m, m.training) for m in model.modules()]
     model.eval()
-    for k in range(0, len(images), check.whole("batch_size", batch_size, 1)):
-        x = normalise(images[k:k + batch_size], mean, std)
-        logits = model(x)
-        if mirrored:
-            logits = (logits + model(x[..., ::-1].copy())) / 2  # eq. 17.5
-        found.append(logits)
-    model.train(was)
+    try:
+        for k in range(0, len(images), size):
+            x = normalise(images[k:k + size], mean, std)
+            logits = model(x)
+            if mirrored:
+                logits = (logits + model(x[..., ::-1].copy())) / 2      # eq. 17.5
+            found.append(logits)
+    finally:                                                    # each module as it was
+        for module, mode in modes:
+            module.training = mode
     return np.concatenate(found)
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:e92b4dc17fb16535
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:ff546ee5171f6b24
 """Recurrent networks by PyTorch. NumPy in, NumPy out."""
 
 import numpy as np
@@ -96,7 +96,7 @@ def sample_categorical(logits, temperature, rng):
     tensor = torch.from_numpy(logits.astype(np.float64))
     if not temperature:
         return tensor.argmax(-1).numpy()
-    up_to = torch.softmax(tensor / temperature, -1).cumsum(-1)
+    up_to = torch.softmax((tensor - tensor.amax(-1, keepdim=True)) / temperature, -1).cumsum(-1)
     draws = torch.from_numpy(np.asarray(rng.random(logits.shape[:-1])))[..., None] * up_to[..., -1:]
     return (up_to <= draws).sum(-1).clamp(max=logits.shape[-1] - 1).numpy()
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:98ca169e4f3b610d
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:d9bade8c46c98065
 """Word vectors, level 3: equal ids brought together by a radix sort and summed run by run."""
 
 import numpy as np
@@ -72,7 +72,7 @@ def _sampled(h, target, negatives, w_out):
     counted[:, 0] = True
     z[:, 0] *= -1
     e = np.exp(-np.abs(z))                                      # at most 1
-    loss = ((np.log1p(e) + np.maximum(z, 0)) * counted).sum(dtype=np.float64) / max(B, 1)
+    loss = np.where(counted, np.log1p(e) + np.maximum(z, 0), 0).sum(dtype=np.float64) / max(B, 1)
     g = np.where(z < 0, e, 1) / (1 + e)                         # sigma(z)
     g[:, 0] *= -1                                               # eq. 22.3
     g *= counted * work.type(1 / max(B, 1))

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:3ea43e9fa96f4fbe
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:39e2cb75476a2d6f
 """Transformer encoder, level 2: whole arrays, and the modules."""
 
 import numpy as np
@@ -456,7 +456,7 @@ def patchify(x, patch):
     x, p = check.images(x, patch)
     B, C, H, W = x.shape
     cut = x.reshape(B, C, H // p, p, W // p, p)
-    return cut.transpose(0, 2, 4, 1, 3, 5).reshape(B, H // p * (W // p), C * p * p)         # eq. 28.14
+    return cut.transpose(0, 2, 4, 1, 3, 5).copy().reshape(B, H // p * (W // p), C * p * p)  # eq. 28.14
 
 
 def unpatchify(x, shape, patch):

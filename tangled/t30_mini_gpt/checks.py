@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:079c40a77302e9c8
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:16697cdf4b25a3f8
 """Chapter 30: arguments checked, for all levels and for yours."""
 
 import math
@@ -79,6 +79,22 @@ def ids(array, V, context):
     if not 1 <= array.shape[1] <= context:
         raise ValueError(f"ids has {array.shape[1]} tokens; expected 1 to the context of {context}")
     return inside("ids", array, V)
+
+
+def texts(array, V, context):
+    """As `ids`, of one text at least, to have a mean of."""
+    array = ids(array, V, context)
+    if not len(array):
+        raise ValueError(f"ids has shape {array.shape}; expected at least one text")
+    return array
+
+
+def text(ids_):
+    """A copy of integers (B, T), or (T,) as (1, T); at least one token."""
+    array = np.asarray(ids_)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.shape[-1] == 0:
+        raise ValueError(f"ids is {array.dtype} {array.shape}; expected integers (B, T) or (T,), T at least 1")
+    return np.atleast_2d(array).astype(np.int64)
 
 
 def inside(name, array, V):

@@ -1,7 +1,8 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:63d4cb70f606d7a5
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:6c4e08e8011f7768
 """Mini-GPT, level 2: the model as a module, its op, the sampler, and what tunes a trained model."""
 
 import math
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -228,11 +229,8 @@ def generate(model, ids, n, temperature=1.0, top_k=None, top_p=None, min_p=None,
     """
     n, how = check.whole("n", n, 0), check.choice(temperature, top_k, top_p, min_p)
     rng = np.random.default_rng(0) if rng is None else check.generator(rng)
-    penalty, text = check.real("penalty", penalty, 1), np.atleast_2d(np.asarray(ids))
-    training = getattr(model, "training", False)
-    if training:
-        model.eval()
-    try:
+    penalty, text = check.real("penalty", penalty, 1), check.text(ids)
+    with _evaluation(model):
         for _ in range(n):
             recent = text[:, -model.context:]                               # (B, at most context)
             logits = model(recent)[:, -1].astype(np.float64)    # (B, V), room for z / tau
@@ -241,9 +239,6 @@ def generate(model, ids, n, temperature=1.0, top_k=None, top_p=None, min_p=None,
             logits = filter_logits(logits, *how)
             drawn = sample_categorical(logits, 1.0 if how.temperature else 0.0, rng)
             text = np.concatenate([text, drawn[:, None]], axis=1)
-    finally:
-        if training:
-            model.train()
     return text if np.ndim(ids) == 2 else text[0]
 
 
@@ -256,31 +251,42 @@ def evaluate(model, ids, stride=None, batch=32):
     ids : ndarray of shape (n,), integers, n at least 2
     stride : int from 1 to the context, by default the context: how far a window is moved. A smaller one
         gives every token, but in the first window, at least context - stride tokens before it
-    batch : int, windows at a time
+    batch : int, at least 1; windows at a time
 
     Returns
     -------
     float
     """
-    ids, T = np.asarray(ids), min(model.context, len(ids) - 1)
+    ids, T, batch = np.asarray(ids), min(model.context, len(ids) - 1), check.whole("batch", batch)
     stride = check.whole("stride", model.context if stride is None else stride)
     if len(ids) < 2 or stride > model.context:
         raise ValueError(f"stride = {stride} for {len(ids)} ids; expected at most {model.context}, and two ids")
     starts = [*range(0, len(ids) - 1 - T, stride), len(ids) - 1 - T]
     first = np.array([0] + [a + T - b for a, b in pairwise(starts)])      # places that count begin here
-    total, training = 0.0, getattr(model, "training", False)
-    if training:
-        model.eval()
-    for k in range(0, len(starts), batch):
-        x = np.array(starts[k:k + batch])[:, None] + np.arange(T)               # (b, T)
-        z = model(ids[x])
-        z = z - z.max(axis=-1, keepdims=True)
-        picked = np.take_along_axis(z, ids[x + 1][..., None], axis=-1)[..., 0]
-        losses = np.log(np.exp(z).sum(axis=-1)) - picked        # (b, T)
-        total += losses[np.arange(T) >= first[k:k + batch, None]].sum(dtype=np.float64)
-    if training:
-        model.train()
+    total = 0.0
+    with _evaluation(model):
+        for k in range(0, len(starts), batch):
+            x = np.array(starts[k:k + batch])[:, None] + np.arange(T)           # (b, T)
+            z = model(ids[x])
+            z = z - z.max(axis=-1, keepdims=True)
+            targets = check.targets(ids[x + 1], x.shape, z.shape[-1])
+            picked = np.take_along_axis(z, targets[..., None], axis=-1)[..., 0]
+            losses = np.log(np.exp(z).sum(axis=-1)) - picked    # (b, T)
+            total += losses[np.arange(T) >= first[k:k + batch, None]].sum(dtype=np.float64)
     return float(total / (len(ids) - 1))
+
+
+@contextmanager
+def _evaluation(model):
+    """A model, if it has modes, in evaluation mode; afterwards each of its modules as it was."""
+    modes = [(m, m.training) for m in getattr(model, "modules", list)()]
+    if modes:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def decay_groups(parameters):
@@ -374,7 +380,8 @@ class FlatGPT:
     def loss_and_gradients(self, ids, targets, share=1.0):
         """Mean loss of ids, targets (B, T); adds share times its gradient to the parameters'."""
         model, loss = self.weights(), CrossEntropyLoss()
-        value = loss(model(ids), check.targets(targets, np.shape(ids), self.vocab_size))
+        ids = check.texts(ids, self.vocab_size, self.context)
+        value = loss(model(ids), check.targets(targets, ids.shape, self.vocab_size))
         model.zero_grad()
         model.backward(loss.backward())
         for group, flat in zip(self.groups, self.parameters):

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:96b1c63f151f5075
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:ddff36f934e2f051
 """Mini-GPT, level 3: weights in two flat vectors, buffers that stay, parts of a batch side by side."""
 
 import math
@@ -343,11 +343,12 @@ class FlatGPT:
         """ids (B, T) to logits (B, T, V)."""
         ids, w = check.ids(ids, self.vocab_size, self.context), self.weights()
         logits = self.each(lambda k, part: self.worker(k, *ids[part].shape).forward(w, ids[part]).copy(), len(ids))
-        return np.concatenate(logits).reshape(*ids.shape, -1)
+        none = np.empty((0, self.vocab_size), self.parameters[0].data.dtype)
+        return np.concatenate(logits or [none]).reshape(*ids.shape, self.vocab_size)
 
     def loss_and_gradients(self, ids, targets, share=1.0):
         """Mean loss of ids, targets (B, T); adds share times its gradient to the parameters'."""
-        ids, w = check.ids(ids, self.vocab_size, self.context), self.weights()
+        ids, w = check.texts(ids, self.vocab_size, self.context), self.weights()
         targets = check.targets(targets, ids.shape, self.vocab_size)
 
         def part_of(k, part):

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:a0bb9a2c07d5cc17
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:dbe2f6d40cf6aee0
 """Mini-GPT by PyTorch. NumPy in, NumPy out; gradients by autograd."""
 
 import numpy as np
@@ -87,10 +87,10 @@ def low_rank_linear(x, w, a, b, bias=None, scale=1.0):
     return out.detach().numpy(), (out, leaves)
 
 
-def low_rank_linear_backward(dout, cache):
+def low_rank_linear_backward(dout, cache, name="dout"):
     """As level 2, dout (..., m), by autograd."""
     out, leaves = cache
-    dout = check.gradient(dout, tuple(out.shape), out.detach().numpy().dtype, "dout")
+    dout = check.gradient(dout, tuple(out.shape), out.detach().numpy().dtype, name)
     return tuple(g.numpy() for g in torch.autograd.grad(out, leaves, _tensor(dout), retain_graph=True))
 
 
@@ -105,7 +105,7 @@ def sequence_log_probs(logits, targets, mask):
 
 def sequence_log_probs_backward(dlog_probs, cache):
     """As level 2, dlog_probs (N,), by autograd."""
-    return low_rank_linear_backward(dlog_probs, cache)[0]
+    return low_rank_linear_backward(dlog_probs, cache, "dlog_probs")[0]
 
 
 def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta=0.1):

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:b16477fa4747ce25
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:39eeb566e505d73f
 """Chapter 09: shapes, values and gradients."""
 
 import numpy as np
@@ -111,6 +111,16 @@ def test_fold_is_exact(level):
         new_b += 1.0
         for now, before in zip((W, b, *past), kept):
             assert_close(now, before, tol=0, what="an argument afterwards")
+
+
+@pytest.mark.value
+def test_an_eps_of_float32(level):
+    """NumPy's number of 32 bits is a number: what is computed in float64 stays in float64."""
+    x, past, eps = rng(2).standard_normal((9, 3)), layer(3), np.float32(0.1)
+    found, want = (level.batch_norm(x, *past, False, eps=e)[0] for e in (eps, float(eps)))
+    assert_close(found, want, tol=1e-13, what="y")
+    found, want = (level.fold_batch_norm(x.T, None, *(a.repeat(3) for a in past), e)[0] for e in (eps, float(eps)))
+    assert_close(found, want, tol=1e-13, what="W")
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:01f09ae6589e11b0
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:c1cb87b36c5455eb
 """Chapter 17: shapes, values, and the rules of the program."""
 
 import numpy as np
@@ -196,8 +196,15 @@ def test_predict(level, training):
     assert_close(both, (alone(x) + alone(x[..., ::-1])) / 2, tol=1e-5, what="averaged logits")
     assert set(model.modes) == {(False, False)}
     assert (model.training, model.inner.training) == (training, training)
+    model.inner.training = not training                         # a part that is in the other mode
     for size in (0, 2.5):
-        expect_value_error("batch_size", level.predict, Watched(), images, mean, std, batch_size=size)
+        expect_value_error("batch_size", level.predict, model, images, mean, std, batch_size=size)
+    for bad in (images[:0], images.astype(float)):
+        expect_value_error("images", level.predict, model, bad, mean, std)
+    with pytest.raises(ValueError):
+        level.predict(model, images[:, :2], mean[:2], std[:2])  # the layer wants three channels
+    level.predict(model, images, mean, std)
+    assert (model.training, model.inner.training) == (training, not training)
 
 
 @pytest.mark.levels(2)

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:5960f37eebb6efb7
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:1ec80c3c5e0a7946
 """Chapter 18: shapes, values and gradients."""
 
 from itertools import pairwise
@@ -268,6 +268,13 @@ def test_samples_follow_the_softmax(level, temperature):
     assert_close(got, want, tol=0, what="by the same draws")
     found = np.bincount(level.sample_categorical(np.tile(logits, (n, 1)), temperature, rng(17)), minlength=5)
     assert (((found - n * p) ** 2) / (n * p)).sum() < 18.5      # 4 degrees of freedom: one in a thousand
+
+
+@pytest.mark.edge
+def test_almost_without_temperature(level):
+    """The maximum is subtracted before a temperature divides, so that no quotient overflows."""
+    logits = np.array([[79.0, 80.0, 79.5], [80.0, 79.0, 79.5]])
+    assert level.sample_categorical(logits, 1e-307, rng(19)).tolist() == [1, 0]
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:9974cb1439283eb0
+# Tangled from chapters/22-word2vec.qmd; edit the chapter, then run make tangle. sha256:55b303661df86a3b
 """Chapter 22: shapes, values and gradients."""
 
 import numpy as np
@@ -184,6 +184,17 @@ def test_negative_that_equals_the_positive(level):
     assert_close(np.asarray(got[0]), np.asarray(want[0]), tol=1e-12, what="loss")
     for a, b in zip(got[1:], want[1:]):
         assert_close(a[1], b[1], tol=1e-12, what="rows")
+
+
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.edge
+def test_an_infinite_score_that_does_not_count(level):
+    """The target's score overflows to infinity, and so does that of a negative that equals it: no NaN."""
+    rows, target = np.array([[1e200, 0.0], [0.0, 0.0]]), np.zeros(1, int)
+    with np.errstate(over="ignore"):
+        loss, dh, _ = level.negative_sampling(rows[:1], target, np.array([[0, 1]]), rows)
+    assert_close(np.asarray(loss), np.log(2), tol=1e-12, what="loss")
+    assert_close(dh, np.zeros((1, 2)), tol=0, what="dh")
 
 
 @pytest.mark.value

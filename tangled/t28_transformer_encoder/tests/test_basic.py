@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:07e1366a401be23d
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:22adbf398d4bb7c3
 """Chapter 28: shapes, values and gradients."""
 
 import copy
@@ -450,6 +450,8 @@ def test_patches(level):
     assert_close(patches, np.stack(want, axis=1), tol=0, what="patches")
     assert_close(level.unpatchify(patches, (3, 4, 6), 2), x, tol=0, what="pictures")
     assert_close(level.patchify(x, 1), x.reshape(2, 3, 24).swapaxes(1, 2), tol=0, what="patches of one pixel")
+    for p in (1, 2):
+        assert not np.shares_memory(level.patchify(x[:, :, :2, :2], p), x), "patches are a view of pictures"
     pixels = rng(18).standard_normal((2, 6, 1))
     assert not np.shares_memory(level.unpatchify(pixels, (1, 2, 3), 1), pixels), "pictures are a view of patches"
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:6924391dabdb3203
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:0d204b041cfef361
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 from itertools import pairwise
@@ -176,6 +176,11 @@ def test_evaluated_without_dropout(level):
     with pytest.raises(ValueError):
         level.generate(model, np.array([7]), 1)
     assert model.training, "the mode after an error"
+    model.blocks[0].eval()
+    with pytest.raises(ValueError):
+        level.evaluate(model, np.array([7, 1]))
+    level.generate(model, ids[:3], 1), level.evaluate(model, ids)
+    assert model.training and not model.blocks[0].training, "a block that was in evaluation"
     assert_close(greedy, level.generate(model.eval(), ids[:3], 6, 0), tol=0, what="greedy text")
     assert not model.training and not model.blocks[0].training
 
@@ -240,6 +245,24 @@ def test_writing_refuses(level):
         expect_value_error("penalty", level.generate, model, one, 0, penalty=penalty)
     for stride, n in ((0, 9), (6, 9), (2.0, 9), (1, 1)):
         expect_value_error("stride", level.evaluate, model, np.ones(n, int), stride)
+    for batch in (0, -1, 2.0):
+        expect_value_error("batch", level.evaluate, model, np.ones(9, int), batch=batch)
+    for last in (7, -1):
+        expect_value_error("targets", level.evaluate, model, np.array([1, last]))
+    for ids in (np.ones(0, int), np.ones((2, 0), int), np.ones(3), np.int64(1), np.ones((1, 2, 3), int)):
+        expect_value_error("ids", level.generate, model, ids, 0)
+
+
+@pytest.mark.levels(2)
+@pytest.mark.edge
+def test_a_prompt_of_any_integers(level):
+    """Ids without a sign or of one byte go on as others do; what comes back is a copy, also of nothing written."""
+    model, ids = small(0, level.GPT), np.array([[1, 2, 0]])
+    want = level.generate(model, ids, 4, 0)
+    for kind in (np.uint64, np.uint8, np.int32):
+        assert_close(level.generate(model, ids.astype(kind), 4, 0), want, tol=0, what=f"text from {kind.__name__}")
+    assert not np.shares_memory(level.generate(model, ids, 0), ids)
+    assert not np.shares_memory(level.generate(model, ids[0], 0), ids)
 
 
 @pytest.mark.levels(2, 3)
@@ -303,10 +326,12 @@ def test_flat_model_refuses(level):
     for threads in (0, 1.5):
         expect_value_error("threads", level.FlatGPT, state, 3, threads)
     flat = level.FlatGPT(state, 3)
+    assert flat(ids[:0]).shape == (0, 3, 7)                     # no text, no logits
     for bad in (np.full((2, 3), 7), -ids, ids[:, :2], ids.astype(float)):
         expect_value_error("targets", flat.loss_and_gradients, ids, bad)
     for bad in (np.full((2, 3), 7), np.ones((2, 6), int)):
         expect_value_error("ids", flat, bad)
+    for bad in (np.full((2, 3), 7), np.ones((2, 6), int), ids[:0]):
         expect_value_error("ids", flat.loss_and_gradients, bad, bad)
     for bad in ({k: a for k, a in state.items() if k != "norm.bias"}, state | {"norm.bias": np.ones(1, np.float32)}):
         expect_value_error("norm.bias", flat.load_state_dict, bad)
