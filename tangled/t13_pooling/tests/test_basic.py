@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:6d7db3a8610b8e3b
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:78b180affb6a6e97
 """Chapter 13: shapes, values and gradients."""
 
 import numpy as np
@@ -95,6 +95,9 @@ def test_output_size(level, axis, floor, ceil):
     for ceil_mode, expected in ((False, floor), (True, ceil)):
         out, _ = level.max_pool2d(x, (kernel, 1), (stride, 1), (padding, 0), (dilation, 1), ceil_mode)
         assert out.shape == (2, 3, expected, 2)
+        turned, _ = level.max_pool2d(x.swapaxes(2, 3), (1, kernel), (1, stride), (0, padding), (1, dilation),
+                                     ceil_mode)
+        assert_close(turned, out.swapaxes(2, 3), tol=0, what="along the columns")
         if dilation == 1:
             assert level.avg_pool2d(x, (kernel, 1), (stride, 1), (padding, 0), ceil_mode)[0].shape == out.shape
 
