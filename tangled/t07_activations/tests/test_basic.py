@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:e891b89db9cb11d4
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:20ac707a946d4ea5
 """Chapter 07: shapes, values and gradients."""
 
 import math
@@ -131,6 +131,8 @@ def test_shape_and_dtype(level, name, dtype):
         out, cache = f(x)
         dx = f_backward(out.copy(), cache)
         assert (out.shape, out.dtype) == (dx.shape, dx.dtype) == (x.shape, x.dtype)
+        other = np.float64 if dtype == np.float32 else np.float32
+        assert f_backward(out.astype(other), f(x)[1]).dtype == dtype, "dx, for a dout of another dtype"
         assert np.array_equal(x, kept), "x was changed"
 
 
@@ -179,6 +181,27 @@ def test_left_tail_keeps_its_digits(level, name):
 
     ratio = ops(level, name)[0](np.array([-9.0, -20.0]))[0] / [exact(-9.0), exact(-20.0)]
     assert_close(ratio, np.ones(2), tol=1e-10, what=f"{name} / expected")
+
+
+def tail_of(name, v):
+    """Value and slope at one v far left of 0, from the definitions, where nothing cancels."""
+    s, t = 1 / (1 + math.exp(-v)), math.tanh(math.log1p(math.exp(v)))
+    return {"sigmoid": (s, s * (1 - s)), "softplus": (math.log1p(math.exp(v)), s),
+            "silu": (v * s, s + v * s * (1 - s)), "mish": (v * t, t + v * (1 - t * t) * s)}[name]
+
+
+@pytest.mark.value
+@pytest.mark.levels(1, 2, 3)
+@pytest.mark.parametrize("name", ["sigmoid", "softplus", "silu", "mish"])
+@pytest.mark.parametrize("dtype, points, tol", [
+    (np.float16, (-9, -12), 5e-2), (np.float32, (-9, -20, -80), 1e-5), (np.float64, (-9, -20, -300), 1e-10)])
+def test_tails_of_every_dtype(level, name, dtype, points, tol):
+    """Where little is left, value and slope have their digits, as far out as the dtype has such numbers."""
+    f, f_backward = ops(level, name)
+    out, cache = f(np.array(points, dtype))
+    exact = np.array([tail_of(name, v) for v in points]).T
+    for got, wanted in zip((out, f_backward(np.ones_like(out), cache)), exact):
+        assert_close(got / wanted, np.ones(len(points)), tol=tol, what=f"{name} / expected")
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:e63af3049befbde2
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:7a0dae09b201a943
 """Chapter 07: extreme values, kinks, what is empty, not a number, or invalid."""
 
 import warnings
@@ -52,7 +52,8 @@ def test_extremes(level, name, dtype):
 
 
 @pytest.mark.levels(1, 2, 3)
-@pytest.mark.parametrize("dtype, x", [(np.float32, [-80, -89, -92, -95]), (np.float64, [-700, -710, -720, -725])])
+@pytest.mark.parametrize("dtype, x", [(np.float16, [-8, -11.5, -13, -15]), (np.float32, [-80, -89, -92, -95]),
+                                      (np.float64, [-700, -710, -720, -725])])
 def test_logarithm_of_the_sigmoid(level, dtype, x):
     """It is x, and at level 3, which stops at the smallest exponents, nearly; where exp(-x) is infinite, -inf."""
     with np.errstate(all="ignore"):
@@ -93,10 +94,15 @@ def test_infinity_and_nan(level, name, dtype):
     tol = 1e-9 if dtype == np.float64 else 1e-6
     assert_close(out, np.array([left, right, np.nan], dtype), tol=tol, what=name)
     assert_close(dx[:2], np.array([left_slope, right_slope], dtype), tol=tol, what="dx")
+    if name == "gelu":
+        with np.errstate(invalid="ignore"):
+            out, dx = both_quiet(level, name, np.array([-np.inf, np.inf, np.nan], dtype), approximate="tanh")
+        assert_close(out, np.array([0, np.inf, np.nan], dtype), tol=tol, what="gelu, tanh")
+        assert_close(dx[:2], np.array([0, 1], dtype), tol=tol, what="dx, tanh")
 
 
-def both_quiet(level, name, x):
-    out, cache = getattr(level, name)(x)
+def both_quiet(level, name, x, **options):
+    out, cache = getattr(level, name)(x, **options)
     return out, getattr(level, name + "_backward")(np.ones_like(x), cache)
 
 
@@ -120,18 +126,39 @@ def test_prelu_at_zero(level):
 
 @each
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (2, 0, 4)])
-def test_small_and_empty(level, name, shape):
-    """A single number without axes, one entry, none at all: shapes are kept."""
-    x = np.full(shape, -0.5)
-    out, dx = both(level, name, x)
-    assert np.shape(out) == np.shape(dx) == shape
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_and_empty(level, name, shape, dtype):
+    """A single number without axes, one entry, none at all: shapes are kept, values those of a row."""
+    found, row = (both(level, name, np.full(size, -0.5, dtype)) for size in (shape, 3))
+    for got, expected, what in zip(found, row, (name, "dx")):
+        assert_close(np.asarray(got), np.full(shape, expected[0]), tol=1e-6, what=what)
 
 
 def test_prelu_empty(level):
-    """An empty batch sends the slopes a gradient of 0."""
-    _, (dx, dslope) = both(level, "prelu", np.zeros((0, 3, 2)), slope=np.full(3, 0.25))
-    assert dx.shape == (0, 3, 2)
-    assert_close(dslope, np.zeros(3), what="dslope")
+    """An empty batch, or pictures without pixels, send the slopes a gradient of 0; and a number without axes."""
+    for shape in ((0, 3, 2), (2, 3, 0)):
+        _, (dx, dslope) = both(level, "prelu", np.zeros(shape), slope=np.full(3, 0.25))
+        assert dx.shape == shape
+        assert_close(dslope, np.zeros(3), what="dslope")
+    out, (dx, dslope) = both(level, "prelu", np.array(-2.0), slope=np.array(0.25))
+    assert_close(np.array([out, dx, dslope]), np.array([-0.5, 0.25, -2]), what="out, dx, dslope of one number")
+
+
+def test_too_large_for_float16(level):
+    """What float16 cannot hold becomes infinite, forwards and backwards, without a warning."""
+    large, inf = np.float16(65000), np.float16(np.inf)
+    for name, options, values, dout, slopes in (
+            ("selu", {}, (inf, -S * A), (large, 0), (inf, 0)),
+            ("leaky_relu", {"slope": 2.5}, (large, -inf), (1, large), (1, inf)),
+            ("prelu", {"slope": np.full(1, 2.5, np.float16)}, (large, -inf), (1, large), (1, inf))):
+        with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
+            warnings.simplefilter("error")
+            out, cache = getattr(level, name)(np.array([large, -large]), **options)
+            grads = getattr(level, name + "_backward")(np.array(dout, np.float16), cache)
+        dx, dslope = grads if name == "prelu" else (grads, np.array([-inf]))
+        assert_close(out, np.array(values, np.float16), tol=2e-3, what=name)
+        assert_close(dx, np.array(slopes, np.float16), tol=2e-3, what=f"dx of {name}")
+        assert_close(dslope, np.array([-inf]), what="dslope")
 
 
 ALL = [*((name, {}) for name in LIMITS), ("leaky_relu", {"slope": 0.3}), ("leaky_relu", {"slope": 2.5}),
@@ -161,10 +188,11 @@ def test_prelu_and_erfc_in_any_layout(level):
 
 
 @every
-def test_called_twice(level, name, options):
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_called_twice(level, name, options, dtype):
     """Two calls and two backward passes give the same; inputs stay, results are apart."""
     f, f_backward = op_of(level, name, options)
-    assert_repeatable(f, (2 * rng(4).standard_normal((3, 5)),), f_backward)
+    assert_repeatable(f, ((2 * rng(4).standard_normal((3, 5))).astype(dtype),), f_backward)
 
 
 def test_prelu_called_twice(level):

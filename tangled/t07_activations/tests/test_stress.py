@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:3655e6dbd09f6ca9
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:5e6ff3b51f33dcc0
 """Chapter 07: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -10,6 +10,14 @@ from tangled.testing import assert_close, assert_layouts, rng
 pytestmark = pytest.mark.performance
 NAMES = ("relu", "leaky_relu", "sigmoid", "tanh", "softplus", "elu", "selu", "gelu", "silu", "mish")
 IN_PLACE = NAMES[:7]
+OPTIONS = {"gelu-tanh": {"approximate": "tanh"}, "elu-low": {"alpha": 0.4},
+           "leaky_relu-flat": {"slope": 0.0}, "leaky_relu-steep": {"slope": 2.5}}
+
+
+def ops(level, name):
+    """An op with its options, and its backward; both take `out=`."""
+    op, options = name.partition("-")[0], OPTIONS.get(name, {})
+    return (lambda x, out=None: getattr(level, op)(x, out=out, **options)), getattr(level, op + "_backward")
 
 
 def there_and_back(level, name, n, dtype=np.float32):
@@ -49,19 +57,18 @@ def test_negative_cubes_cost_nothing(level):
 
 
 @pytest.mark.levels(3)
-@pytest.mark.parametrize("name", [*(n for n in NAMES if n != "gelu"), "gelu-tanh"])
+@pytest.mark.parametrize("name", [*NAMES, "gelu-tanh"])
 def test_level3_memory_is_a_few_blocks(level, name):
-    """With out= the peak does not grow with the input: scratch blocks and no more."""
-    options, name = {"approximate": "tanh"} if name == "gelu-tanh" else {}, name.partition("-")[0]
+    """With out= the peak does not grow with the input: scratch blocks and no more, but for GELU's slope."""
+    op, op_backward = ops(level, name)
 
     def peak(n):
         x, out = np.ones((2, n), np.float32)
 
         def call():
-            _, cache = getattr(level, name)(x, out=out, **options)
-            getattr(level, name + "_backward")(x if name in IN_PLACE else out, cache,
-                                               out=x if name in IN_PLACE else out)
-        return peak_memory(call)
+            _, cache = op(x, out=out)
+            op_backward(x if name in IN_PLACE else out, cache, out=x if name in IN_PLACE else out)
+        return peak_memory(call) - (x.nbytes if name == "gelu" else 0)
     assert peak(1 << 20) < 1.5 * peak(1 << 17) + 4096
 
 
@@ -121,13 +128,57 @@ def test_level3_joins_its_blocks(level, name):
 
 
 @pytest.mark.levels(3)
-@pytest.mark.parametrize("name", [*NAMES, "gelu-tanh"])
+@pytest.mark.parametrize("name", [*NAMES, *OPTIONS])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_level3_blocks_of_any_size(level, name, dtype, monkeypatch):
+    """In blocks of six, one entry less, as many, one more, two blocks and more: what one block gives."""
+    op, op_backward = ops(level, name)
+    for n in (5, 6, 7, 12, 13, 23):
+        x, dout = (4 * rng(n).standard_normal((2, n))).astype(dtype)
+        x[n // 2:] *= 5                                         # the later blocks are far out
+        results = []
+        for block in (level.BLOCK, 6):
+            with monkeypatch.context() as patched:
+                patched.setattr(level, "BLOCK", block)
+                out, cache = op(x)
+                dx = op_backward(dout, cache)
+                room = dout.copy()
+                results.append((out, dx, op(x, out=np.empty_like(x))[0], op_backward(room, cache, out=room)))
+        for got, expected, what in zip(results[1], results[0][:2] * 2, ("out", "dx", "out in out=", "dx in dout")):
+            assert_close(got, expected, tol=2e-3 if dtype == np.float16 else 1e-6, what=f"{what}, {n} entries")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape, slopes", [((4, 3, 7), 3), ((13, 3, 1), 3), ((3, 8, 2), 8), ((5, 4), 1),
+                                           ((2, 3, 2), 3)])
+def test_level3_prelu_blocks_of_any_size(level, shape, slopes, monkeypatch):
+    """PReLU in blocks of six: samples cut among their pixels, many in a block, more channels than it holds."""
+    x, dout, slope = *rng(11).standard_normal((2, *shape)), rng(12).uniform(0.1, 0.9, slopes)
+    results = []
+    for block in (level.BLOCK, 6):
+        monkeypatch.setattr(level, "BLOCK", block)
+        out, cache = level.prelu(x, slope)
+        results.append((out, *level.prelu_backward(dout, cache)))
+    for got, expected, what in zip(results[1], results[0], ("out", "dx", "dslope")):
+        assert_close(got, expected, tol=1e-12, what=what)
+
+
+@pytest.mark.levels(3)
+def test_level3_prelu_adds_its_blocks_in_float64(level, monkeypatch):
+    """2048 and 59 ones, one to a block: float16, adding one by one, would lose the ones."""
+    monkeypatch.setattr(level, "BLOCK", 1)
+    x, dout = np.ones((2, 60, 2), np.float16)
+    dout[0] = 2048
+    _, dslope = level.prelu_backward(dout, level.prelu(-x, np.full(2, 0.25, np.float16))[1])
+    assert_close(dslope, np.full(2, -2107, np.float16), tol=2e-3, what="dslope")
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("name", [*NAMES, *OPTIONS])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_level3_out_of_any_layout(level, name, dtype):
     """out= shifted, unaligned, read-only, over the input, over a part of it: right, or refused."""
-    options, name = {"approximate": "tanh"} if name == "gelu-tanh" else {}, name.partition("-")[0]
-    f = lambda x, out=None: getattr(level, name)(x, out=out, **options)
-    back = getattr(level, name + "_backward")
+    f, back = ops(level, name)
     refused = [f"out={way}" for way in ("Fortran order", "transposed", "negative strides",
                                         "every second entry", "offset")]
     x = rng(8).standard_normal((3, 5)).astype(dtype)
@@ -142,6 +193,10 @@ def test_level3_prelu_out_of_any_layout(level):
     x, slope = rng(8).standard_normal((4, 3, 2)), rng(9).uniform(0.1, 0.9, 3)
     assert_layouts(level.prelu, (x, slope), level.prelu_backward, out=True, backward_out=True,
                    leave_out=refused)
+    _, cache = level.prelu(x, slope)
+    for call in (lambda: level.prelu(x, slope, out=x), lambda: level.prelu_backward(np.ones_like(x), cache, out=x)):
+        with pytest.raises(ValueError, match="out shares memory"):
+            call()
 
 
 @pytest.mark.levels(3)

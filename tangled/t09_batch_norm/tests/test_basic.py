@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:39eeb566e505d73f
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:e134cc0ba1f7af4a
 """Chapter 09: shapes, values and gradients."""
 
 import numpy as np
@@ -98,18 +98,23 @@ def test_golden_fold(level, golden, name):
 
 
 @pytest.mark.value
-def test_fold_is_exact(level):
-    """Linear and evaluation in a row equal the folded layer; the inputs stay as they were."""
-    u, W, b = rng(2).standard_normal((9, 4)), rng(3).standard_normal((4, 3)), rng(4).uniform(1, 2, 3)
-    past = layer(3)
+@pytest.mark.parametrize("rows, channels", [(4, 3), (3, 4), (2, 2), (1, 3), (3, 1)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fold_is_exact(level, rows, channels, bias, dtype):
+    """Linear and evaluation in a row equal the folded layer, whatever eps is; the inputs stay as they were."""
+    u, W = rng(2).standard_normal((9, rows)).astype(dtype), rng(3).standard_normal((rows, channels)).astype(dtype)
+    past, b = layer(channels, dtype=dtype), rng(4).uniform(1, 2, channels).astype(dtype) if bias else None
+    given = [array for array in (W, b, *past) if array is not None]
     for eps in (0.7, 1e-3):
-        expected, _ = level.batch_norm(u @ W + b, *past, False, eps=eps)
-        kept = [a.copy() for a in (W, b, *past)]
+        expected, _ = level.batch_norm(u @ W + b if bias else u @ W, *past, False, eps=eps)
+        kept = [a.copy() for a in given]
         new_W, new_b = level.fold_batch_norm(W, b, *past, eps)
-        assert_close(u @ new_W + new_b, expected, tol=1e-12, what=f"folded, eps {eps}")
+        tol = 1e-12 if dtype == np.float64 else 2e-5
+        assert_close(u @ new_W + new_b, expected, tol=tol, what=f"folded, eps {eps}")
         new_W += 1.0
         new_b += 1.0
-        for now, before in zip((W, b, *past), kept):
+        for now, before in zip(given, kept):
             assert_close(now, before, tol=0, what="an argument afterwards")
 
 
@@ -249,6 +254,17 @@ def test_everything_twice(level, training):
             got[...] = 7.0
     for now, before in zip((x, dout, gamma, beta), kept):
         assert_close(now, before, tol=0, what="an argument afterwards")
+
+
+@pytest.mark.gradient
+def test_statistics_move_on(level):
+    """The cache of an evaluation holds the statistics of its time: a training step before backward changes none."""
+    x, (gamma, beta, *past) = rng(14).standard_normal((5, 3)), layer(3)
+    _, cache = level.batch_norm(x, gamma, beta, *past, False)
+    expected = [g.copy() for g in level.batch_norm_backward(x, cache)]
+    level.batch_norm(9 * x, gamma, beta, *past, True)
+    for got, want, name in zip(level.batch_norm_backward(x, cache), expected, ("dx", "dgamma", "dbeta")):
+        assert_close(got, want, tol=0, what=f"{name}, after a training step")
 
 
 @pytest.mark.levels(2)

@@ -1,5 +1,7 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:657c8b54b42e7697
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:f59c0788f11d4017
 """Chapter 09: what is empty, single, constant, far from zero, or invalid."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -251,13 +253,47 @@ def test_half_precision(level, shape, mean, deviation):
     past = np.zeros(3, np.float32), np.ones(3, np.float32)
     out, cache = level.batch_norm(x, gamma, beta, *past, True, momentum=1.0)
     grads = level.batch_norm_backward(dout, cache)
-    exact = x.astype(np.float64).var(axis=(0, 2, 3)[:x.ndim - 1], ddof=1)
-    assert_close(past[1] / exact, np.ones(3), tol=1e-4, what="running_var over the exact one")
+    wide, axes = x.astype(np.float64), (0, 2, 3)[:x.ndim - 1]
+    assert_close(past[0], wide.mean(axis=axes), what="running_mean, not rounded to float16")
+    assert_close(past[1] / wide.var(axis=axes, ddof=1), np.ones(3), tol=1e-4, what="running_var over the exact one")
     for got, want, what in zip((out, *grads), exactly(x, dout, gamma, beta),
                                ("out", "dx", "dgamma", "dbeta"), strict=True):
         assert got.dtype == np.float16, f"{what} has dtype {got.dtype}"
         scale = np.abs(want).max()
         assert_close(got / scale, want / scale, tol=2e-3, what=what)
+
+
+@pytest.mark.parametrize("shape", [(2000, 3), (20, 3, 10, 8)])
+def test_sums_too_large_for_float16(level, shape):
+    """dgamma and dbeta beyond 65,504 are infinite, without a warning; dx was made from the sums before that."""
+    x = rng(15).standard_normal(shape).astype(np.float16)
+    dout = (100 + 90 * x + rng(16).standard_normal(shape)).astype(np.float16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, cache = level.batch_norm(x, np.full(3, 8, np.float16), np.zeros(3, np.float16), None, None, True)
+        dx, *sums = level.batch_norm_backward(dout, cache)
+        out, cache = level.batch_norm(x, *np.full((2, 3), 6e4, np.float16), None, None, True)
+        far = level.batch_norm_backward(dout, cache)[0]
+    want = exactly(x, dout, np.full(3, 8), np.zeros(3))[1]
+    assert_close(dx.astype(float), want, tol=4e-3, what="dx")
+    assert_close(np.array(sums), np.full((2, 3), np.inf, np.float16), what="dgamma, dbeta")
+    assert np.isinf(out).any() and np.isinf(far).any() and not np.isnan(out).any()
+
+
+def test_statistics_of_float16(level):
+    """Running statistics in float16 take in a variance that float16 does not hold, if a tenth of it fits."""
+    x = (300 * rng(17).standard_normal((40, 3))).astype(np.float32)
+    past = np.zeros(3, np.float16), np.ones(3, np.float16)
+    level.batch_norm(x, *ones((2, 3), np.float32), *past, True)
+    assert_close(past[1].astype(float), 0.9 + 0.1 * x.var(axis=0, ddof=1).astype(float), tol=2e-3, what="running_var")
+
+
+def test_constant_channel_of_large_numbers(level):
+    """A variance is never below 0, however the sums were rounded: the output is finite."""
+    for value in (1e6 + 0.3, 1e7):
+        x, past = np.full((3000, 3), value, np.float32), (np.zeros(3), np.ones(3))
+        out, _ = level.batch_norm(x, *ones((2, 3), np.float32), *past, True, momentum=1.0)
+        assert np.isfinite(out).all() and past[1].min() >= 0
 
 
 def test_half_precision_in_evaluation(level):
@@ -266,12 +302,19 @@ def test_half_precision_in_evaluation(level):
     gamma, beta = np.full(1, 300, np.float16), np.zeros(1, np.float16)
     out, cache = level.batch_norm(x, gamma, beta, *past, False, eps=1e-9)
     assert_close(out.astype(float), np.array([[0.0], [300], [3000]]), tol=1e-6, what="out")
+    out, _ = level.batch_norm(x, gamma, beta, np.full(1, 300.05), np.full(1, 1e5), False, eps=1e-9)
+    wide = np.array([[-0.05], [0.95], [9.95]]) * 300 / 1e5 ** 0.5
+    assert_close(out.astype(float), wide, tol=2e-3, what="out, by statistics that float16 does not hold")
     dx, *_ = level.batch_norm_backward(ones((3, 1), np.float16), cache)
     assert_close(dx.astype(float), np.full((3, 1), 300.0), tol=1e-6, what="dx")
-    W, b = level.fold_batch_norm(ones((2, 1), np.float16), None, gamma, beta,
-                                 np.full(1, 100, np.float16), np.full(1, 1e-4, np.float16), 0.01)
+    fold = lambda gamma: level.fold_batch_norm(ones((2, 1), np.float16), None, gamma, beta,
+                                               np.full(1, 100, np.float16), np.full(1, 1e-4, np.float16), 0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (W, b), (high, _) = fold(gamma), fold(100 * gamma)
     assert_close(W.astype(float), np.full((2, 1), 300 / 0.0101 ** 0.5), tol=1e-3, what="W")
     assert_close(b.astype(float), np.full(1, -np.inf), what="b, beyond float16")
+    assert_close(high.astype(float), np.full((2, 1), np.inf), what="W, beyond float16")
 
 
 @pytest.mark.parametrize("dtype", [np.longdouble, ">f4", complex, int, bool, object])

@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:3f529f85b62fad7b
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:60c7098b8438c111
 """Chapter 09: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -75,6 +75,47 @@ def test_level3_writes_where_told(level, shape):
     out, cache = level.batch_norm(x, *arrays, False, out=x)
     assert out is x and cache is None and np.array_equal(x, expected)
     expect_value_error("cache", level.batch_norm_backward, dout, cache)
+    assert level.batch_norm(x, *arrays, False, out=x[:])[1] is None     # another view of the same memory
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(7, 3), (5, 3, 2, 4)])
+@pytest.mark.parametrize("training", [True, False])
+def test_level3_blocks_of_any_size(level, shape, dtype, training, monkeypatch):
+    """A sample larger than a block, one or several to a block, a smaller last block: what one block gives."""
+    x, dout = rng(12).standard_normal((2, *shape)).astype(dtype)
+    gamma, beta = rng(13).uniform(0.5, 2, (2, 3)).astype(dtype)
+    results = []
+    for block in (level.BLOCK, 1, x[0].size, 3 * x[0].size):
+        monkeypatch.setattr(level, "BLOCK", block)
+        past = np.full(3, 0.1), np.full(3, 1.5)
+        out, cache = level.batch_norm(x, gamma, beta, *past, training)
+        grads = level.batch_norm_backward(dout, cache)
+        room = dout.copy()
+        again = level.batch_norm_backward(room, cache, out=room)[0]
+        results.append((out, *past, *grads, again, level.batch_norm(x.copy(), gamma, beta, *past, training)[0]))
+    for got in results[1:]:
+        assert_close(got, results[0], tol={2: 4e-3, 4: 1e-5, 8: 1e-11}[x.itemsize], what="results")
+
+
+@pytest.mark.levels(3)
+def test_level3_adds_its_blocks_in_float64(level, monkeypatch):
+    """Forty blocks of one sample: 2^24 and 39 ones, of which float32, adding one by one, loses the ones."""
+    monkeypatch.setattr(level, "BLOCK", 1)
+    x, past = np.ones((40, 2), np.float32), (np.zeros(2), np.ones(2))
+    x[0], x[1] = 0, (2 ** 24, 4096)                             # for the mean, and for the variance
+    level.batch_norm(x, *np.ones((2, 2), np.float32), *past, True, momentum=1.0)
+    assert_close(past[0][:1], x[:, :1].astype(float).mean(axis=0), tol=5e-7, what="running_mean")
+    assert_close(past[1], x.astype(float).var(axis=0, ddof=1), tol=5e-7, what="running_var")
+    ones, signs = np.ones((2, 40, 2), np.float32)
+    signs[::2] = -1
+    _, cache = level.batch_norm(signs, ones[0], ones[0], None, None, True, eps=1e-12)
+    for dout, which in ((signs, 1), (ones, 2)):
+        dout = dout.copy()
+        dout[0] *= 2 ** 24
+        got = level.batch_norm_backward(dout, cache)[which]
+        assert_close(got, np.full(2, 2 ** 24 + 39, np.float32), tol=5e-7, what=("dx", "dgamma", "dbeta")[which])
 
 
 @pytest.mark.levels(3)
@@ -142,18 +183,22 @@ def test_level3_refuses_to_destroy_what_it_reads(level):
     frozen = np.empty((5, 3), np.float32)
     frozen.flags.writeable = False
     expect_value_error("out", level.batch_norm, x, gamma, gamma, None, None, True, out=frozen)
+    for training in (True, False):
+        expect_value_error("out", level.batch_norm, x, wide[2], gamma, *np.ones((2, 3)), training, out=wide[:5])
     W, b = np.ones((2, 3)), np.ones(3)
     expect_value_error("out[0]", level.fold_batch_norm, W, b, *np.ones((4, 3)), out=(W.T, b))
     expect_value_error("out[1]", level.fold_batch_norm, W, b, *np.ones((4, 3)), out=(W, W[0]))
 
 
 @pytest.mark.levels(3)
-def test_level3_folds_in_place(level):
-    """out=(W, b): a checkpoint is folded without a copy."""
-    W, b, *layer = rng(3).uniform(0.5, 2, (6, 3, 3))
-    b, layer = b[0], [array[0] for array in layer]
-    expected = level.fold_batch_norm(W, b, *layer)
-    got = level.fold_batch_norm(W, b, *layer, out=(W, b))
-    assert got[0] is W and got[1] is b
-    for a, want in zip(got, expected):
-        assert_close(a, want, tol=1e-12, what="folded in place")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_level3_folds_in_place(level, rows, bias):
+    """out=(W, b): a checkpoint is folded without a copy, with its own eps."""
+    W, b, *layer = rng(3).uniform(0.5, 2, (rows, 3)), *rng(4).uniform(0.5, 2, (5, 3))
+    for eps in ({}, {"eps": 0.3}):
+        expected = level.fold_batch_norm(W, b if bias else None, *layer, **eps)
+        got = level.fold_batch_norm(W, b if bias else None, *layer, out=(W, b), **eps)
+        assert got[0] is W and got[1] is b
+        for a, want in zip(got, expected):
+            assert_close(a, want, tol=1e-12, what="folded in place")

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:b44adf12953e2109
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:6d7db3a8610b8e3b
 """Chapter 13: shapes, values and gradients."""
 
 import numpy as np
@@ -149,6 +149,20 @@ def test_random_geometries(level, seed):
     dout = draw.standard_normal(out.shape)
     expected = loops.avg_pool2d_backward(dout, of_loops)
     assert_close(level.avg_pool2d_backward(dout, cache), expected, tol=1e-10, what="dx of the means")
+
+
+@pytest.mark.value
+def test_far_apart(level):
+    """An offset of 270 rows or columns, more than a byte holds: number times dilation does not wrap around."""
+    draw = rng(390)
+    for shape, kernel, dilation in (((1, 2, 290, 3), (4, 1), (90, 1)), ((1, 2, 3, 290), (1, 4), (1, 90))):
+        x = draw.permutation(2 * 290 * 3).reshape(shape).astype(float)
+        (out, cache), (expected, of_loops) = (m.max_pool2d(x, kernel, 1, 0, dilation) for m in (level, loops))
+        assert_close(out, expected, tol=0, what="out")
+        indices = loops.max_pool2d_indices(of_loops)
+        assert_close(level.max_pool2d_indices(cache), indices, tol=0, what="indices")
+        expected = loops.max_pool2d_backward(out, of_loops)
+        assert_close(level.max_pool2d_backward(out, cache), expected, tol=0, what="dx")
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9da02940138fef52
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:99214f0328053200
 """Chapter 13: what is empty, single, laid out otherwise, special, or invalid."""
 
 import numpy as np
@@ -33,6 +33,18 @@ def test_nan_wins(level, window, place):
 
 
 TWO = np.array([[6.0, 7], [8, 3]])
+
+
+def test_nan_anywhere(level):
+    """NaN in one channel of one picture among several, the first or another: each window as the loops have it."""
+    for place in ((0, 0, 1, 2), (1, 2, 3, 3), (2, 1, 0, 5), (2, 2, 4, 0)):
+        x = rng(8).integers(-2, 3, (3, 3, 5, 6)).astype(float)
+        x[place] = NAN
+        x[(*place[:3], place[3] // 2)] = NAN                    # and perhaps a second one in its row
+        (out, cache), (expected, of_loops) = (m.max_pool2d(x, (2, 3), 1, 1) for m in (level, loops))
+        assert_close(out, expected, tol=0, what="out")
+        indices = loops.max_pool2d_indices(of_loops)
+        assert_close(level.max_pool2d_indices(cache), indices, tol=0, what="indices")
 
 
 def test_minus_infinity_has_a_place(level):
@@ -186,7 +198,8 @@ def test_entries_in_no_window(level):
     """Behind the last window, between windows, and in the holes of a dilation: their gradient is 0."""
     x = 1 + rng(6).random((1, 2, 4, 6))
     for options, read in (({"kernel_size": 2, "dilation": 2, "ceil_mode": True}, (slice(0, 3, 2), slice(0, 5, 2))),
-                          ({"kernel_size": (2, 1), "stride": (3, 2)}, (slice(0, 2), slice(0, 5, 2)))):
+                          ({"kernel_size": (2, 1), "stride": (3, 2)}, (slice(0, 2), slice(0, 5, 2))),
+                          ({"kernel_size": (2, 3), "stride": (3, 2)}, (slice(0, 2), slice(0, 5)))):   # some twice
         unread = np.ones(x.shape, bool)
         unread[(..., *read)] = False
         for _ in range(3):

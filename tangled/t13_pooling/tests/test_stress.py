@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:9b4df9f7b5bc21da
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:a1978951fe7f4c88
 """Chapter 13: growth of memory, large windows, and the program."""
 
 import numpy as np
@@ -40,18 +40,19 @@ def test_level3_makes_no_padded_copy(level, op, bound):
 
 @pytest.mark.levels(3)
 @pytest.mark.value
-@pytest.mark.parametrize("block", [1, 300])
+@pytest.mark.parametrize("block", [1, 144, 300, 1 << 17])
 def test_level3_in_blocks(level, block, monkeypatch):
-    """A batch in several blocks, the last a smaller one, and NaN in one of them: as in one piece."""
+    """A batch in several blocks, the last a smaller one, and NaN in one of them: as level 2, in one piece."""
+    from tangled.t13_pooling import level2_vectorized as plain
     x = rng(30).integers(-3, 4, (5, 2, 9, 8)).astype(np.float32)
     x[1, 0, 3, 5] = np.nan
+    monkeypatch.setattr(level, "BLOCK", block)
     results = []
-    for size in (level.BLOCK, block):
-        monkeypatch.setattr(level, "BLOCK", size)
-        out, cache = level.max_pool2d(x, (3, 2), (2, 3), (1, 1), (1, 2))
-        results.append((out, level.max_pool2d_indices(cache), level.max_pool2d_backward(np.cos(out), cache)))
+    for module in (plain, level):
+        out, cache = module.max_pool2d(x, (3, 2), (2, 3), (1, 1), (1, 2))
+        results.append((out, module.max_pool2d_indices(cache), module.max_pool2d_backward(np.cos(out), cache)))
     for name, whole, parts in zip(("out", "indices", "dx"), *results):
-        assert_close(parts, whole, tol=0, what=name)
+        assert_close(parts, whole, tol=1e-6, what=name)
 
 
 @pytest.mark.levels(3)
@@ -63,15 +64,30 @@ def test_level3_beats_level2_on_large_windows(level):
 
 
 @pytest.mark.levels(2, 3)
-def test_a_window_of_more_than_256(level):
-    """Numbers of winners that do not fit into a byte."""
+@pytest.mark.parametrize("kernel", [200, 256, 257, 290])
+def test_a_window_of_more_than_256(level, kernel):
+    """Numbers of winners that just fit into a byte, or do not, along either axis; also the last of them."""
     x = rng(1).permutation(2 * 300 * 3).reshape(1, 2, 300, 3).astype(float)
-    out, cache = level.max_pool2d(x, (290, 1), 1)
-    expected = np.stack([x[:, :, k:k + 290].max(axis=2) for k in range(11)], axis=2)
-    assert_close(out, expected, tol=0, what="out")
-    picked = np.take_along_axis(x.reshape(1, 2, 900), level.max_pool2d_indices(cache).reshape(1, 2, -1), 2)
-    assert_close(picked.reshape(out.shape), expected, tol=0, what="x at the indices")
-    assert_close(level.max_pool2d_backward(np.ones(out.shape), cache).sum(), 66.0, what="sum of dx")
+    x[:, 0] = np.arange(900.0).reshape(300, 3)                  # of each window of a column the last entry
+    windows = np.stack([x[:, :, k:k + kernel].max(axis=2) for k in range(301 - kernel)], axis=2)
+    for flip in (False, True):
+        turned = (lambda a: a.swapaxes(2, 3).copy()) if flip else (lambda a: a)
+        picture, expected = turned(x), turned(windows)
+        out, cache = level.max_pool2d(picture, (1, kernel) if flip else (kernel, 1), 1)
+        assert_close(out, expected, tol=0, what="out")
+        places = level.max_pool2d_indices(cache).reshape(1, 2, -1)
+        picked = np.take_along_axis(picture.reshape(1, 2, 900), places, 2)
+        assert_close(picked.reshape(out.shape), expected, tol=0, what="x at the indices")
+        dx = level.max_pool2d_backward(np.ones(out.shape), cache).reshape(1, 2, 900)
+        wins = (places[..., None] == np.arange(900)).sum(axis=2).astype(float)         # windows of each entry
+        assert_close(dx, wins, tol=0, what="dx")
+
+
+@pytest.mark.levels(3)
+def test_level3_modules_are_of_this_level(level):
+    """The modules call the ops of level 3, not those of level 2."""
+    for module, op in ((level.MaxPool2d, "max_pool2d"), (level.AvgPool2d, "avg_pool2d")):
+        assert module.op is getattr(level, op) and module.op_backward is getattr(level, op + "_backward")
 
 
 @pytest.mark.levels(2, 3)
