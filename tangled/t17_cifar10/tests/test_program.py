@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:591b537b721bb0f3
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:4ff4b44672b7cfa4
 """Chapter 17: files, the recipe, and the program."""
 
 import functools
@@ -6,13 +6,16 @@ import hashlib
 import io
 import pickle
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tangled import download
-from tangled.t03_optimizers import Momentum
+from tangled.data import CIFAR_CLASSES, EMOJI_CLASSES
+from tangled.t03_optimizers import Momentum, cosine_decay
 from tangled.t06_backpropagation import Parameter
+from tangled.t10_mnist import load_checkpoint
 from tangled.t17_cifar10 import AugmentedLoader, experiments, pictures, predict, train_cifar10
 from tangled.t17_cifar10.experiments import SMALL, Run, run, torch_trajectory, trajectory
 from tangled.t17_cifar10.pickled import Machine
@@ -118,6 +121,16 @@ def test_instructions(program):
     assert got == want and type(got) is type(want)
 
 
+@pytest.mark.value
+def test_numbers_have_no_sign():
+    """In one byte up to 255, in two up to 65535; so have lengths and cells of the memory."""
+    texts = [code + b"\xc8" + b"a" * 200 + b"." for code in (b"U", b"C", b"\x8c")]
+    cells = (b"K\x01q\xc8h\xc8\x86.", b"K\x01q\xc8j\xc8\x00\x00\x00\x86.", b"K\x01r\xc8\x00\x00\x00h\xc8\x86.",
+             b"K\x01q\x00K\x02r\x00\x00\x01\x00h\x00\x87.")
+    for program in (*texts, *cells, b"K\xff.", b"M\xfe\xff."):
+        assert Machine(program).run() == pickle.loads(program, encoding="bytes")
+
+
 def tuples(depth):
     """A tuple that holds the last one twice, and so on: a dict that has it as a key hashes 2^depth times."""
     return b")q\x00" + b"".join(b"h%ch%c\x86q%c" % (k, k, k + 1) for k in range(depth))
@@ -212,10 +225,15 @@ def test_pickles_of_something_else(tmp_path, changes):
 
 
 @pytest.mark.edge
-def test_broken_files(tmp_path):
-    """Cut off, empty, or no pickle at all; a binary file with a byte too many."""
+def test_broken_files(tmp_path, monkeypatch):
+    """Cut off, empty, too long, or no pickle at all; a binary file with a byte too many."""
     write_pickle(tmp_path / "batch")
     data = (tmp_path / "batch").read_bytes()
+    monkeypatch.setattr(pictures, "LIMIT", len(data))
+    assert len(pictures.read_pickle(tmp_path / "batch")[1]) == 5
+    monkeypatch.setattr(pictures, "LIMIT", len(data) - 1)
+    with pytest.raises(ValueError, match="batch"):
+        pictures.read_pickle(tmp_path / "batch")
     for broken in (*(data[:k] for k in range(60)), data[:-1], b"\x80\x02J\x01", b"not a pickle", b"\x80\x02."):
         (tmp_path / "batch").write_bytes(broken)
         with pytest.raises(ValueError, match="batch"):
@@ -227,28 +245,51 @@ def test_broken_files(tmp_path):
 
 
 @pytest.mark.value
-def test_folders(tmp_path):
-    """Both formats of CIFAR-10 give the same; so do PNG files in a folder for each class."""
-    from PIL import Image
-    for suffix in ("data_batch_1", "data_batch_2", "test_batch"):
-        write_pickle(tmp_path / suffix)
-    binary = np.concatenate([np.array(LABELS, np.uint8)[:, None], ROWS], axis=1)
-    other = tmp_path / "binary"
-    other.mkdir()
-    for name in ("data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"):
-        (other / name).write_bytes(binary.tobytes())
-    first, second = pictures.load(tmp_path), pictures.load(str(other))
-    for a, b in zip(first[:4], second[:4], strict=True):
-        assert_close(a, b, tol=0, what="the two formats")
-    assert first[0].shape == (10, 3, 32, 32) and first[4][3] == "cat"
+@pytest.mark.parametrize("suffix", ["", ".bin"])
+def test_folders(tmp_path, suffix):
+    """Both formats of CIFAR-10: five batches in order, the test batch apart; the binary one goes before others."""
+    draw, place, parts = rng(2), tmp_path / "CIFAR", []
     for part in ("train", "test"):
-        for name, image in (("cats", ROWS[0]), ("dogs", ROWS[1])):
-            place = tmp_path / "png" / part / name
-            place.mkdir(parents=True)
-            Image.fromarray(image.reshape(3, 32, 32).transpose(1, 2, 0)).save(place / "one.png")
-    images, labels, *_, names = pictures.load(tmp_path / "png")
-    assert_close(images, ROWS[:2].reshape(2, 3, 32, 32), tol=0, what="PNG")
-    assert labels.tolist() == [0, 1] and names == ["cats", "dogs"]
+        (place / part).mkdir(parents=True)
+    for name, count in zip([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"], (3, 2, 5, 4, 6, 7)):
+        rows, labels = draw.integers(0, 256, (count, 3072)).astype(np.uint8), draw.integers(0, 10, count)
+        if suffix:
+            (place / f"{name}.bin").write_bytes(np.insert(rows, 0, labels, axis=1).tobytes())
+            write_pickle(place / name)                          # of other pictures
+        else:
+            write_pickle(place / name, data=rows, labels=labels.tolist())
+        parts.append((rows.reshape(-1, 3, 32, 32), labels.astype(np.uint8)))
+    *found, names = pictures.load(str(place))
+    want = *(np.concatenate(arrays) for arrays in zip(*parts[:5])), *parts[5]
+    for got, expected, what in zip(found, want, ("pictures", "labels", "test pictures", "test labels"), strict=True):
+        assert_close(got, expected, tol=0, what=what, dtype=np.uint8)
+    assert names == list(CIFAR_CLASSES)
+
+
+@pytest.mark.value
+def test_class_folders(tmp_path):
+    """The folders in train/ are the classes, of test/ as well; the PNG files right in them count, nothing else."""
+    from PIL import Image
+    place = tmp_path / "My Pictures"
+    for part, values in (("train", {"dogs/b.png": 1, "Cats/z.png": 2, "dogs/a.png": 3, "eels/x.png": 4, "b.png": 5,
+                                    "dogs/c.png": 6, "dogs/notes.txt": 7, "dogs/old/d.png": 8}),
+                         ("test", {"eels/x.png": 9, "ants/w.png": 10, "Cats/y.png": 11})):
+        for name, value in values.items():
+            (place / part / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((2, 4, 3), value, np.uint8)).save(place / part / name, "PNG")
+    images, labels, test_images, test_labels, names = pictures.load(place)
+    assert images.shape == (5, 3, 2, 4) and images[:, 0, 0, 0].tolist() == [2, 3, 1, 6, 4]
+    assert test_images.shape == (2, 3, 2, 4) and test_images[:, 0, 0, 0].tolist() == [11, 9]
+    assert labels.tolist() == [0, 1, 1, 1, 2] and test_labels.tolist() == [0, 2]
+    assert images.dtype == labels.dtype == test_labels.dtype == np.uint8 and names == ["Cats", "dogs", "eels"]
+
+
+@pytest.mark.value
+def test_emoji_by_name():
+    """What ships with the book, to train on and to test, and the names of its classes by label."""
+    *found, names = pictures.load("emoji")
+    assert [array.shape for array in found] == [(3058, 3, 32, 32), (3058,), (754, 3, 32, 32), (754,)]
+    assert names == list(EMOJI_CLASSES) and found[1].max() == found[3].max() == len(names) - 1
 
 
 def archive():
@@ -326,9 +367,10 @@ def test_png_files(tmp_path):
     want[:, 0, 0] = 9, 8, 7
     assert_close(images[0], want.astype(np.uint8), tol=0, what="over white")
     assert_close(images[1], np.tile(np.array([[5, 6, 7], [8, 9, 10]], np.uint8), (3, 1, 1)), tol=0, what="grey")
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "train" / "a" / "3.png")
-    with pytest.raises(ValueError, match="pictures of 2 sizes"):
-        pictures.load(tmp_path)
+    for other in ((2, 4), (4, 3)):
+        Image.fromarray(np.zeros(other, np.uint8)).save(tmp_path / "train" / "a" / "3.png")
+        with pytest.raises(ValueError, match="pictures of 2 sizes"):
+            pictures.load(tmp_path)
 
 
 @pytest.mark.edge
@@ -336,6 +378,11 @@ def test_no_such_folder(tmp_path):
     """What is missing is said with what was expected."""
     with pytest.raises(ValueError, match="no folder"):
         pictures.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="neither"):
+        pictures.load(tmp_path)
+    for name in ("data_batch_1", "test_batch.bin"):             # a part of each kind
+        write_pickle(tmp_path / name)
+    (tmp_path / "train" / "a").mkdir(parents=True)
     with pytest.raises(ValueError, match="neither"):
         pictures.load(tmp_path)
 
@@ -373,7 +420,7 @@ def test_loaders():
 
 @pytest.mark.value
 def test_build():
-    """Weights follow the seed; decay is for one group; a tenth of the steps is warm-up; a state goes there and back."""
+    """Weights follow the seed; a state goes there and back."""
     first, same, other = (build(SMALL | {"seed": seed}, 4, 30) for seed in (1, 1, 2))
     weights = [engine.model.conv1.weight.data for engine in (first, same, other)]
     assert_close(weights[0], weights[1], tol=0, what="the same seed")
@@ -389,16 +436,38 @@ def test_build():
 
 
 @pytest.mark.value
+def test_rates_and_decay():
+    """Nesterov's rule, a tenth of the steps warm-up, then a cosine; what has one axis is not decayed."""
+    engine = build(SMALL | {"lr": 0.3, "momentum": 0.8, "weight_decay": 0.2}, 4, 20)
+    parameters = list(engine.model.parameters())
+    engine.model.zero_grad()
+    for p in parameters:
+        p.accumulate(np.ones_like(p.data))                      # a gradient that stays
+    mine = [(p.data.astype(float), np.zeros(p.data.shape), 0.2 * (p.data.ndim > 1)) for p in parameters]
+    for t in range(20):
+        engine.optimizer.step()
+        for w, v, decay in mine:
+            g = 1 + decay * w
+            v += g - 0.2 * v
+            w -= cosine_decay(t, 0.3, 20, warmup=2) * (g + 0.8 * v)
+    for (name, p), (w, _, _) in zip(engine.model.named_parameters(), mine, strict=True):
+        assert_close(p.data.astype(float), w, tol=1e-5, what=name)
+
+
+@pytest.mark.value
 def test_build_hands_on():
-    """Blocks, widths and classes; nobody asks for the pictures' gradient; the first tenth of the steps is warm-up."""
-    engine = build(SMALL | {"blocks": [1, 2], "widths": [3, 5], "lr": 0.4}, 6, 40)
+    """Blocks, widths, classes and smoothing; nobody asks for the pictures' gradient."""
+    engine = build(SMALL | {"blocks": [1, 2], "widths": [3, 5], "smoothing": 0.3}, 6, 40)
     shapes = {name: value.shape for name, value in engine.model.state_dict().items()}
     assert shapes["conv1.weight"][0] == 3 and shapes["fc.weight"] == (5, 6)
     blocks = {name.rpartition(".conv1")[0] for name in shapes if name.endswith(".conv1.weight")}
     assert len(blocks) == 3
     x, y = rng(4).standard_normal((3, 3, 8, 8)).astype(np.float32), np.array([0, 5, 1])
-    loss = engine.loss(engine.model(x), y)
-    assert np.isfinite(loss) and engine.model.backward(engine.loss.backward()) is None
+    logits = engine.model(x)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    want = -(0.7 * log_p[np.arange(3), y] + 0.3 * log_p.mean(1)).mean()
+    assert_close(np.asarray(engine.loss(logits, y)), np.asarray(float(want)), tol=1e-5, what="loss")
+    assert engine.model.backward(engine.loss.backward()) is None
 
 
 @pytest.mark.value
@@ -425,12 +494,23 @@ def test_together():
 
 @pytest.mark.value
 def test_what_a_run_is(monkeypatch):
-    """Logits of the test pictures, plain and with the mirror; answers and confusion are of those; watched or not."""
+    """Logits of the test pictures after the last epoch, plain and with the mirror; all answers are of those.
+
+    To watch the test pictures changes nothing; the time is that of the whole.
+    """
     asked = []
-    monkeypatch.setattr(experiments, "build", lambda *args: asked.append(args) or build(*args))
-    settings, (train_set, test_set) = SMALL | {"epochs": 1}, small_sets()
+    noted = lambda f: lambda *args, **options: asked.append(args) or f(*args, **options)
+    for f in (build, predict):
+        monkeypatch.setattr(experiments, f.__name__, noted(f))
+    monkeypatch.setattr(experiments, "time", SimpleNamespace(perf_counter=lambda: float(len(asked))))
+    settings, (train_set, test_set) = SMALL | {"epochs": 3}, small_sets()
     found, unseen = (run(train_set, test_set, 4, settings, watch=watch) for watch in (True, False))
-    assert asked == [(settings, 4, 6)] * 2                      # the schedule ends with the last of 48 / 8 batches
+    assert asked[0] == asked[3] == (settings, 4, 18)            # the schedule ends with the last of 3 * 6 batches
+    assert found.seconds == 3                                   # built, and asked twice
+    assert len(found.history["loss"]) == 3
+    assert found.history["validation_accuracy"][-1] == found.accuracy(found.plain)
+    for name, value in unseen.model.state_dict().items():
+        assert_close(found.model.state_dict()[name], value, tol=0, what=name)
     scale = loaders(settings, train_set, test_set)[3]
     for mirrored, logits in ((False, found.plain), (True, found.mirrored)):
         assert_close(logits, predict(found.model, test_set[0], *scale, mirrored=mirrored), tol=0, what="logits")
@@ -447,7 +527,7 @@ def test_trajectories_are_in_double(monkeypatch):
     """Weights and pictures, so that twenty steps can be compared with PyTorch's."""
     monkeypatch.setattr(experiments, "emoji", lambda: (*small_sets()[0], *small_sets()[1], list("abcd")))
     losses = trajectory(count=2)
-    assert (losses.astype(np.float32) != losses).all()
+    assert losses.shape == (2,) and (losses.astype(np.float32) != losses).all()
     engine, batches = experiments.steps_of(SMALL, 2)
     assert {p.data.dtype for p in engine.model.parameters()} == {x.dtype for x, _ in batches} == {np.dtype(float)}
 
@@ -461,7 +541,7 @@ def small_sets():
 
 @pytest.mark.value
 def test_killed_and_resumed(tmp_path):
-    """Two epochs in one go and in two pieces: every array and generator bit for bit."""
+    """Two epochs in one go and in two pieces: every array and generator bit for bit; not with other settings."""
     settings, sets = SMALL | {"epochs": 2}, small_sets()
     whole = run(*sets, 4, settings, tmp_path / "whole.npz")
 
@@ -487,6 +567,9 @@ def test_killed_and_resumed(tmp_path):
             run(*sets, 4, settings, path)
     finally:
         experiments.train = original
+    assert len(load_checkpoint(path).record["history"]["loss"]) == 1
+    with pytest.raises(ValueError, match="settings: smoothing"):
+        run(*sets, 4, settings | {"smoothing": 0.2}, path)
     pieces = run(*sets, 4, settings, path)
     for name, value in whole.model.state_dict().items():
         assert_close(pieces.model.state_dict()[name], value, tol=0, what=name)
@@ -505,13 +588,17 @@ def test_every_parameter_learns():
 
 
 @pytest.mark.edge
-@pytest.mark.parametrize("argv, text", [(["--data", "nowhere"], "no folder"), (["--epochs", "0"], "epochs = 0"),
-                                        (["--first", "10"], "batch = 64"), (["--first", "0"], "first = 0"),
-                                        (["--width", "0"], "width = 0")])
+@pytest.mark.parametrize("argv, text", [(["--data", "nowhere", "--first", "0"], "no folder"),
+                                        (["--epochs", "0"], "epochs = 0"), (["--width", "0"], "width = 0"),
+                                        (["--first", "10"], "batch = 64"), (["--first", "0"], "first = 0")])
 def test_the_command_refuses(argv, text, capsys, tmp_path):
     """One line, exit status 1."""
     assert main([*argv, "--folder", str(tmp_path), "--out", str(tmp_path / "a.png")]) == 1
     assert text in capsys.readouterr().err
+
+
+HISTORY = {"loss": [2.0, 1.5, 1.25], "accuracy": [0.25, 0.75, 0.5], "validation_loss": [1.75, 1.0, 1.5],
+           "validation_accuracy": [0.125, 0.375, 0.625]}
 
 
 @pytest.fixture
@@ -523,29 +610,30 @@ def stage(monkeypatch, tmp_path):
     def noted(*args, **options):
         asked.append(args)
         logits = np.eye(4)[np.zeros(16, int)]
-        return Run(Parameter(np.zeros(1)), {"accuracy": [0.5]}, logits, np.roll(logits, 1, 1), test_set[1].astype(int),
-                   0.0)
+        return Run(build(SMALL, 4, 20).model, HISTORY, logits, np.roll(logits, 1, 1), test_set[1].astype(int), 61.4)
     monkeypatch.setattr(train_cifar10, "load", lambda data: (*train_set, *test_set, list("abcd")))
     monkeypatch.setattr(train_cifar10, "run", noted)
     monkeypatch.setattr(train_cifar10, "draw", lambda *_: None)
+    monkeypatch.setattr(train_cifar10, "hash", lambda _: len(asked), raising=False)     # as in another process
     return asked, lambda *argv: main([*argv, "--folder", str(tmp_path)])
 
 
 @pytest.mark.edge
 def test_the_command_hands_on(stage, capsys, tmp_path):
     """All options, the first pictures with their labels, the whole test set; another checkpoint for each."""
-    asked, command = stage
+    (asked, command), kept = stage, dict(SETTINGS)
     (images, labels), (test_images, test_labels) = small_sets()
     options = ["--width", "3", "--epochs", "5", "--batch", "7", "--lr", "0.2", "--weight-decay", "0.01",
-               "--smoothing", "0.2", "--seed", "6", "--first", "47"]
+               "--smoothing", "0.2", "--seed", "6", "--first", "13"]
     assert command(*options) == 0
     train_set, test_set, classes, settings, _ = asked[0]
-    for got, want in zip((*train_set, *test_set), (images[:47], labels[:47], test_images, test_labels), strict=True):
+    for got, want in zip((*train_set, *test_set), (images[:13], labels[:13], test_images, test_labels), strict=True):
         assert_close(got, want, tol=0, what="pictures and labels")
     assert classes == 4 and settings == SETTINGS | {
         "widths": [3, 6, 12, 24], "epochs": 5, "batch": 7, "lr": 0.2, "weight_decay": 0.01, "smoothing": 0.2, "seed": 6}
     shares = [100 * (test_labels == k).mean() for k in (0, 1)]
     said = capsys.readouterr().out
+    assert "13 pictures, 5 epochs in 61 s: " in said
     assert f"{shares[0]:.2f} % of 16 right, {shares[1]:.2f} % averaged" in said and shares[0] != shares[1]
     for k in range(0, len(options), 2):
         changed = [*options[:k], options[k], "8" if k != 12 else "1", *options[k + 2:]]
@@ -554,6 +642,7 @@ def test_the_command_hands_on(stage, capsys, tmp_path):
     paths = [call[4] for call in asked]
     assert len(set(paths)) == len(paths) == 10 and {p.parent for p in paths} == {tmp_path}
     assert command("--batch", "48", "--first", "48") == 0       # as many as there are
+    assert asked[-1][3] == kept | {"batch": 48} and kept == SETTINGS
     assert command("--first", "49") == 1 and "expected 1 to 48" in capsys.readouterr().err
     for name, value in (("batch", 1), ("seed", -1)):
         assert command(f"--{name}", str(value)) == 1
@@ -562,9 +651,9 @@ def test_the_command_hands_on(stage, capsys, tmp_path):
 
 @pytest.mark.edge
 def test_fresh_keeps_what_was_there(stage, tmp_path, capsys):
-    """Each old checkpoint under a name of its own."""
+    """Each old checkpoint under a name of its own; none need be there."""
     asked, command = stage
-    command("--batch", "8")
+    assert command("--batch", "8", "--fresh") == 0
     path = asked[0][4]
     for k in range(3):
         path.write_text(str(k))
@@ -575,13 +664,39 @@ def test_fresh_keeps_what_was_there(stage, tmp_path, capsys):
 @pytest.mark.edge
 @pytest.mark.parametrize("error, status", [(KeyboardInterrupt, 130), (OSError("no room"), 1),
                                            (FloatingPointError("no number"), 1)])
-def test_how_the_command_ends(stage, monkeypatch, capsys, error, status):
-    """Interrupted, or without room: said, and told by the status."""
+def test_how_the_command_ends(stage, monkeypatch, capsys, tmp_path, error, status):
+    """Interrupted, or without room: said, and told by the status; and where the checkpoints are."""
     def fails(*_, **__):
         raise error
     monkeypatch.setattr(train_cifar10, "run", fails)
     assert stage[1]("--batch", "8") == status
-    assert ("interrupted" in capsys.readouterr().out) == (status == 130)
+    assert (f"interrupted: whole epochs are in {tmp_path}" in capsys.readouterr().out) == (status == 130)
+
+
+@pytest.mark.value
+def test_what_is_recorded(stage, monkeypatch, capsys):
+    """Asked for, and with torch: a run from its start, each number under its name, curves, network; else nothing."""
+    (asked, command), kept = stage, []
+    monkeypatch.setattr(train_cifar10, "store_run", lambda *args, **options: kept.append((args, options)))
+    for name, found in (("torch_available", True), ("trajectory", np.array([2.0, 1.5, 1.25])),
+                        ("torch_trajectory", np.array([2.0, 2.0, 1.5]))):
+        monkeypatch.setattr(train_cifar10, name, lambda found=found: found)
+    options = ["--batch", "8", "--data", "elsewhere"]
+    assert command(*options) == 0 and not kept
+    assert command(*options, "--record") == 0
+    assert asked[0][4] is not None and asked[1][4] is None      # where a checkpoint would be
+    [(args, given)] = kept
+    counts, state = np.bincount(small_sets()[1][1], minlength=4).tolist(), build(SMALL, 4, 20).model.state_dict()
+    assert args == (17, "train_cifar10") and given["seconds"] == 61.4 and given["curves"] == HISTORY
+    assert given["values"] == {
+        "data": "elsewhere", "settings": SETTINGS | {"batch": 8}, "names": list("abcd"), "accuracy": counts[0] / 16,
+        "mirrored": counts[1] / 16, "test_pictures": 16, "confusion": [[0, n, 0, 0] for n in counts], "apart": 0.5,
+        "train_accuracy": 0.5, "parameters": sum(v.size for k, v in state.items() if "running" not in k)}
+    assert given["arrays"].keys() == {"network"}
+    assert_close(given["arrays"]["network"], state, tol=0, what="network")
+    monkeypatch.setattr(train_cifar10, "torch_available", lambda: False)
+    assert command(*options, "--record") == 1 and "torch" in capsys.readouterr().err
+    assert len(kept) == 1
 
 
 @pytest.mark.limit(120)
@@ -594,6 +709,6 @@ def test_the_command_runs_and_resumes(tmp_path, capsys):
     first = capsys.readouterr().out
     assert (tmp_path / "a new folder" / "figure.png").stat().st_size > 5000 and "% averaged" in first
     assert main(argv) == 0
-    assert capsys.readouterr().out.split(":")[-2].split("saved")[0] != ""
+    assert capsys.readouterr().out.partition(" s: ")[2] == first.partition(" s: ")[2] != ""
     assert main([*argv, "--fresh"]) == 0
     assert "set aside" in capsys.readouterr().out
