@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:ab5ff38c96c8c1a5
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:7b009bf19abaf129
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 import sys
@@ -154,7 +154,7 @@ def test_temperature_is_applied_once(level, temperature):
 
     drawn = level.generate(Fixed(), np.zeros((20_000, 1), int), 1, temperature, rng=rng(5))[:, 1]
     q = p ** (1 / temperature) / (p ** (1 / temperature)).sum()
-    assert (((np.bincount(drawn, minlength=4) - 20_000 * q) ** 2) / (20_000 * q)).sum() < 16.3
+    assert (((np.bincount(drawn.astype(np.intp), minlength=4) - 20_000 * q) ** 2) / (20_000 * q)).sum() < 16.3
 
 
 @pytest.mark.levels(2)
@@ -643,6 +643,7 @@ def test_the_minutes_that_are_left(tmp_path, monkeypatch):
         return train(TEXT, SMALL | {"warmup": 20}, minutes=minutes, make=Paced, **options)
     monkeypatch.setattr("tangled.t30_mini_gpt.training.time.perf_counter", lambda: clock[0])
     assert run(0.1).curves["step"][-1] == 21
+    assert run(2, steps=33).curves["step"][-1] == 33            # so many steps instead of minutes
     path = tmp_path / "a.npz"
     run(2, path=path, stop=70)
     done = load_checkpoint(path).record["done"]
