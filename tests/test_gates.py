@@ -295,6 +295,13 @@ def test_pitfalls_refuses_one_that_cannot_be_loaded(small):
     assert any("cannot be loaded" in line and "torch" in line for line in offenders(runs.pitfalls))
 
 
+def test_pitfalls_refuses_a_name_that_nobody_defines(small):
+    """It would fail by NameError, whatever the mistake; behind a return it is never looked up."""
+    edit(WRONG, "terms = np.exp(nowhere)\n")
+    assert any("'forgot the shift' fails by a name that nobody defines: nowhere" in line
+               for line in offenders(runs.pitfalls))
+
+
 def test_pitfalls_wants_a_name(small):
     edit(' caught="test_broadcast_shape"', "")
     assert any("says of no test that it catches it" in line and "aligned at the left" in line

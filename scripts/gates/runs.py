@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import dis
 import json
 import os
 import re
@@ -150,10 +152,26 @@ def pitfalls_of(chapter) -> list[str]:
              "tests": [where[name] for name in p.caught], "first": True} for p in built.values() if p.caught]
     bad = [f"{p.place}: pitfall {p.name!r} says of no test that it catches it; expected caught=\"test_…\""
            for p in built.values() if not p.caught]
+    bad += [f"{p.place}: pitfall {p.name!r} fails by a name that nobody defines: {', '.join(names)}"
+            for p in built.values() if (names := unknown_names(p.path))]
     answers = trials(jobs)
     for pitfall in (built[job["name"]] for job in jobs):
         bad += [f"{pitfall.place}: {why}" for why in judge_pitfall(pitfall, answers.get(pitfall.stem))]
     return bad
+
+
+def unknown_names(path: Path) -> list[str]:
+    """Names that a file looks up and neither it nor Python defines; code that cannot be reached does not count."""
+    codes = [compile(path.read_text(encoding="utf-8"), str(path), "exec")]
+    used, known = set(), {*dir(builtins), "__annotations__", "__file__", "__module__", "__qualname__"}
+    for code in codes:                                          # grows by the code within
+        codes += [inner for inner in code.co_consts if hasattr(inner, "co_code")]
+        for step in dis.get_instructions(code):
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                used.add(step.argval)
+            elif step.opname in ("STORE_GLOBAL", "STORE_NAME"):
+                known.add(step.argval)
+    return sorted(used - known)
 
 
 def judge_pitfall(pitfall, answer: dict | None):
