@@ -1,5 +1,5 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:e043db386abea0b3
-"""Which windows read inside a picture, along one axis; for level 3 of this chapter and of the next two."""
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:18930b2d77bf6e5f
+"""Which windows read inside a picture, along an axis; for level 3 here and in the next two chapters."""
 
 
 def inside(first, count, stride, size):

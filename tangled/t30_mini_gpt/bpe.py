@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:61c0cdf49486e236
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:70ba1b01c5c645f0
 """Chapter 30: byte-level byte-pair encoding, trained, and used in both directions."""
 
 import heapq
@@ -26,7 +26,8 @@ class BytePairEncoding:
 
     def __init__(self, tokens):
         if list(tokens[:256]) != [bytes([k]) for k in range(256)] or len(set(tokens)) != len(tokens):
-            raise ValueError(f"tokens are {len(tokens)}; expected the 256 bytes in order, then others, all different")
+            raise ValueError(f"tokens are {len(tokens)}; expected the 256 bytes in order, then others, "
+                             "all different")
         self.tokens = list(tokens)
         self.ranks = {token: k for k, token in enumerate(self.tokens)}
         self.known = {}                                         # pieces that were encoded before
