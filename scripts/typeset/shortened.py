@@ -12,9 +12,10 @@ OPEN = re.compile(r'^(\s*)([rR]?)(""")')
 SECTION = re.compile(r"^(Parameters|Attributes|Returns|Yields)\n-+\n(.*?)(?=^[A-Z][\w ]*\n-+\n|\Z)", re.M | re.S)
 ENTRY = re.compile(r"^([A-Za-z_*][\w *,.\[\]]*?) ?: (.*)$")
 SHAPE = re.compile(r"(?:of )?shapes? (\((?:[^()]|\([^()]*\))*\)(?:(?:,| or|, or| and)? \((?:[^()]|\([^()]*\))*\))*)")
-LIKE = re.compile(r"\b(?:of the shape|of the same shape|the shape|like|as)\b(?: and dtype)?(?: of| as)? ?(\w+)?")
+LIKE = re.compile(r"\b(?:of the shape|of the same shape|the shape|like|as)\b(?: and dtype)?(?: of| as)? ?([a-z]\w*)?")
 KINDS = {"Parameters": "", "Attributes": "", "Returns": "-> ", "Yields": "-> "}
-FILLERS = (None, "for", "the", "in", "a", "an", "is", "of", "and", "to", "that", "it", "if", "one", "well")
+FILLERS = (None, "for", "the", "in", "a", "an", "is", "of", "and", "to", "that", "it", "if", "one", "well", "its",
+           "they", "this", "by", "from", "many", "far", "before", "uneven", "function")
 WIDTH = 94
 
 
