@@ -52,7 +52,8 @@ def docstring(lines: list[str], indent: str, quotes: str) -> list[str]:
     text = textwrap.dedent("\n".join([" " * len(indent) + lines[0].strip()[len(quotes):], *lines[1:]]))
     text = text.replace('"""', "").strip("\n")
     summary = " ".join(text.split("\n\n")[0].split())
-    shapes = " ".join(filter(None, (compact(kind, body) for kind, body in SECTION.findall(text))))
+    shapes = "; ".join(filter(None, (compact(kind, body) for kind, body in SECTION.findall(text))))
+    shapes = shapes.replace("; ->", " ->")
     if "\n\n" not in text and not shapes:
         return lines                                    # a summary alone, over two lines
     room = WIDTH - len(indent)
