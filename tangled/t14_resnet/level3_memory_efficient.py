@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:c82bacfa48afcd6a
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:95c4a074a59d3d2c
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
 
 from math import prod
@@ -129,7 +129,8 @@ class Conv2d(rows.Conv2d):
                   and options["dilation"] == options["groups"] == 1)
         if simple and kind == ((1, 1), 0):
             op, *backward = small.project, small.project_weight_gradient, small.project_input_gradient
-        elif simple and kind == ((3, 3), 1) and stride <= 2 and (stride > 1 or prod(x.shape[2:]) <= SMALL):
+        elif simple and kind == ((3, 3), 1) and stride <= 2 and (
+                stride > 1 or prod(x.shape[2:]) <= SMALL):
             op, *backward = small.conv, small.weight_gradient, small.input_gradient
         else:
             return super().forward(x)
