@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:ca07422af233fb23
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:6c76769e0eab6506
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
@@ -11,7 +11,7 @@ COLUMNS = 512                                                   # of a product
 
 
 class Columns:
-    """The columns of pictures for a kernel of 3 x 3 with padding 1, made from one another by shifts.
+    """The columns of pictures, kernel 3 x 3 with padding 1, made from one another by shifts.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:c985cbce4a5abb8b
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:86324c24a38c9356
 """Chapter 12: 3 x 3 convolutions with stride 1 and padding 1 for few channels or small pictures."""
 
 import numpy as np
@@ -32,7 +32,7 @@ def _spans(size):
 
 
 class Windows:
-    """Rows of a few pictures, in which the columns of each row of outputs are a view, eq. 12.11.
+    """Rows of a few pictures; the columns of each row of outputs are a view, eq. 12.11.
 
     Parameters
     ----------
