@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:05a3aa1a2fec6cbc
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:cf0f7d50fc6954c4
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
@@ -28,7 +28,7 @@ class Columns:
         self.stride, size = stride, (-(-H // stride), -(-W // stride))
         self.parts = np.empty((3, 3, C, n, *size), dtype)
         self.matrix = self.parts.reshape(9 * C, -1)
-        places = [divmod(i - 1, stride) for i in range(3)]      # (u, r), eq. 12.14
+        places = [divmod(i - 1, stride) for i in range(3)]      # (u, r), eq. 12.12
         self.copied, self.shifts = {r: i for i, (u, r) in enumerate(places) if u == 0}, []
         moved = [(i, u, self.copied[r], min(0, -u)) for i, (u, r) in enumerate(places) if u]
         for i, (j, v, whole, edge) in itertools.product(self.copied.values(), moved):

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:7ec26056ee1b63e1
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9a32e655673f6f82
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
@@ -12,7 +12,8 @@ from tangled.t12_im2col.level2_vectorized import col2im, im2col
 __all__ = ["Conv2d", "ConvTranspose2d", "col2im", "conv2d", "conv2d_backward", "conv_transpose2d",
            "conv_transpose2d_backward", "im2col"]
 
-PRODUCT, COLUMNS, NUMBERS = 10 ** 6, 256, 1 << 17   # multiply-adds and columns of a product; of a buffer
+PRODUCT, COLUMNS = 10 ** 6, 256                     # multiply-adds of a product, columns of one
+NUMBERS = 1 << 17                                   # that a buffer may take
 
 
 class RowBuffer:
@@ -73,8 +74,8 @@ def _columns(x, groups, dtype):
 
 def _buffers(shape, filters, groups, at, dtype):
     """(slice of the batch, RowBuffer) for a shape (N, C, H, W): a few pictures at a time."""
-    (N, C, *_), numbers, buffer = shape, at.kernel[1] * shape[1], None
-    columns = min(PRODUCT * groups ** 2 // (numbers * filters), NUMBERS // numbers)
+    N, lines, buffer = shape[0], at.kernel[1] * shape[1], None
+    columns = min(PRODUCT * groups ** 2 // (lines * filters), NUMBERS // max(lines, filters))
     size = max(1, max(COLUMNS, columns) // max(1, at.outputs[0] * at.outputs[1]))
     for start in range(0, N, size):
         n = min(size, N - start)
@@ -164,21 +165,23 @@ def _add_products(dw, views, g):
         total += view @ g.swapaxes(1, 2)
 
 
-def _gradients(x, dout, w, at, groups, dx):
-    """Writes dx (N, C, H, W); the gradient of w, in the dtype of dx."""
+def _gradients(x, dout, w, at, groups, dtype, dx=None):
+    """The gradient of w in a dtype; into dx (N, C, H, W), if given, that of x."""
     if at.stride != (1, 1):
-        _input_gradient(dout, w, at, groups, dx)
-        return _weight_gradient(x, dout, w.shape, at, groups, dx.dtype)
+        if dx is not None:
+            _input_gradient(dout, w, at, groups, dx)
+        return _weight_gradient(x, dout, w.shape, at, groups, dtype)
     turned, back = _turned(w, at, groups, x.shape[2:])
-    weights, (C, f, KH, KW) = _by_rows(turned, groups, dx.dtype), turned.shape
-    dw = np.zeros((KH, groups, KW * f, C // groups), dx.dtype)
-    with np.errstate(invalid="ignore"):                         # 0 times infinity: see below
-        for n, buffer in _buffers(dout.shape, C, groups, back, dx.dtype):
-            views = buffer.fill(dout[n])
+    weights, (C, f, KH, KW) = _by_rows(turned, groups, dtype), turned.shape
+    dw = np.zeros((KH, groups, KW * f, C // groups), dtype)
+    for n, buffer in _buffers(dout.shape, C, groups, back, dtype):
+        views = buffer.fill(dout[n])
+        if dx is not None:
             _products(weights, views, dx[n])
-            _add_products(dw, views, _columns(x[n], groups, dx.dtype))
-    if not np.isfinite(dw).all():
-        return _weight_gradient(x, dout, w.shape, at, groups, dx.dtype)
+        with np.errstate(invalid="ignore"):                     # 0 times infinity
+            _add_products(dw, views, _columns(x[n], groups, dtype))
+    if not np.isfinite(dw).all():                               # see eq. 12.11
+        return _weight_gradient(x, dout, w.shape, at, groups, dtype)
     dw = dw.reshape(KH, groups, KW, f, -1)[::-1, :, ::-1]       # turned back
     return dw.transpose(1, 3, 4, 0, 2).reshape(w.shape)
 
@@ -203,7 +206,7 @@ def conv2d_backward(dout, cache):
     x, w, has_bias, at, groups = cache
     dout, work = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype), check.working(x.dtype)
     dx = np.empty(x.shape, work)
-    dw = _gradients(x, dout, w, at, groups, dx)
+    dw = _gradients(x, dout, w, at, groups, work, dx)
     return dx.astype(x.dtype, copy=False), *_with_bias(dw, dout, w.dtype, has_bias)
 
 
@@ -211,12 +214,6 @@ def _with_bias(dw, dout, dtype, has_bias):
     """dw and, if there is a bias, its gradient (F,), the sum of dout over the axes but 1; in a dtype."""
     grads = (dw, dout.sum(axis=(0, 2, 3), dtype=dw.dtype)) if has_bias else (dw,)
     return tuple(grad.astype(dtype, copy=False) for grad in grads)
-
-
-def _shared(x, dout, of_bias, w, at, groups, has_bias):
-    """The gradients of what the pictures share: of w and, if there is one, of b."""
-    dw = _weight_gradient(x, dout, w.shape, at, groups, check.working(w.dtype))
-    return _with_bias(dw, of_bias, w.dtype, has_bias)
 
 
 def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
@@ -235,7 +232,8 @@ def conv_transpose2d_backward(dout, cache):
     x, w, has_bias, shape, at, groups = cache
     dout = check.gradient(dout, shape, x.dtype)
     dx = _in_working_dtype(_correlate, x.dtype, x.shape, dout, w, at, groups)
-    return dx, *_shared(dout, x, dout, w, at, groups, has_bias)
+    dw = _weight_gradient(dout, x, w.shape, at, groups, check.working(w.dtype))
+    return dx, *_with_bias(dw, dout, w.dtype, has_bias)
 
 
 class Conv2d(plain.Conv2d):
@@ -249,8 +247,8 @@ class Conv2d(plain.Conv2d):
             return super().backward(dout)
         x, w, has_bias, at, groups = self.kept()
         dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
-        for parameter, grad in zip((self.weight, self.bias),
-                                   _shared(x, dout, dout, w, at, groups, has_bias)):
+        dw = _gradients(x, dout, w, at, groups, check.working(x.dtype))
+        for parameter, grad in zip((self.weight, self.bias), _with_bias(dw, dout, w.dtype, has_bias)):
             parameter.accumulate(grad)
         return None
 
