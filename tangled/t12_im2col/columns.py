@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:cf0f7d50fc6954c4
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:443df6da182d1d37
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
@@ -9,7 +9,7 @@ COLUMNS = 512                                                   # of a product
 
 
 class Columns:
-    """The columns of pictures for a kernel of 3 x 3 with padding 1, made from one another by shifts.
+    """The columns of pictures, kernel 3 x 3 with padding 1, made from one another by shifts.
 
     Parameters
     ----------

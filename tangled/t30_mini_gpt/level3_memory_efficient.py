@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:ddff36f934e2f051
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:75fbd68948f3a1a7
 """Mini-GPT, level 3: weights in two flat vectors, buffers that stay, parts of a batch side by side."""
 
 import math
@@ -407,7 +407,7 @@ def _least(z, how):
     if how.top_p is not None:
         p = np.exp(z)
         total = p.sum()
-        few = np.sort(z[p >= (1 - how.top_p) * total / len(p)])[::-1]           # all others: less than 1 - top_p
+        few = np.sort(z[p >= (1 - how.top_p) * total / len(p)])[::-1]     # the others: below 1 - top_p
         crossing = np.searchsorted(np.exp(few).cumsum(), how.top_p * total)
         least = max(least, few[min(crossing, len(few) - 1)])    # eq. 30.9
     return least
