@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:64f0dc3d265afc44
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:9e4be9119fa4636c
 """Convolution, level 3: no padded copy, one picture at a time, one copy for each column of the kernel."""
 
 import numpy as np
@@ -54,7 +54,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, out=None):
     for n, picture in enumerate(x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])):
         rows = copies.of(picture)
         total[...] = 0 if b is None else b.reshape(groups, -1, 1, 1)
-        for weight, (outputs, inputs) in zip(weights, ranges[0]):           # (G, F/G, c KW)
+        for weight, (outputs, inputs) in zip(weights, ranges[0]):           # weight (G, F/G, c KW)
             part = product[:, :, outputs]
             np.matmul(weight, _matrices(rows[:, :, inputs]), out=_matrices(part))
             total[:, :, outputs] += part
@@ -81,7 +81,8 @@ def conv2d_backward(dout, cache, out=None):
         of_g = spread.of(g)
         total[...] = 0
         for weight, dweight, (outputs, inputs) in zip(weights, dweights, of_rows):
-            dweight += _matrices(g[:, :, outputs]) @ _matrices(rows[:, :, inputs]).swapaxes(-1, -2)  # eq. 11.7
+            read = _matrices(rows[:, :, inputs])
+            dweight += _matrices(g[:, :, outputs]) @ read.swapaxes(-1, -2)  # eq. 11.7
             part = product[:, :, outputs]
             np.matmul(weight, _matrices(of_g[:, :, outputs]), out=_matrices(part))
             total[:, :, inputs] += part                         # eq. 11.8
