@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:4ff4b44672b7cfa4
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:af00219d45cdd0b7
 """Chapter 17: files, the recipe, and the program."""
 
 import functools
@@ -433,6 +433,22 @@ def test_build():
     same.optimizer.load_state_dict(state)
     for name, value in same.optimizer.state_dict().items():
         assert_close(np.asarray(value, float), np.asarray(state[name], float), tol=0, what=name)
+
+
+@pytest.mark.value
+def test_blocks_start_as_the_identity():
+    """The last scale of each is zero at first, the others are one: what comes in goes out, but for the ReLU."""
+    model = build(SETTINGS | {"widths": [2, 3, 4, 5]}, 4, 30).model
+    blocks, scales = [m for m in model.modules() if hasattr(m, "shortcut")], model.state_dict()
+    assert sum(name.endswith(".bn2.weight") for name in scales) == len(blocks) == 8
+    for name, value in scales.items():
+        if name.endswith(("bn1.weight", "bn2.weight")):
+            assert_close(value, np.full(len(value), float(name.endswith("bn1.weight")), np.float32), tol=0, what=name)
+    whole = [block for block in blocks if block.shortcut is None]
+    assert len(whole) == 5
+    for block in whole:
+        x = rng(18).standard_normal((3, len(block.bn2.weight.data), 4, 5)).astype(np.float32)
+        assert_close(block(x), np.maximum(x, 0), tol=0, what="a block of the fresh network")
 
 
 @pytest.mark.value
