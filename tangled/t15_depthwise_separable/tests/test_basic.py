@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:7245e1acf688c040
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:e0af3e90f56f1513
 """Chapter 15: shapes, values and gradients of the ops."""
 
 import numpy as np
@@ -75,6 +75,36 @@ def test_random_geometries(level, seed):
     grads = level.depthwise_conv2d_backward(dout, cache)
     for got, want, name in zip(grads, loops.conv2d_backward(dout, of_loops), "xwb", strict=True):
         assert_close(got, want, tol=1e-10, what="d" + name)
+
+
+@pytest.mark.value
+def test_one_geometry_after_another(level):
+    """Gaps between windows; and the same padded picture, kernel and stride with another dilation, padding, dtype."""
+    w = rng(40).standard_normal((4, 1, 2, 3))
+    for size, options in (((9, 11), {"stride": (4, 5)}), ((9, 11), {"stride": (5, 4), "padding": 1}),
+                          ((9, 11), {"stride": (4, 5), "dilation": 2}), ((7, 9), {"stride": (4, 5), "padding": 1}),
+                          ((7, 9), {"stride": (4, 5), "padding": (0, 2, 2, 0)}), ((9, 11), {"stride": (4, 5)})):
+        for dtype in (np.float32, np.float64):
+            x = rng(41).standard_normal((2, 2, *size)).astype(dtype)
+            out, cache = level.depthwise_conv2d(x, w.astype(dtype), **options)
+            expected, of_loops = loops.conv2d(x, w.astype(dtype), groups=2, **options)
+            grads = level.depthwise_conv2d_backward(np.cos(out), cache)
+            wanted = loops.conv2d_backward(np.cos(out), of_loops)
+            for got, want, name in zip((out, *grads), (expected, *wanted), ("out", "dx", "dw"), strict=True):
+                assert_close(got, want, tol=1e-5 if dtype == np.float32 else 1e-10, what=f"{name}, {options}")
+
+
+@pytest.mark.value
+def test_arguments_in_their_order(level):
+    """By place they mean what they mean by name."""
+    x, w, b = (rng(k).standard_normal(s) for k, s in enumerate([(2, 2, 7, 8), (4, 1, 2, 3), 4]))
+    options = {"stride": (1, 2), "padding": (2, 1), "dilation": (3, 2)}
+    out = level.depthwise_conv2d(x, w, b, **options)[0]
+    assert_close(level.depthwise_conv2d(x, w, b, *options.values())[0], out, tol=0, what="depthwise")
+    series, w = x[:, :, 0], w[:, 0]
+    assert_close(level.causal_conv1d(series, w, b, 2)[0], level.causal_conv1d(series, w, b, dilation=2)[0], tol=0,
+                 what="causal")
+    assert np.abs(level.causal_conv1d(series, w, b)[0] - level.causal_conv1d(series, w, b, 2)[0]).max() > 0.1
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:0d2d52dc2738339e
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:cef047e2e00ec21b
 """Chapter 16: shapes, values and gradients."""
 
 import numpy as np
@@ -163,6 +163,44 @@ def test_central_differences_of_the_others(level):
                         [v, rng(14).standard_normal(v.shape[axis])])
     inputs = [rng(15).standard_normal((2, 3, 4)), rng(16).standard_normal((2, 3, 4)), *rng(17).standard_normal((2, 4))]
     check_gradients(level.add_layer_norm, lambda dout, cache: level.add_layer_norm_backward(*dout, cache), inputs)
+
+
+@pytest.mark.value
+def test_arguments_in_their_order(level):
+    """By place they mean what they mean by name; what is not said of eps is 1e-5, which small numbers feel."""
+    x, other, (gamma, beta) = *1e-3 * rng(55).standard_normal((2, 3, 4)), rng(56).standard_normal((2, 4))
+    for op, first, options in (
+            (level.layer_norm, [x], {"gamma": gamma, "beta": beta, "eps": 1e-4}),
+            (level.rms_norm, [x], {"gamma": gamma, "eps": 1e-4}),
+            (level.group_norm, [x], {"groups": 2, "gamma": gamma, "beta": beta, "eps": 1e-4}),
+            (level.instance_norm, [x[..., None] * np.arange(3)], {"gamma": gamma, "beta": beta, "eps": 1e-4}),
+            (level.add_layer_norm, [x], {"residual": other, "gamma": gamma, "beta": beta, "eps": 1e-4})):
+        want = np.array(op(*first, **options)[0])
+        assert_close(np.array(op(*first, *options.values())[0]), want, tol=0, what=op.__name__)
+        by_default, said = (np.array(op(*first, **options)[0]) for options in (
+            {k: v for k, v in options.items() if k != "eps"}, options | {"eps": 1e-5}))
+        assert_close(by_default, said, tol=0, what=op.__name__ + " by default")
+        assert np.abs(by_default - want).max() > 1e-3
+
+
+@pytest.mark.levels(2)
+@pytest.mark.value
+def test_arguments_of_modules_in_their_order(level):
+    """The same of the modules, in PyTorch's order."""
+    x = 1e-3 * rng(57).standard_normal((3, 4, 2, 5)).astype(np.float32)
+    for module, size, options in ((level.LayerNorm, (5,), {"eps": 1e-4, "elementwise_affine": True, "bias": False}),
+                                  (level.RMSNorm, (5,), {"eps": 1e-4, "elementwise_affine": False}),
+                                  (level.GroupNorm, (2, 4), {"eps": 1e-4, "affine": False}),
+                                  (level.InstanceNorm2d, (4,), {"eps": 1e-4, "affine": True})):
+        modules = module(*size, **options), module(*size, *options.values())
+        for part in modules:
+            assert_close(part(x), modules[0](x), tol=0, what=module.__name__)
+        kept = [[name for name, _ in part.named_parameters()] for part in modules]
+        assert kept[0] == kept[1]
+        del options["eps"]
+        by_default, said = module(*size, **options)(x), module(*size, 1e-5, **options)(x)
+        assert_close(by_default, said, tol=0, what=module.__name__ + " by default")
+        assert np.abs(by_default - modules[0](x)).max() > 1e-3
 
 
 @pytest.mark.gradient

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:d43b38abe1b4b236
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:d8734732ed497f84
 """Chapter 16: what is empty, single, constant, far from zero, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -189,6 +189,56 @@ def test_not_a_number_stays_in_its_row(level, value):
         out, _ = level.group_norm(x, 2)
         assert_close(np.isnan(out).any(-1).astype(float), np.isin(np.arange(12), [6, 7]).reshape(3, 4).astype(float),
                      what="channels with a NaN")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_on_the_way_back(level, value):
+    """Of dout it reaches its row or group, its dgamma and its dbeta; of x its row: nothing else, and nothing less."""
+    where, gamma = lambda a: (~np.isfinite(a)).astype(float), rng(50).uniform(0.5, 1, 4)
+    x, dout = rng(51).standard_normal((2, 3, 4, 5))
+    for mean in (0, 5):
+        rows = x[:, 0] + mean                                   # (3, 5)
+        for op, op_backward, rest in ((level.layer_norm, level.layer_norm_backward, [np.zeros(5)]),
+                                      (level.rms_norm, level.rms_norm_backward, [])):
+            spoilt = dout[:, 0].copy()
+            spoilt[1, 3] = value
+            with np.errstate(all="ignore"):
+                dx, *grads = op_backward(spoilt, op(rows, np.ones(5), *rest)[1])
+            assert_close(where(dx), np.array([[0.0] * 5, [1] * 5, [0] * 5]), what="rows of dx")
+            for grad in grads:
+                assert_close(where(grad), np.array([0.0, 0, 0, 1, 0]), what="dgamma or dbeta")
+            other = rows.copy()
+            other[1, 3] = value
+            with np.errstate(all="ignore"):
+                dx, dgamma, *dbeta = op_backward(dout[:, 0], op(other, np.ones(5), *rest)[1])
+            assert_close(where(dx).all(1).astype(float), np.array([0.0, 1, 0]), what="rows of dx, for x")
+            assert where(dgamma).any() and np.isfinite(dbeta).all()
+        spoilt = dout.copy()
+        spoilt[2, 1, 3] = value
+        with np.errstate(all="ignore"):
+            dx, dgamma, dbeta = level.group_norm_backward(spoilt, level.group_norm(x + mean, 2, gamma, gamma)[1])
+        reached = np.zeros(x.shape)
+        reached[2, :2] = 1
+        assert_close(where(dx), reached, what="groups of dx")
+        for grad in (dgamma, dbeta):
+            assert_close(where(grad), np.array([0.0, 1, 0, 0]), what="dgamma or dbeta of channels")
+    v = rng(52).standard_normal((3, 4))
+    spoilt = np.ones(v.shape)
+    spoilt[1, 2] = value
+    with np.errstate(all="ignore"):
+        dv, dg = level.weight_norm_backward(spoilt, level.weight_norm(v, np.ones(3))[1])
+    assert_close(where(dv), np.array([[0.0] * 4, [1] * 4, [0] * 4]), what="rows of dv")
+    assert_close(where(dg), np.array([0.0, 1, 0]), what="dg")
+
+
+def test_short_directions_are_directions(level):
+    """Nothing is added to a length: v a billionth as long gives the same w, and a gradient as many times larger."""
+    v, g, dw = rng(53).standard_normal((3, 4)), np.array([2.0, -0.5, 1.0]), rng(54).standard_normal((3, 4))
+    (w, cache), (small, other) = (level.weight_norm(scale * v, g) for scale in (1, 1e-9))
+    assert_close(small, w, tol=1e-12, what="w")
+    (dv, dg), (large, same) = (level.weight_norm_backward(dw, kept) for kept in (cache, other))
+    assert_close(1e-9 * large, dv, tol=1e-12, what="dv")
+    assert_close(same, dg, tol=1e-12, what="dg")
 
 
 def test_memory_layouts(level):

@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:af00219d45cdd0b7
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:89d198cd19f5af9f
 """Chapter 17: files, the recipe, and the program."""
 
 import functools
@@ -113,6 +113,7 @@ def test_arrays_of_another_kind(tmp_path, changes):
     b"Va\\u00e9\xe9\n.", b"(S'a'\nI1\nd.", b"}(U\x01aK\x01U\x01bK\x02u.", b"(K\x01K\x02l.", b"](K\x01K\x02eK\x03a.",
     b"K\x01K\x02K\x03\x87.", b"(K\x01K\x02t.", b"\x80\x04\x95\x02" + bytes(7) + b"N.",
     b"K\x07\x94K\x08\x94\x85h\x00\x86h\x01\x86.",
+    b"}(U\x01aK\x01U\x01aK\x02u.", b"X\x03\x00\x00\x00\xed\xa0\x80.",
     b"c_codecs\nencode\nX\x02\x00\x00\x00\xc3\xa9X\x06\x00\x00\x00latin1\x86R."])
 def test_instructions(program):
     """Each gives what Python's own reader gives."""
