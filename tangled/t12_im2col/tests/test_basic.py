@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9291c97b0c9400b2
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:414d5e859ad9e681
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -260,6 +260,10 @@ def test_bias_in_float16(level):
     x, (w, b) = np.array([[2048, 1]], np.float16)[..., None, None], (np.ones(s, np.float16) for s in ((1, 2, 1, 1), 1))
     assert level.conv2d(x, w, b)[0].item() == 2050
     assert level.conv_transpose2d(x, w.swapaxes(0, 1), b)[0].item() == 2050
+    x, centre = np.tile(x, (26, 1, 1, 8)), np.pad(w, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    for stride in (1, 2):                                       # the same by a common kernel, 3 x 3
+        assert (level.conv2d(x, centre, b, stride, 1)[0] == 2050).all()
+        assert (level.conv_transpose2d(x, centre.swapaxes(0, 1), b, stride, 1)[0][..., ::stride] == 2050).all()
 
 
 @pytest.mark.levels(3)

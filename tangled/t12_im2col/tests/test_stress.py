@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:b21943b47d89071e
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:1a3f07aa5f59ec49
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -49,7 +49,7 @@ def test_level3_never_has_the_columns(level):
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 4), (18, 31)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1), (2, 3), (7, 4), (18, 31)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_level3_columns_by_shifts(level, kind, size, dtype):
     """3 x 3, stride 2, padding 1: odd and even sides, one block and several, the last one short; as level 2."""

@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:e0af3e90f56f1513
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:39c6d90b8473c029
 """Chapter 15: shapes, values and gradients of the ops."""
 
 import numpy as np
@@ -92,6 +92,43 @@ def test_one_geometry_after_another(level):
             wanted = loops.conv2d_backward(np.cos(out), of_loops)
             for got, want, name in zip((out, *grads), (expected, *wanted), ("out", "dx", "dw"), strict=True):
                 assert_close(got, want, tol=1e-5 if dtype == np.float32 else 1e-10, what=f"{name}, {options}")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("kind, shapes", [("depthwise_conv2d", ((2, 3, 3, 4), (3, 1, 2, 2))), (
+    "pointwise_conv2d", ((2, 3, 3, 4), (3, 3))), ("causal_conv1d", ((2, 3, 3), (3, 3, 2)))])
+def test_bias_of_zeros(level, kind, shapes):
+    """Zero or partly zero, it is still one: added to its channel on sizes that hide the axis, with a gradient."""
+    x, w = (rng(k).standard_normal(shape) for k, shape in enumerate(shapes))
+    op, backward = getattr(level, kind), getattr(level, kind + "_backward")
+    bare, _ = op(x, w)
+    for b in (np.zeros(3), np.array([0.0, 2, 0])):
+        out, cache = op(x, w, b)
+        assert_close(out, bare + b.reshape(3, *[1] * (x.ndim - 2)), tol=1e-12, what="out")
+        *_, db = backward(out, cache)
+        assert_close(db, out.sum(axis=(0, *range(2, x.ndim))), tol=1e-12, what="db")
+
+
+@pytest.mark.value
+def test_sums_in_float32(level):
+    """float16: 2048 + 1 is 2048, and the ones must not be lost in any of the sums, nor the bias."""
+    half = lambda *shape: np.ones(shape, np.float16)
+    peak, one = np.array([2048, 1], np.float16), half(1)
+    for kind, x, w in (("depthwise_conv2d", peak.reshape(1, 1, 1, 2), half(1, 1, 1, 2)),
+                       ("pointwise_conv2d", peak.reshape(1, 2, 1, 1), half(1, 2)),
+                       ("causal_conv1d", peak.reshape(1, 1, 2), half(1, 1, 2)),
+                       ("causal_conv1d", peak.reshape(1, 2, 1), half(1, 2, 1))):
+        assert getattr(level, kind)(x, w, one)[0].ravel()[-1] == 2050, kind
+    dout = np.array([1, 2048, 1], np.float16)
+    for kind, x, w, of_batch, of_filters in (
+            ("depthwise_conv2d", half(3, 1, 1, 1), half(1, 1, 1, 1), (3, 1, 1, 1), (1, 3, 1, 1)),
+            ("pointwise_conv2d", half(3, 1, 1, 1), half(1, 1), (3, 1, 1, 1), (1, 3, 1, 1)),
+            ("causal_conv1d", half(3, 1, 1), half(1, 1, 1), (3, 1, 1), (1, 3, 1))):
+        op, backward = getattr(level, kind), getattr(level, kind + "_backward")
+        for grad in backward(dout.reshape(of_batch), op(x, w, one)[1])[1:]:
+            assert grad.item() == 2050, f"{kind}: a sum over the batch"
+        dx, *_ = backward(dout.reshape(of_filters), op(x[:1], w.repeat(3, axis=0), half(3))[1])
+        assert dx.item() == 2050, f"{kind}: a sum over the filters"
 
 
 @pytest.mark.value
