@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:309be9316e799814
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:69d8c71ac34b8e87
 """Comparing what came out with what should have: `assert_close`, `expect_value_error`, `Mismatch`."""
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def assert_close(got, expected, tol: float = 1e-5, what: str = "result", dtype=N
         raise Mismatch.of(what, text, got, expected, tol)
     kinds = KINDS.get(got.dtype.kind), KINDS.get(expected.dtype.kind)
     if kinds[0] != kinds[1]:
-        raise Mismatch(what, f"{what} is of type {got.dtype}, expected {kinds[1] or expected.dtype} numbers",
-                       got, expected)
+        raise Mismatch(what, f"{what} is of type {got.dtype}, "
+                       f"expected {kinds[1] or expected.dtype} numbers", got, expected)
     if dtype is not None and got.dtype != np.dtype(dtype):
         raise Mismatch(what, f"{what} is of type {got.dtype}, expected {np.dtype(dtype)}", got, expected)
     wrong = wrong_entries(got, expected, tol)

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:7d6f0272186c4ebf
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:544eae0beeeec425
 """Checking a backward pass against central differences."""
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ def kink_at(f, x, dout, index) -> str:
     return f"f has a kink there: its slope is {left:.4g} to the left and {right:.4g} to the right"
 
 
-def check_gradients(f, f_backward, inputs, wrt=None, rtol: float = 1e-6, names=None, may_change=()) -> None:
+def check_gradients(f, f_backward, inputs, wrt=None, rtol: float = 1e-6, names=None,
+                    may_change=()) -> None:
     """Compare every entry of every gradient with central differences in float64.
 
     Parameters

@@ -1,4 +1,4 @@
-# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:f54b8e6a7b84d2d6
+# Tangled from chapters/a-testing.qmd; edit the chapter, then run make tangle. sha256:c377957dfafa545c
 """The same numbers, laid out in every way that a caller may hand them over: `assert_layouts`."""
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def assert_layouts(f, inputs, f_backward=None, out=None, backward_out=None, name
         alone = [[i] for i in range(len(leaves))]
         for chosen in alone + [range(len(leaves))] * (len(leaves) > 1):
             if any(leaves[i].size for i in chosen):
-                op.check(rearranged(inputs, chosen, way), f"{op.whose(inputs, chosen)} in layout {name!r}")
+                op.check(rearranged(inputs, chosen, way),
+                         f"{op.whose(inputs, chosen)} in layout {name!r}")
         if f_backward is not None:
             op.check(inputs, f"the upstream gradient in layout {name!r}", upstream=way)
     for pick, which in ((out, "f"), (backward_out, "backward")):

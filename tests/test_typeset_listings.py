@@ -203,6 +203,13 @@ def test_a_pitfall_on_the_web(tmp_path):
     assert "Text, on paper." in text and "Text, on the web" not in text
 
 
+def test_a_likeness_is_to_an_array():
+    text = ('def f(x):\n    """Divide.\n\n    Parameters\n    ----------\n    x : ndarray of shape (N,)\n'
+            '    y : ndarray of the shape of x\n    dw : in the shape of its array\n    n : int, as many as there are\n'
+            '    ffn : as SwiGLU\n\n    Attributes\n    ----------\n    a : ndarray of shape (M,)\n    """\n')
+    assert shortened(text) == 'def f(x):\n    """Divide.\n    x (N,); y as x; a (M,)"""\n'
+
+
 def test_shapes_that_are_joined():
     for joined in ("(K, M) and (K,)", "(K, M), (K,)", "(K, M) or (K,)"):
         text = ('def f(W, u):\n    """Divide.\n\n    Returns\n    -------\n    both : ndarrays of shapes '

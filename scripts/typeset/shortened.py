@@ -12,9 +12,10 @@ OPEN = re.compile(r'^(\s*)([rR]?)(""")')
 SECTION = re.compile(r"^(Parameters|Attributes|Returns|Yields)\n-+\n(.*?)(?=^[A-Z][\w ]*\n-+\n|\Z)", re.M | re.S)
 ENTRY = re.compile(r"^([A-Za-z_*][\w *,.\[\]]*?) ?: (.*)$")
 SHAPE = re.compile(r"(?:of )?shapes? (\((?:[^()]|\([^()]*\))*\)(?:(?:,| or|, or| and)? \((?:[^()]|\([^()]*\))*\))*)")
-LIKE = re.compile(r"\b(?:of the shape|of the same shape|the shape|like|as)\b(?: and dtype)?(?: of| as)? ?(\w+)?")
+LIKE = re.compile(r"\b(?:of the shape|of the same shape|the shape|like|as)\b(?: and dtype)?(?: of| as)? ?([a-z]\w*)?")
 KINDS = {"Parameters": "", "Attributes": "", "Returns": "-> ", "Yields": "-> "}
-FILLERS = (None, "for", "the", "in", "a", "an", "is", "of", "and", "to", "that", "it", "if", "one", "well")
+FILLERS = (None, "for", "the", "in", "a", "an", "is", "of", "and", "to", "that", "it", "if", "one", "well", "its",
+           "they", "this", "by", "from", "many", "far", "before", "uneven", "function")
 WIDTH = 94
 
 
@@ -51,7 +52,8 @@ def docstring(lines: list[str], indent: str, quotes: str) -> list[str]:
     text = textwrap.dedent("\n".join([" " * len(indent) + lines[0].strip()[len(quotes):], *lines[1:]]))
     text = text.replace('"""', "").strip("\n")
     summary = " ".join(text.split("\n\n")[0].split())
-    shapes = " ".join(filter(None, (compact(kind, body) for kind, body in SECTION.findall(text))))
+    shapes = "; ".join(filter(None, (compact(kind, body) for kind, body in SECTION.findall(text))))
+    shapes = shapes.replace("; ->", " ->")
     if "\n\n" not in text and not shapes:
         return lines                                    # a summary alone, over two lines
     room = WIDTH - len(indent)

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:6d1522a1bdf53d3a
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:41e50944a0ed9dbb
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -160,7 +160,7 @@ def _exponentials(x, shift, out):
     return np.exp(x, out=out)
 
 
-def logsumexp(x, axis=-1, block=4096):
+def logsumexp(x, axis=-1, block=6144):
     """log(sum(exp(x))) over one axis of `x`, which goes; `block` of its entries at a time."""
     x, axis = check.floats(x, axis)
     x = np.moveaxis(x, axis, -1)                         # a view (..., C)
@@ -170,10 +170,9 @@ def logsumexp(x, axis=-1, block=4096):
     with np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore"):
         for start in range(0, x.shape[-1], block):
             part = x[..., start:start + block]
-            terms = buffer[..., :part.shape[-1]]
             larger = np.maximum(m, part.max(axis=-1))
             c = np.where(np.isinf(larger), 0, larger)
-            np.exp(np.subtract(part, c[..., None], out=terms), out=terms)
+            terms = _exponentials(part, c[..., None], buffer[..., :part.shape[-1]])
             s = s * np.exp(m - c) + terms @ np.ones(terms.shape[-1], terms.dtype)  # eq. 1.12
             m = larger
         return np.where(np.isinf(m), m, m + np.log(s)).astype(x.dtype, copy=False)[()]

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:fa61f846f4d1685c
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:838391aafd050f01
 """Chapter 05: arguments checked, for all levels and for yours."""
 
 import numbers
@@ -15,9 +15,10 @@ def floats(name, x, shape=None, dtype=None):
     if dtype is not None and x.dtype != dtype:
         raise ValueError(f"{name} has dtype {x.dtype}; expected {dtype}, as the others")
     if shape is not None and x.shape != shape:
-        pairs = zip(shape, x.shape)
-        fits = all(isinstance(want, str) or want == have for want, have in pairs)
-        if x.ndim != len(shape) or not fits:
+        fits = x.ndim == len(shape)
+        for want, have in zip(shape, x.shape):
+            fits = fits and (want == have or isinstance(want, str))
+        if not fits:
             shown = str(tuple(shape)).replace("'", "")
             raise ValueError(f"{name} has shape {x.shape}; expected {shown}")
     return x
@@ -41,7 +42,7 @@ def classes(logits, y):
         raise ValueError(f"y has dtype {y.dtype}; expected integers, the classes")
     if y.shape != logits.shape[:-1]:
         raise ValueError(f"y has shape {y.shape}; expected {logits.shape[:-1]}")
-    if not 0 <= y.min() <= y.max() < logits.shape[-1]:
+    if not y.astype(np.uint64).max() < logits.shape[-1]:        # what is negative becomes huge
         raise ValueError(f"y runs from {y.min()} to {y.max()}; "
                          f"expected 0 to {logits.shape[-1] - 1}, the classes of the logits")
     return logits, y
@@ -73,6 +74,8 @@ def room(out, shape, dtype):
         raise ValueError(f"out is {found}; expected {dtype} of shape {tuple(shape)}")
     if not out.flags.writeable:
         raise ValueError(f"out of shape {out.shape} is read-only; expected an array to write into")
+    if out.flags.c_contiguous:
+        return out
     extent = 0                          # bytes that the axes so far reach over, the closest first
     for stride, n in sorted((abs(s), n) for s, n in zip(out.strides, out.shape) if n > 1):
         if out.size and stride < extent + out.itemsize:

@@ -1,4 +1,4 @@
-# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:a42c845543d1ac36
+# Tangled from chapters/05-mlp-forward.qmd; edit the chapter, then run make tangle. sha256:1948e7be3356c4d6
 """The forward pass of an MLP, level 3: into arrays that exist. Shapes as in level 2.
 
 `out=` is an array in the shape and dtype of the result. Where said, it may be the input.
@@ -32,24 +32,18 @@ def relu(x, out=None):
 def mlp_forward(x, parameters, keep=True):
     """x (N, d_0) through pairs (W, b), ReLU in place: out (N, d_L), and the caches.
 
-    With keep=False the cache is None, and two arrays serve all layers.
+    With keep=False the cache is None, and there are never more than two arrays.
     """
-    layers, x = check.network(parameters), check.floats("x", x)
-    cache, last, rooms = [], len(layers) - 1, None if keep else _rooms(x, layers)
+    cache, layers = [], check.network(parameters)
     for k, (W, b) in enumerate(layers):                         # eq. 5.3
-        x, of_linear = linear(x, W, b, out=None if keep else rooms[k])
-        if k < last:
+        x, of_linear = linear(x, W, b)
+        hidden = k < len(layers) - 1
+        if hidden:
             np.maximum(x, 0, out=x)                             # eq. 5.2
-        cache.append((of_linear, x if k < last else None))
+        if keep:
+            cache.append((of_linear, x if hidden else None))
+        del of_linear                       # and with it, unless it is kept, the layer's input
     return x, cache if keep else None
-
-
-def _rooms(x, layers):
-    """For the output of each layer (..., d_l) one of two arrays, in turn, for x (..., d_0)."""
-    shapes = [(*x.shape[:-1], np.shape(W)[1]) for W, _ in layers]
-    sizes = [math.prod(shape) for shape in shapes]
-    spare = [np.empty(max(sizes[k::2], default=0), x.dtype) for k in (0, 1)]
-    return [spare[k % 2][:size].reshape(shape) for k, (size, shape) in enumerate(zip(sizes, shapes))]
 
 
 BLOCK = 2 ** 15                     # numbers worked on at a time: 128 KB of float32
@@ -63,7 +57,7 @@ def softmax_cross_entropy(logits, y, out=None):
     """
     logits, y = check.classes(logits, y)
     out = check.room(out, logits.shape, logits.dtype)
-    if np.may_share_memory(out, logits) and not _same_array(out, logits):
+    if out is not logits and np.may_share_memory(out, logits):
         logits = logits.copy()
     p = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
     z, q, classes = (a.reshape(y.size, -1) for a in (logits, p, y))      # (N, K) twice, (N, 1)
@@ -85,14 +79,9 @@ def _loss_of_rows(z, classes, p):
     q = np.subtract(z, largest, out=p if same else None, dtype=None if same else np.float32)
     of_class = q[np.arange(len(q)), classes]                    # (n,), the true class
     np.exp2(np.multiply(q, LOG2_E, out=q), out=q)               # eq. 5.6
-    sums = q @ np.ones(q.shape[1], q.dtype)                     # (n,)
+    sums = q.dot(np.ones(q.shape[1], q.dtype))                  # (n,)
     np.multiply(q, (1 / sums)[:, None], out=p, casting="same_kind")
     return float((np.log(sums) - of_class).sum())               # eq. 5.7
-
-
-def _same_array(a, b):
-    """Do two arrays of one shape have the same entries in the same places?"""
-    return a.ctypes.data == b.ctypes.data and a.strides == b.strides
 
 
 def mse(pred, target, out=None):

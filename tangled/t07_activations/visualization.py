@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:751d5b9faa318f4f
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:5e1f4710c1ee726d
 """Chapter 07: pictures of results. Each function draws what it is given and returns a figure."""
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,8 @@ def draw_mechanism(results):
             reach = np.array([-0.8, 0.8]) / np.hypot(1, slope)
             ax.plot(x + reach, y + slope * reach, color="C0", linewidth=2.2)
             ax.plot(x, y, "o", color="black", markersize=4)
-            ax.text(x, -2.15, f"x = {x:g}\ndx = {dx:.2f}", ha="center", va="top", fontsize=5.8)
-            ax.text(4.3, y, f"y = {y:.2f}\ndout = {g:g}", ha="left", va="center", fontsize=6.5)
+            ax.text(x, -2.15, f"x = {x:g}\ndx = {dx:.2f}", ha="center", va="top", fontsize=7)
+            ax.text(4.3, y, f"y = {y:.2f}\ndout = {g:g}", ha="left", va="center", fontsize=7)
         ax.set(title=f"{name}: x (3,) to y (3,), dout (3,) to dx (3,)", xlim=(-4, 4.2), ylim=(-2, 3.4),
                xticks=[], yticks=[])
         ax.title.set_fontsize(8)

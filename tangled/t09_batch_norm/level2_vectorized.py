@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:f28650d7cba0ca27
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:f229cd5a88032a14
 """Batch normalisation, level 2: expressions over whole arrays, and the modules."""
 
 import math
@@ -21,7 +21,7 @@ def _wide(v, x):
 
 
 def batch_norm(x, gamma, beta, running_mean, running_var, training, momentum=0.1, eps=1e-5):
-    """Normalise every channel, then scale and shift it; Ioffe and Szegedy (2015), algorithm 1.
+    """Normalise every channel, scale and shift it; Ioffe and Szegedy (2015), algorithm 1.
 
     Parameters
     ----------

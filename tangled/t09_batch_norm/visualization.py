@@ -1,4 +1,4 @@
-# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:842aa86c78dcaf26
+# Tangled from chapters/09-batch-norm.qmd; edit the chapter, then run make tangle. sha256:8dee9ac25cda0350
 """Chapter 09: pictures of results. Each function draws what it is given and returns a figure."""
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ def draw_graph(values):
     for (start, end), step in STEPS.items():
         (a, b), (c, d) = PLACES[start], PLACES[end]
         flat = b == d
-        ax.text((a + c) / 2 + (0 if flat else 0.08), (b + d) / 2 + (0.17 if flat else 0), step, fontsize=6,
+        ax.text((a + c) / 2 + (0 if flat else 0.08), (b + d) / 2 + (0.17 if flat else 0), step, fontsize=7,
                 color="0.35", ha="center" if flat else "left", va="center")
     for name, (x, y) in PLACES.items():
         value, gradient = (np.atleast_1d(a) for a in values[name])
@@ -34,9 +34,9 @@ def draw_graph(values):
                 fontsize=8, zorder=2)
         above = y > 0.5
         ax.text(x, y + (0.33 if above else -0.33), f"gradient {gradient[-1]:.4g}", ha="center", va="center",
-                fontsize=7, style="italic")
+                fontsize=7.5, style="italic")
         ax.text(x, y + (0.53 if above else -0.53), "(M,)" if each else "(1,)", ha="center",
-                va="center", fontsize=6.5, color="0.35", family="monospace")
+                va="center", fontsize=7, color="0.35", family="monospace")
     ax.set(xlim=(-0.6, 7.6), ylim=(-0.7, 1.7))
     ax.axis("off")
     return figure
@@ -54,8 +54,8 @@ def draw_dynamics(curves):
                              linewidth=1.1, label=f"layer {layer}")
         axes[k + 1].set(title=f"deviation, {name}", xlabel="step", yscale="log", ylim=(0.003, 5))
     axes[0].set(title="loss", xlabel="step", ylim=(0, 4))
-    axes[0].legend(fontsize=6, ncols=2)
-    axes[1].legend(fontsize=6, loc="lower right")
+    axes[0].legend(fontsize=7, ncols=2, columnspacing=1, handlelength=1.5)
+    axes[1].legend(fontsize=7, loc="lower right")
     axes[2].set_yticklabels([])
     return figure
 

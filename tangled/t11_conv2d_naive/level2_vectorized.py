@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:da8a67c50a7da2ae
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:713a099772a3290d
 """Convolution, level 2: a loop over the kernel's offsets, whole planes at once."""
 
 import numpy as np
@@ -114,7 +114,8 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     out = total.reshape(N, F, *size)
     if b is not None:
         out += b[:, None, None]                                 # before float16 rounds the sum
-    return out.astype(dtype, copy=False), (xp, weights, b is not None, (size, stride, dilation, sides), w.shape, dtype)
+    return out.astype(dtype, copy=False), (
+        xp, weights, b is not None, (size, stride, dilation, sides), w.shape, dtype)
 
 
 def conv2d_backward(dout, cache):

@@ -1,5 +1,5 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:8c2e21548f1d4252
-"""Convolution, level 3: no padded copy, one picture at a time, two buffers."""
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:9e4be9119fa4636c
+"""Convolution, level 3: no padded copy, one picture at a time, one copy for each column of the kernel."""
 
 import numpy as np
 
@@ -10,22 +10,32 @@ from tangled.t11_conv2d_naive.ranges import inside
 __all__ = ["conv2d", "conv2d_backward", "conv_output_size", "explicit_padding", "receptive_field"]
 
 
-def _parts(w_shape, x_shape, size, stride, dilation, sides):
-    """[(i, j, part of out, part of x)] for each offset that meets the picture at all."""
-    axes = [[inside(k * d - before[0], o, s, n) for k in range(kernel)]
-            for kernel, n, o, s, d, before in
-            zip(w_shape[2:], x_shape[2:], size, stride, dilation, sides)]
-    return [(i, j, (..., rows[0], columns[0]), (..., rows[1], columns[1]))
-            for i, rows in enumerate(axes[0]) for j, columns in enumerate(axes[1])
-            if rows[0].start < rows[0].stop and columns[0].start < columns[0].stop]
+def _ranges(kernel, x_shape, size, stride, dilation, sides):
+    """For rows, then for columns: [(part of out, part of x)], one for each offset of the kernel."""
+    return [[inside(k * d - before, o, s, n) for k in range(extent)]
+            for extent, n, o, s, d, (before, _) in zip(kernel, x_shape[2:], size, stride, dilation, sides)]
 
 
-def _packed(buffer, array):
-    """A copy of `array` (G, c, h, w) in the front of a flat buffer, as (G, c, h * w)."""
-    G, c, h, w = array.shape
-    packed = buffer[:array.size].reshape(G, c, h * w)
-    packed.reshape(array.shape)[...] = array
-    return packed
+class Copies:
+    """A copy of a picture, shifted, for each column of the kernel, `width` wide; 0 where nothing is."""
+
+    def __init__(self, groups, channels, moves, height, width, dtype):
+        """`moves`: for each column of the kernel, which columns of its copy are which of the picture."""
+        c, self.moves = channels // groups, moves
+        self.copies = np.zeros((groups, c, len(moves), height, width), dtype)
+        self.rows = self.copies.reshape(groups, c * len(moves), height, width)
+
+    def of(self, picture):
+        """The copies of `picture`, one under the other: (G, c KW, h, width)."""
+        for j, (to, columns) in enumerate(self.moves):
+            self.copies[:, :, j, :, to] = picture[..., columns]
+        return self.rows
+
+
+def _matrices(array):
+    """`array` (G, K, h, w) as (G, K, h * w): a view, if each row begins where the last one ends."""
+    G, K, h, w = array.shape
+    return array.reshape(G, K, h * w)
 
 
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, out=None):
@@ -36,51 +46,48 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, out=None):
     check.planes(x, kernel, sides, dilation)
     size = tuple(conv_output_size(*axis) for axis in zip(x.shape[2:], kernel, stride, sides, dilation))
     out = check.room(out, (len(x), len(w), *size), x.dtype, *(a for a in (x, w, b) if a is not None))
-    work = check.working(x.dtype)
-    weights = _by_offset(w, groups, work)
-    parts = _parts(w.shape, x.shape, size, stride, dilation, sides)
-    by_group = lambda a, channels: a.reshape(groups, channels // groups, *a.shape[1:])
-    planes, product = (np.empty(channels * size[0] * size[1], work) for channels in (x.shape[1], len(w)))
-    total = np.empty((len(w), *size), work)
-    for n in range(len(x)):
-        total[...] = 0 if b is None else b[:, None, None]
-        y, picture = by_group(total, len(w)), by_group(x[n], x.shape[1])
-        for i, j, outputs, inputs in parts:
-            packed = _packed(planes, picture[inputs])           # (G, C/G, l)
-            room = product[:len(w) * packed.shape[-1]].reshape(groups, -1, packed.shape[-1])
-            y[outputs] += np.matmul(weights[i, j], packed, out=room).reshape(y[outputs].shape)
-        out[n] = total
-    return out, (x, w, b is not None, (size, stride, dilation, sides, groups), parts)
-
-
-def _by_offset(w, groups, dtype):
-    """w (F, c, KH, KW) as (KH, KW, G, F/G, c), contiguous."""
-    F, c, KH, KW = w.shape
-    return np.ascontiguousarray(w.transpose(2, 3, 0, 1), dtype).reshape(KH, KW, groups, F // groups, c)
+    work, ranges = check.working(x.dtype), _ranges(kernel, x.shape, size, stride, dilation, sides)
+    copies = Copies(groups, x.shape[1], ranges[1], x.shape[2], size[1], work)
+    weights = w.transpose(2, 0, 1, 3).astype(work).reshape(kernel[0], groups, len(w) // groups, -1)
+    total = np.empty((groups, len(w) // groups, *size), work)
+    product = np.empty_like(total)
+    for n, picture in enumerate(x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])):
+        rows = copies.of(picture)
+        total[...] = 0 if b is None else b.reshape(groups, -1, 1, 1)
+        for weight, (outputs, inputs) in zip(weights, ranges[0]):           # weight (G, F/G, c KW)
+            part = product[:, :, outputs]
+            np.matmul(weight, _matrices(rows[:, :, inputs]), out=_matrices(part))
+            total[:, :, outputs] += part
+        out[n] = total.reshape(out.shape[1:])
+    return out, (x, w, b is not None, (size, groups), ranges)
 
 
 def conv2d_backward(dout, cache, out=None):
     """As level 2; dx into `out` (N, C, H, W) if given."""
-    x, w, has_bias, (size, _, _, _, groups), parts = cache
+    x, w, has_bias, (size, groups), (of_rows, of_columns) = cache
     dout = check.gradient(dout, (len(x), len(w), *size), x.dtype)
     dx, work = check.room(out, x.shape, x.dtype, x, w, dout), check.working(x.dtype)
-    weights = _by_offset(w, groups, work)
-    dweights = np.zeros(weights.shape, work)                    # (KH, KW, G, F/G, c)
-    C, F = x.shape[1], len(w)
-    planes, grads, back = (np.empty(channels * size[0] * size[1], work) for channels in (C, F, C))
-    total = np.empty((groups, C // groups, *x.shape[2:]), work)
-    for n in range(len(x)):
-        picture = x[n].reshape(groups, C // groups, *x.shape[2:])
-        g = dout[n].reshape(groups, F // groups, *size)
+    (F, c, KH, KW), (N, C, H, W) = w.shape, x.shape
+    copies = Copies(groups, C, of_columns, H, size[1], work)
+    spread = Copies(groups, F, [move[::-1] for move in of_columns], size[0], W, work)
+    weights = w.reshape(groups, F // groups, c, KH, KW).transpose(3, 0, 2, 1, 4).astype(work)
+    weights = weights.reshape(KH, groups, c, F // groups * KW)
+    dweights = np.zeros((KH, groups, F // groups, c * KW), work)
+    total = np.empty((groups, c, H, W), work)
+    product = np.empty((groups, c, size[0], W), work)
+    for n in range(N):
+        rows = copies.of(x[n].reshape(total.shape))
+        g = np.ascontiguousarray(dout[n], work).reshape(groups, F // groups, *size)
+        of_g = spread.of(g)
         total[...] = 0
-        for i, j, outputs, inputs in parts:
-            of_out, of_in = _packed(grads, g[outputs]), _packed(planes, picture[inputs])
-            dweights[i, j] += of_out @ of_in.swapaxes(-1, -2)   # eq. 11.7
-            room = back[:of_in.size].reshape(of_in.shape)
-            np.matmul(weights[i, j].swapaxes(-1, -2), of_out, out=room)
-            total[inputs] += room.reshape(picture[inputs].shape)        # eq. 11.8
-        dx[n] = total.reshape(x.shape[1:])
-    dw = dweights.transpose(2, 3, 4, 0, 1).reshape(w.shape).astype(x.dtype)
+        for weight, dweight, (outputs, inputs) in zip(weights, dweights, of_rows):
+            read = _matrices(rows[:, :, inputs])
+            dweight += _matrices(g[:, :, outputs]) @ read.swapaxes(-1, -2)  # eq. 11.7
+            part = product[:, :, outputs]
+            np.matmul(weight, _matrices(of_g[:, :, outputs]), out=_matrices(part))
+            total[:, :, inputs] += part                         # eq. 11.8
+        dx[n] = total.reshape(C, H, W)
+    dw = dweights.reshape(KH, F, c, KW).transpose(1, 2, 0, 3).astype(x.dtype)
     if not has_bias:
         return dx, dw
     return dx, dw, dout.sum(axis=(0, 2, 3), dtype=work).astype(x.dtype)

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:94ce1f8981efdfbe
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:e2a30a7b63be29f8
 """Convolution as a matrix product, level 2: the column matrix, and the modules."""
 
 import math
@@ -57,7 +57,7 @@ def im2col(x, kernel, stride=1, padding=0, dilation=1):
 
 
 def col2im(columns, size, kernel, stride=1, padding=0, dilation=1):
-    """The adjoint of `im2col`: every entry is added to the pixel that it would be copied from.
+    """The adjoint of `im2col`: every entry is added to the pixel that it would come from.
 
     Parameters
     ----------
@@ -160,7 +160,8 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilati
     out = _scatter(columns.reshape(N, -1 if N else groups * weights.shape[-1], rows.shape[-1]), shape, at)
     if b is not None:                                           # eq. 12.7
         out += b[:, None, None]
-    return out.astype(dtype, copy=False), (rows, weights, b is not None, shape, x.shape, w.shape, at, dtype)
+    return out.astype(dtype, copy=False), (
+        rows, weights, b is not None, shape, x.shape, w.shape, at, dtype)
 
 
 def conv_transpose2d_backward(dout, cache):

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:4247171775c805de
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:2e46c70a23914f34
 """Residual networks, level 2: whole arrays, and the modules."""
 
 import math
@@ -273,7 +273,7 @@ class PlainBlock(BasicBlock):
 
 
 class ResNet(Module):
-    """A residual network: a stem, stages of blocks, the mean over the picture, a linear layer.
+    """A residual network: stem, stages of blocks, mean over the picture, linear layer.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:0243bb2df5f795ab
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:6267d4f799fe96d1
 """The factored convolution, level 2: shifted views; modules on it, and what they cost."""
 
 import math
@@ -12,7 +12,7 @@ from tangled.t12_im2col import Conv2d, ConvTranspose2d
 
 
 def depthwise_conv2d(x, w, b=None, stride=1, padding=0, dilation=1):
-    """Each channel convolved with M kernels of its own; channel c feeds outputs c * M to c * M + M - 1.
+    """Each channel convolved with M kernels of its own; channel c feeds the M outputs from c * M on.
 
     Parameters
     ----------
@@ -383,7 +383,7 @@ def count_parameters(module):
 
 
 def count_flops(module, input_shape, dtype=None):
-    """Multiply-adds of a forward pass: products with learned weights of linear layers and convolutions.
+    """Multiply-adds of a forward pass: products with weights of linear layers and convolutions.
 
     Parameters
     ----------
@@ -455,7 +455,7 @@ RULES[Lookup] = lambda module, x, out: 0                        # rows are read,
 
 
 class CausalCharModel(Module):
-    """Logits of the next symbol, from a tree of dilated causal convolutions over those before.
+    """Logits of the next symbol, from a tree of dilated causal convolutions.
 
     Parameters
     ----------

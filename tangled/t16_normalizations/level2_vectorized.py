@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f62f368ba67dc1b1
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:90e5dae25744bfe2
 """Normalisations, level 2: expressions over whole arrays, and the modules."""
 
 import math
@@ -60,7 +60,7 @@ def layer_norm(x, gamma=None, beta=None, eps=1e-5):
 
 
 def rms_norm(x, gamma=None, eps=1e-5):
-    """Divide every vector of features by its root mean square; Zhang and Sennrich (2019), equation 4.
+    """Divide every vector of features by its root mean square; Zhang and Sennrich (2019).
 
     Parameters
     ----------

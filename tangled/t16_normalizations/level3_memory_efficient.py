@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:3b9ff3a93b7e295e
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:7ef526af56042949
 """Normalisations, level 3: blocks of rows in cache, sums and tables as products, no x_hat."""
 
 import numpy as np
@@ -10,7 +10,7 @@ __all__ = ["add_layer_norm", "add_layer_norm_backward", "group_norm", "group_nor
            "instance_norm_backward", "layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward",
            "weight_norm", "weight_norm_backward"]
 
-BLOCK = 1 << 17                                                 # numbers in a block
+BLOCK = 1 << 18                                                 # numbers in a block
 
 
 def _blocks(count, size):
@@ -31,7 +31,7 @@ def _inverse(power, eps):
 
 def _far(mean, s):
     """Is a mean more than two deviations from 0, so that a difference of products would cancel?"""
-    return not (np.abs(mean) * s <= 2).all()
+    return not np.abs(mean * s).max(initial=0) <= 2
 
 
 def _infinite(gamma):
@@ -53,16 +53,22 @@ def _table(v, columns, rows, out):
     return np.matmul(columns, rows, out=out)
 
 
+def _plain(size, dtype):
+    """Ones and zeros, (2, size): the rows of a table of v as it is."""
+    rows = np.zeros((2, size), dtype)
+    rows[0] = 1
+    return rows
+
+
 def _features(x, residual, gamma, beta, eps, centre):
     """Rows of x, plus those of residual unless it is None: out, total (None without residual), cache."""
     work, rows = check.working(x.dtype), x.reshape(-1, x.shape[-1])
     out, D = np.empty(rows.shape, work), x.shape[-1]
     total = None if residual is None else np.empty(rows.shape, x.dtype)
     mean, s, average = np.zeros(len(rows), work), np.empty(len(rows), work), np.full(D, 1 / D, work)
-    scale, shift = (np.ones(D, work) if gamma is None else gamma,
-                    np.zeros(D, work) if beta is None else beta)
     (affine, scaled), buffer = np.zeros((2, 2, D), work), _buffer(rows, work)
-    affine[0], affine[1], scaled[0] = scale, shift, scale
+    affine[0] = scaled[0] = 1.0 if gamma is None else gamma
+    affine[1] = 0.0 if beta is None else beta
     others, (zero, one) = None if residual is None else residual.reshape(rows.shape), _columns(buffer)
     infinite = centre and _infinite(gamma)
     for block in _blocks(len(rows), D):
@@ -70,15 +76,15 @@ def _features(x, residual, gamma, beta, eps, centre):
         if total is not None:
             row = np.add(row, others[block], out=total[block])
         row, room = row.astype(work, copy=False), buffer[:len(row)]
+        power = np.vecdot(row, row) / D
         if centre:
             np.matmul(row, average, out=m)
-        s[block] = _inverse(np.vecdot(row, row) / D - m * m, eps)               # eq. 16.1
+        s[block] = _inverse(power - m * m, eps)                 # eq. 16.1
         near = centre and not (infinite or _far(m, s[block]))
         if centre and not near:
-            row = np.subtract(row, m[:, None], out=room)
+            row = np.subtract(row, m[:, None], out=t)
             s[block] = _inverse(np.vecdot(row, row) / D, eps)
-        _table(s[block], zero, scaled, t)
-        t *= row
+        np.multiply(row, _table(s[block], zero, scaled, room), out=t)
         if near:
             t += _table(-m * s[block], one, affine, room)       # eq. 16.12
         elif centre:
@@ -94,31 +100,30 @@ def _features_backward(dout, dtotal, cache):
     (R, D), work = rows.shape, s.dtype
     grads = check.gradient("dout", dout, shape, work).reshape(R, D)
     more = None if dtotal is None else check.gradient("dtotal", dtotal, shape, work).reshape(R, D)
-    scale = np.ones(D, work) if gamma is None else gamma.astype(work)
-    weights, dgamma, dbeta = scale / D, np.zeros(D), np.zeros(D)            # sums in float64
-    dx, buffer, scaled = (np.empty((R, D), work), _buffer(rows, work),
-                          np.array([scale, np.zeros_like(scale)]))
-    zero, ones, far = _columns(buffer)[0], np.ones(len(buffer), work), centre and _far(mean, s)
+    dx, buffer, plain, scaled = np.empty((R, D), work), _buffer(rows, work), _plain(D, work), _plain(D, work)
+    if gamma is not None:
+        scaled[0] = gamma
+    weights, sums = scaled[0] / D, np.zeros((2, D))             # sums in float64
+    (zero, one), far = _columns(buffer), centre and _far(mean, s)
     for block in _blocks(R, D):
         row, g, factor, m = rows[block].astype(work, copy=False), grads[block], s[block], mean[block]
-        t = dx[block]
+        t, room, pair = dx[block], buffer[:len(g)], one[:len(g)]
         if far:
             row, m = row - m[:, None], np.zeros_like(m)
-        np.multiply(g, row, out=t)
-        dgamma += factor @ t - (factor * m) @ g                 # eq. 16.13
-        dbeta += ones[:len(g)] @ g
+        np.multiply(g, row, out=room)
+        pair[:, 0] = -m * factor
+        sums += pair.T @ g                                      # eq. 16.13
+        sums[0] += factor @ room
         across = g @ weights if centre else 0.0
-        along = factor * factor * (t @ weights - m * across)
-        _table(factor, zero, scaled, t)
-        t *= g
-        t -= np.multiply(row, (factor * along)[:, None], out=buffer[:len(g)])
+        along = factor * factor * (room @ weights - m * across)
+        np.multiply(g, _table(factor, zero, scaled, room), out=t)
+        t -= np.multiply(row, _table(factor * along, zero, plain, room), out=room)
         if centre:
-            t += (factor * (m * along - across))[:, None]       # eq. 16.6
+            t += _table(factor * (m * along - across), zero, plain, room)       # eq. 16.6
         if more is not None:
             t += more[block]                              # eq. 16.11
-    parameters = [] if gamma is None else [dgamma.astype(rows.dtype)]
     dx = dx.reshape(shape).astype(rows.dtype, copy=False)
-    return dx, *parameters, *([] if beta is None else [dbeta.astype(rows.dtype)])
+    return dx, *(total.astype(rows.dtype) for total, v in zip(sums, (gamma, beta)) if v is not None)
 
 
 def layer_norm(x, gamma=None, beta=None, eps=1e-5):

@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:9ddfd4d56b57ce1b
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:ca37fbec8c93d404
 """Chapter 17: the variations, a run, what the network sees. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -43,7 +43,7 @@ def draw_run(history, confusion, names):
         if f"validation_{key}" in history:
             ax.plot(history[f"validation_{key}"], color="0.4", linewidth=1, dashes=(3, 1), label="test")
         ax.set(title=key, xlabel="epoch")
-    axes[1].legend(fontsize=6)
+    axes[1].legend(fontsize=7)
     confusion = np.asarray(confusion)
     axes[2].imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), cmap="gray_r", vmin=0, vmax=1)
     short = [name.split()[0] for name in names]
@@ -83,5 +83,5 @@ def draw_seen(model, images, labels, logits, scale, names, count=6):
     for c, k in enumerate(wrong):
         ax = figure.add_subplot(row[c])
         _show(ax, images[k] / 127.5 - 1.0)
-        ax.set_title(f"{names[said[k]].split()[0]}\nis {names[target[k]].split()[0]}", fontsize=6, y=-0.55)
+        ax.set_title(f"{names[said[k]].split()[0]}\nis {names[target[k]].split()[0]}", fontsize=7, y=-0.6)
     return figure

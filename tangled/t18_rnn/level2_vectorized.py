@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:ec0a12eb5b391a79
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:51b710e0f71c0a04
 """Recurrent networks, level 2: whole arrays in a loop over time, and the modules."""
 
 import math
@@ -181,7 +181,7 @@ def sample_categorical(logits, temperature, rng):
 
 
 class Embedding(Module):
-    """Vectors (..., embedding_dim) of integers (...), standard normal at first, by rng or one with the seed 0."""
+    """Vectors (..., embedding_dim) of integers (...), standard normal at first, by rng or seed 0."""
 
     def __init__(self, num_embeddings, embedding_dim, rng=None):
         shape = check.whole("num_embeddings", num_embeddings), check.whole("embedding_dim", embedding_dim)

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:f11db96cfcd722d5
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:38a46d308af6abae
 """Recurrent networks, level 3: all inputs in one product, all gradients of weights in one each."""
 
 import numpy as np
@@ -29,7 +29,7 @@ def rnn(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
         a = states[t + 1]
         a += np.matmul(states[t], W, out=recurrent)             # eq. 18.4
         np.tanh(a, out=a) if nonlinearity == "tanh" else np.maximum(a, 0, out=a)
-    out = states[1:].swapaxes(0, 1).astype(x.dtype, order="C")  # (B, T, H), a copy: the cache keeps states
+    out = states[1:].swapaxes(0, 1).astype(x.dtype, order="C")  # (B, T, H), a copy
     given = b_ih is not None, b_hh is not None
     return (out, states[T].astype(x.dtype)), (steps, states, w_ih, w_hh, given, nonlinearity, x.dtype)
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:c6923eddfd295ffb
+# Tangled from chapters/18-rnn.qmd; edit the chapter, then run make tangle. sha256:54841fcb7e212e03
 """Chapter 18: the unrolled cell, gradients by lag. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -54,5 +54,5 @@ def draw_lags(scales=(0.8, 2.0, 4.0), T=40):
         ax.semilogy(0.8 ** np.arange(T + 1), color="0.6", linewidth=0.7)
         ax.set(title=title, xlabel="lag k", ylim=(1e-12, 1e8))
     axes[0].set_ylabel("relative norm")
-    axes[0].legend(title="singular value", fontsize=7, title_fontsize=7)
+    axes[0].legend(title="singular value", fontsize=7, title_fontsize=7, loc="upper left", ncols=3)
     return figure

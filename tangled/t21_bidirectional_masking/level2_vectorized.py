@@ -1,4 +1,4 @@
-# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:a8c6d0ad2b8dec02
+# Tangled from chapters/21-bidirectional-masking.qmd; edit the chapter, then run make tangle. sha256:b50aa60b541020e5
 """Batches of unequal lengths, level 2: masks over whole arrays, and the bidirectional module."""
 
 import numpy as np
@@ -288,7 +288,7 @@ class Bidirectional(Module):
         self.forward_rnn, self.backward_rnn = forward_rnn, backward_rnn
 
     def forward(self, x, lengths):
-        """x (B, T, D), lengths (B,): outputs (B, T, H + H'), zero at padding; final states (B, H + H')."""
+        """x (B, T, D), lengths (B,): outputs (B, T, H + H'), 0 at padding; last states (B, H + H')."""
         x = check.floats("x", x, ("B", "T", "D"))
         lengths = check.lengths(lengths, *x.shape[:2])
         mask = lengths_to_mask(lengths, x.shape[1])[..., None]

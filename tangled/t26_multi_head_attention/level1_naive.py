@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:29885ce07caaf6a9
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:4754ee43dc9d4ded
 """Multi-head attention, level 1: one sample and one head at a time. Shapes and errors as in level 2."""
 
 import numpy as np
@@ -66,8 +66,8 @@ def repeat_kv_backward(dk, groups):
 def multi_head_attention(x, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_o=None, *, num_heads,
                          num_kv_heads=None, context=None, mask=None, causal=False):
     """x (B, T, D), weights and biases as in level 2: out (B, T, D), cache."""
-    given = check.arguments(x, (w_q, w_k, w_v, w_o), (b_q, b_k, b_v, b_o), num_heads, num_kv_heads, context,
-                            mask, causal)
+    given = check.arguments(x, (w_q, w_k, w_v, w_o), (b_q, b_k, b_v, b_o), num_heads, num_kv_heads,
+                            context, mask, causal)
     B, T, _, D, d = given.sizes
     out, caches = np.zeros((B, T, D)), {}
     for n in range(B):
@@ -88,7 +88,8 @@ def _columns(given, h):
 def _inputs_of(given, n, h):
     """q (T, d), k (S, d), v (S, d) of sample n and head h."""
     places = (given.x, given.source, given.source), given.weights, given.biases, _columns(given, h)
-    return [_shifted(_product(a[n], w[:, part]), None if b is None else b[part]) for a, w, b, part in zip(*places)]
+    return [_shifted(_product(a[n], w[:, part]), None if b is None else b[part])
+            for a, w, b, part in zip(*places)]
 
 
 def _mask_of(given, n, h):
@@ -101,7 +102,7 @@ def _mask_of(given, n, h):
 
 
 def multi_head_attention_backward(dout, cache):
-    """dout (B, T, D): dx, dw_q, dw_k, dw_v, dw_o, the db that there are, and dcontext if there was one."""
+    """dout (B, T, D): dx, dw_q, dw_k, dw_v, dw_o, the db that there are, dcontext if there is one."""
     given, caches = cache
     B, T, _, D, d = given.sizes
     dout = check.gradient(dout, (B, T, D), given.x.dtype).astype(float)

@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:93600b54109ca64c
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:9836c70a0a2c04d8
 """Multi-head attention, level 2: whole arrays, and the module."""
 
 import math
@@ -116,8 +116,8 @@ def multi_head_attention(x, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_
     ------
     ValueError : if heads do not divide, or a shape or dtype is not as above
     """
-    given = check.arguments(x, (w_q, w_k, w_v, w_o), (b_q, b_k, b_v, b_o), num_heads, num_kv_heads, context,
-                            mask, causal)
+    given = check.arguments(x, (w_q, w_k, w_v, w_o), (b_q, b_k, b_v, b_o), num_heads, num_kv_heads,
+                            context, mask, causal)
     return _forward(given, attention, attention_backward)
 
 
@@ -135,7 +135,8 @@ def _forward(given, attend, attend_backward):
     heads, attended = attend(q, k, v, mask, given.causal)           # (B, H, T, d)    eq. 26.1
     merged = merge_heads(heads)                                 # (B, T, D)
     out, for_o = linear(merged, w_o, b_o)                       # eq. 26.2
-    return out.astype(given.dtype, copy=False), (given, (for_q, for_k, for_v, for_o), attended, attend_backward)
+    return out.astype(given.dtype, copy=False), (
+        given, (for_q, for_k, for_v, for_o), attended, attend_backward)
 
 
 def multi_head_attention_backward(dout, cache):
@@ -158,7 +159,8 @@ def multi_head_attention_backward(dout, cache):
     dout = check.gradient(dout, given.x.shape, given.x.dtype)
     dmerged, *of_o = linear_backward(dout, for_o)
     dq, dk, dv = attend_backward(split_heads(dmerged, given.heads), attended)
-    dq, dk, dv = (merge_heads(d) for d in (dq, repeat_kv_backward(dk, groups), repeat_kv_backward(dv, groups)))
+    dq, dk, dv = (merge_heads(d) for d in (
+        dq, repeat_kv_backward(dk, groups), repeat_kv_backward(dv, groups)))
     (dx, *of_q), (by_k, *of_k), (by_v, *of_v) = (
         linear_backward(d, kept) for d, kept in ((dq, for_q), (dk, for_k), (dv, for_v)))
     dsource = by_k + by_v                                           # eq. 26.8
@@ -223,7 +225,8 @@ class MultiHeadAttention(Module):
     k_proj, v_proj : Linear of shape (D, Hk d); a context has D features too
     """
 
-    def __init__(self, d_model, num_heads, num_kv_heads=None, bias=True, causal=False, dropout=0.0, rng=None):
+    def __init__(self, d_model, num_heads, num_kv_heads=None, bias=True, causal=False, dropout=0.0,
+                 rng=None):
         D = self.d_model = check.whole("d_model", d_model)
         self.num_heads, self.num_kv_heads = check.head_counts(D, num_heads, num_kv_heads)
         bias, self.causal = check.truth("bias", bias), check.truth("causal", causal)

@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:c7377b8beb621347
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:2af3e89efaf6389c
 """Multi-head attention, level 3: one product for all projections, keys never repeated, windows in blocks."""
 
 import numpy as np
@@ -58,8 +58,8 @@ def _mask_of_round(given, j):
 def multi_head_attention(x, w_q, w_k, w_v, w_o, b_q=None, b_k=None, b_v=None, b_o=None, *, num_heads,
                          num_kv_heads=None, context=None, mask=None, causal=False):
     """As level 2, x (B, T, D): keys are held once, scores a block at a time."""
-    given = check.arguments(x, (w_q, w_k, w_v, w_o), (b_q, b_k, b_v, b_o), num_heads, num_kv_heads, context,
-                            mask, causal)
+    given = check.arguments(x, (w_q, w_k, w_v, w_o), (b_q, b_k, b_v, b_o), num_heads, num_kv_heads,
+                            context, mask, causal)
     (B, T, _, D, d), H, kv = given.sizes, given.heads, given.kv_heads
     weights, biases, g = given.weights[:3], given.biases[:3], H // kv
     if given.crossed:
@@ -102,10 +102,12 @@ def multi_head_attention_backward(dout, cache):
                 pairs[:, :, k] += grad.swapaxes(1, 2)           # eq. 26.10
     if given.crossed:
         dx, of_w, of_b = _project_backward(dq.reshape(B, T, D), given.x, w[0], [D])
-        dsource, more_w, more_b = _project_backward(pairs.reshape(B, S, 2 * kv * d), given.source, w[1], [kv * d] * 2)
+        dsource, more_w, more_b = _project_backward(
+            pairs.reshape(B, S, 2 * kv * d), given.source, w[1], [kv * d] * 2)
         of_w, of_b, last = of_w + more_w, of_b + more_b, [dsource]
     else:
-        dx, of_w, of_b = _project_backward(together.reshape(B, T, (H + 2 * kv) * d), given.x, w[0], [D, kv * d, kv * d])
+        dx, of_w, of_b = _project_backward(
+            together.reshape(B, T, (H + 2 * kv) * d), given.x, w[0], [D, kv * d, kv * d])
         last = []
     biases = [db for db, b in zip(of_b + of_bo, given.biases) if b is not None]
     return tuple(a.astype(given.dtype, copy=False) for a in [dx, *of_w, *of_wo, *biases, *last])
@@ -137,7 +139,8 @@ def window_attention(q, k, v, window, sinks=0):
     q, k, v, window, sinks = check.window(q, k, v, window, sinks)
     out, caches = np.empty(v.shape, v.dtype), []
     for rows, band, extra in _bands(q.shape[2], window, sinks):
-        near = [np.concatenate([a[:, :, :extra], a[:, :, band]], axis=2) if extra else a[:, :, band] for a in (k, v)]
+        near = [np.concatenate([a[:, :, :extra], a[:, :, band]], axis=2) if extra else a[:, :, band]
+                for a in (k, v)]
         out[:, :, rows], cache = attention(q[:, :, rows], *near, _seen(rows, band, extra, window, sinks))
         caches.append((rows, band, extra, cache))
     return out, (caches, k.shape, out.dtype)

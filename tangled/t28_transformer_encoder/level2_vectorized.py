@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:39e2cb75476a2d6f
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:28835fb127e08201
 """Transformer encoder, level 2: whole arrays, and the modules."""
 
 import numpy as np
@@ -24,7 +24,7 @@ ACTIVATIONS = {"gelu": (gelu, gelu_backward), "relu": (relu, relu_backward),
 
 
 def feed_forward(x, w1, b1, w2, b2, activation="gelu"):
-    """Two linear layers at every token; Vaswani et al. (2017), equation 2, with GELU for ReLU.
+    """Two linear layers at every token; Vaswani et al. (2017), equation 2, with GELU.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def swiglu_backward(dout, cache):
 
 def encoder_block(x, weights, mask=None, *, num_heads, num_kv_heads=None, causal=False, norm_first=True,
                   activation="gelu", eps=1e-5):
-    """Attention and a feed-forward network, each with a norm and a way around it; Xiong et al. (2020).
+    """Attention and a feed-forward network, each with a norm, and sums; Xiong et al. (2020).
 
     Parameters
     ----------
@@ -456,7 +456,8 @@ def patchify(x, patch):
     x, p = check.images(x, patch)
     B, C, H, W = x.shape
     cut = x.reshape(B, C, H // p, p, W // p, p)
-    return cut.transpose(0, 2, 4, 1, 3, 5).copy().reshape(B, H // p * (W // p), C * p * p)  # eq. 28.14
+    # eq. 28.14
+    return cut.transpose(0, 2, 4, 1, 3, 5).copy().reshape(B, H // p * (W // p), C * p * p)
 
 
 def unpatchify(x, shape, patch):
@@ -562,7 +563,7 @@ class ViT(Module):
 
 
 def mixture_of_experts(x, w_router, w1, b1, w2, b2, top_k=1, capacity_factor=None, activation="gelu"):
-    """A feed-forward network for each kind of token; Fedus, Zoph and Shazeer (2022), section 2.
+    """A feed-forward network for each kind of token; Fedus et al. (2022), section 2.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:f4ac695fb952d53a
+# Tangled from chapters/28-transformer-encoder.qmd; edit the chapter, then run make tangle. sha256:f8c9aa6a8fc488db
 """Chapter 28: a block as a stream with stations, gradients by depth, a trained ViT. Results in, a figure out."""
 
 import matplotlib.pyplot as plt
@@ -75,11 +75,13 @@ def draw_start(found):
     axes[0].set_ylabel("share along the stream", fontsize=8)
     axes[1].set_ylabel("gradient of $W_1$, length", fontsize=8)
     axes[1].set_ylim(0.3, 6)
+    axes[1].set_yticks([0.3, 1, 3], ["0.3", "1", "3"])
+    axes[1].set_yticks([], minor=True)
     for ax in axes:
         ax.set_xlabel("depth, from the input to the output", fontsize=8)
         ax.tick_params(labelsize=7, which="both")
     figure.tight_layout()
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=6.5, ncol=3, loc="lower center",
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncol=3, loc="lower center",
                   bbox_to_anchor=(0.5, 1.0), frameon=False)
     return figure
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:6c4e08e8011f7768
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:432d7a8ba54514ce
 """Mini-GPT, level 2: the model as a module, its op, the sampler, and what tunes a trained model."""
 
 import math
@@ -59,12 +59,13 @@ class GPT(Module):
 
     def __init__(self, vocab_size, context, d_model, num_heads, num_layers, dropout=0.0, rng=None):
         rng = np.random.default_rng(0) if rng is None else check.generator(rng)
-        self.vocab_size, self.context = check.whole("vocab_size", vocab_size), check.whole("context", context)
+        self.vocab_size, self.context = (
+            check.whole("vocab_size", vocab_size), check.whole("context", context))
         self.num_heads, D, L = num_heads, d_model, check.whole("num_layers", num_layers)
         self.wte, self.wpe = Embedding(vocab_size, D, rng), Embedding(context, D, rng)
         self.drop = Dropout(dropout, rng)
-        self.blocks = [EncoderBlock(D, num_heads, 4 * D, dropout, activation="gelu_tanh", causal=True, rng=rng)
-                       for _ in range(L)]
+        self.blocks = [EncoderBlock(D, num_heads, 4 * D, dropout, activation="gelu_tanh", causal=True,
+                                    rng=rng) for _ in range(L)]
         self.norm = LayerNorm(D)
         for name, p in self.named_parameters():
             if p.data.ndim == 2:
@@ -260,7 +261,8 @@ def evaluate(model, ids, stride=None, batch=32):
     ids, T, batch = np.asarray(ids), min(model.context, len(ids) - 1), check.whole("batch", batch)
     stride = check.whole("stride", model.context if stride is None else stride)
     if len(ids) < 2 or stride > model.context:
-        raise ValueError(f"stride = {stride} for {len(ids)} ids; expected at most {model.context}, and two ids")
+        raise ValueError(f"stride = {stride} for {len(ids)} ids; "
+                         f"expected at most {model.context}, and two ids")
     starts = [*range(0, len(ids) - 1 - T, stride), len(ids) - 1 - T]
     first = np.array([0] + [a + T - b for a, b in pairwise(starts)])      # places that count begin here
     total = 0.0

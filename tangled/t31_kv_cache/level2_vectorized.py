@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:cb21014b61e5cca2
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:f4a2b74c4e63fa1c
 """KV cache, level 2: buffers, a decoder on top of them, and what is built from the two."""
 
 from typing import NamedTuple
@@ -355,7 +355,7 @@ class PagedCache:
                 self.known[prefix], self.prefix_of[block] = block, prefix
 
     def share(self, row, ids):
-        """Give an empty row the published blocks that ids (T,) begin with; how many tokens that is.
+        """Give an empty row the published blocks that ids (T,) begin with: how many tokens.
 
         The last token is never among them: it has to be read, for its logits.
         """
@@ -387,7 +387,7 @@ class PagedCache:
 
 
 def verify(p, q, drafted, uniform, counts=None):
-    """How many drafts are accepted, and the token behind them; Leviathan et al. (2023), algorithm 1.
+    """How many drafts are accepted, and the token behind them; Leviathan et al. (2023).
 
     Parameters
     ----------
@@ -426,8 +426,9 @@ class Speculation(NamedTuple):
     accepted: int
 
 
-def speculative_decode(target, draft, ids, n, k=4, temperature=1.0, top_k=None, top_p=None, min_p=None, rng=None):
-    """Write n tokens behind each prompt, distributed as the target's, with fewer of its passes.
+def speculative_decode(target, draft, ids, n, k=4, temperature=1.0, top_k=None, top_p=None, min_p=None,
+                       rng=None):
+    """Write n tokens behind each prompt, distributed as the target's, in fewer of its passes.
 
     Parameters
     ----------

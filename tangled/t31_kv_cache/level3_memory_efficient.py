@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:e1f8f6c7d807c827
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:4ab3e42cad995e72
 """KV cache, level 3: norms folded into the weights, vectors for a single token, no padding."""
 
 import math
@@ -145,7 +145,8 @@ class Decoder:
         D, eps, qkv, out, dot = s.width, 1e-5, self.qkv, self.row, np.dot
         x = self.tokens[token].copy() if s.context is None else self.tokens[token] + self.places[place]
         heads = qkv.reshape(-1, s.head_dim)                     # (H + 2 Hk, d)
-        q, new = heads[:s.heads].reshape(s.kv_heads, -1, s.head_dim), heads[s.heads:].reshape(2, -1, s.head_dim)
+        q, new = (heads[:s.heads].reshape(s.kv_heads, -1, s.head_dim),
+                  heads[s.heads:].reshape(2, -1, s.head_dim))
         for k, layer in enumerate(self.layers):
             dot(x, layer.w_qkv, out=qkv)
             qkv *= 1 / math.sqrt(dot(x, x) / D + eps)           # eq. 31.11

@@ -1,4 +1,4 @@
-# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:9481f6bf8b154496
+# Tangled from chapters/31-kv-cache.qmd; edit the chapter, then run make tangle. sha256:6df279023008aaab
 """Chapter 31: the mechanism, and times. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
@@ -42,7 +42,8 @@ def draw_mechanism():
         for k, block in enumerate(blocks):
             right.add_patch(plt.Rectangle((1 + k, y), 1, 1, facecolor="white", edgecolor="0.3"))
             write(right, 1.5 + k, y + 0.5, str(block))
-            right.annotate("", (5.9, 7.7 - 1.35 * block), (1.5 + k, y + (1.05 if block < 2 else 0.5) - 0.0),
+            start = (1.5 + k, y + 1.05) if block < 2 else (4.05, y + 0.5)
+            right.annotate("", (5.9, 7.7 - 1.35 * block), start,
                            arrowprops={**arrow, "linewidth": 0.6, "linestyle": "-" if name == "A" else "--"})
     write(right, 2.5, 7.9, "tables")
     write(right, 8, 8.7, "blocks of 4 tokens")

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:ba6b04d163a5f48d
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:768ed97eca6e848f
 """Chapter 33: worked answers to the graded exercises."""
 
 import numpy as np
@@ -33,7 +33,7 @@ def learned_scale_backward(dout, cache):
 
 
 def error_feedback(w, x, bits=4, damping=0.01):
-    """Integers for a weight whose outputs are close to those of the floats; a scale for each output.
+    """Integers for a weight whose outputs are close to those of the floats; a scale an output.
 
     Parameters
     ----------

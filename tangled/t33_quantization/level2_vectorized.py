@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:b5aa3bf4b713da16
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:c20a51dfa9ba2fc4
 """Quantisation, level 2: whole arrays; a block's numbers along axes of their own."""
 
 import numpy as np
@@ -61,7 +61,7 @@ def calibrate(x, bits=8, symmetric=True, block=None, method="minmax", percentile
 
     Returns
     -------
-    scale : ndarray of shape (), or with the counts of blocks; in the dtype of x, at least float32
+    scale : ndarray of shape () or (c, e, ...), the counts of blocks; in the dtype of x, at least float32
     zero_point : ndarray of int32, of the shape of scale
 
     Raises
@@ -113,7 +113,7 @@ def quantize(x, scale=None, zero_point=None, bits=8, symmetric=True, block=None)
     Parameters
     ----------
     x : ndarray of any shape, floating, finite
-    scale : ndarray of shape () or with the counts of blocks, positive; None to calibrate by minmax
+    scale : ndarray of shape () or (c, e, ...), the counts of blocks, positive; None to calibrate by minmax
     zero_point : ndarray of integers of the shape of scale, or one; None for 0; calibrated with the scale
     bits, symmetric : the grid, as for `calibrate`
     block : as for `calibrate`, where there is no scale
@@ -147,7 +147,7 @@ def dequantize(q, scale, zero_point=0):
     Parameters
     ----------
     q : ndarray of int8, of any shape
-    scale : ndarray of shape () or with the counts of blocks, float32 or float64
+    scale : ndarray of shape () or (c, e, ...), the counts of blocks, float32 or float64
     zero_point : ndarray of integers of the shape of scale, or one
 
     Returns
@@ -425,7 +425,7 @@ class QuantizedGPT:
 
 
 def at_quantized_weights(parameters, grids, bits, run):
-    """Loss and gradients with weights on their grids; straight through to the floats behind them.
+    """Loss and gradients with weights on their grids; straight through to the floats behind.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:3ae241dfbb19d0a5
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:2bf4d682c3384e08
 """Quantisation, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
 
 import itertools
@@ -56,7 +56,8 @@ def _rounded(x, s, z, room):
     with np.errstate(over="ignore"):
         np.divide(x, s, out=t)
     np.rint(t, out=t)
-    t += z                                                      # eq. 33.1
+    if np.any(z):                                               # a symmetric grid has zeros
+        t += z                                                  # eq. 33.1
     return t
 
 
@@ -141,7 +142,8 @@ def calibrate(x, bits=8, symmetric=True, block=None, method="minmax", percentile
 def _best_share(values, lo, hi, bits, symmetric):
     """The share of one range with the least squared error of values (n,); eq. 33.14."""
     power, (low, high) = math.frexp(max(hi, -lo))[1], _grid(bits, symmetric)
-    v, lo, hi = np.sort(np.ldexp(values, -power)), math.ldexp(min(lo, 0.0), -power), math.ldexp(max(hi, 0.0), -power)
+    v, lo, hi = (np.sort(np.ldexp(values, -power)), math.ldexp(min(lo, 0.0), -power),
+                 math.ldexp(max(hi, 0.0), -power))
     sums = np.zeros(v.size + 1)
     np.cumsum(v, dtype=np.float64, out=sums[1:])
     total, errors = np.dot(w := v.astype(np.float64), w), []
