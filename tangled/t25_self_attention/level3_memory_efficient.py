@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:983aa6c366041e76
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:453f36021ff66ccc
 """Self-attention, level 3: blocks of rows, the visible part of causal scores only, nothing of size Tq x Tk."""
 
 import math
@@ -156,7 +156,8 @@ def attention_backward(dout, cache):
         dq[g, rows] = grads[0]
         dk[g, :n] += grads[1]
         dv[g, :n] += grads[2]
-    return tuple([grad.astype(dtype, copy=False).reshape(*shape[:-2], *grad.shape[1:]) for grad in (dq, dk, dv)])
+    return tuple([grad.astype(dtype, copy=False).reshape(*shape[:-2], *grad.shape[1:])
+                  for grad in (dq, dk, dv)])
 
 
 def _block_backward(heads, dout, out, top, share, block, rooms):
