@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f8de96d361ea15ad
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d876b6e91216a948
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -49,7 +49,7 @@ def test_level3_never_has_the_columns(level):
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 4), (18, 31)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1), (2, 3), (7, 4), (18, 31)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_level3_columns_by_shifts(level, kind, size, dtype):
     """3 x 3, stride 2, padding 1: odd and even sides, one block and several, the last one short; as level 2."""
