@@ -3,9 +3,7 @@
 The front matter names them: `train: [train_line, train_table]`, modules of the package with a `main(argv)`.
 Each is a command of its own as well: `python -m tangled.t02_autograd.train_line --epochs 5`. With
 `ARGS=--record` it stores its outcome in golden/records/, from which the chapter quotes it. With `IMPL=workspace` it
-runs on the reader's own chapters where they pass all their tests, and on level 2 elsewhere. A product takes one
-thread, as in the records: threads that wait for a busy core waste it; `threads: 2` asks for two where there are two
-cores.
+runs on the reader's own chapters where they pass all their tests, and on level 2 elsewhere.
 """
 
 from __future__ import annotations
@@ -24,11 +22,6 @@ from scripts.reading.chapters import Book, Chapter, find_topic, read_book
 
 def programs(chapter: Chapter) -> list[str]:
     return [str(stem) for stem in chapter.meta.get("train") or []]
-
-
-def threads(chapter: Chapter) -> int:
-    """How many a product may take in a chapter's programs."""
-    return min(int(chapter.meta.get("threads") or 1), os.cpu_count() or 1)
 
 
 def offered(book: Book) -> str:
@@ -87,7 +80,7 @@ def main(argv: list[str], root: Path = Path(".")) -> int:
     files = assembled(book, chapter, names, root) if given.impl == "workspace" else None
     for stem in names:
         before = stamp(root, chapter.topic)
-        status = run(root, f"tangled.{chapter.package}.{stem}", given.rest, files, threads(chapter))
+        status = run(root, f"tangled.{chapter.package}.{stem}", given.rest, files)
         if status:
             return status
         if "--record" in given.rest and stamp(root, chapter.topic) == before:
@@ -112,12 +105,12 @@ def stamp(root: Path, topic: int) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def run(root: Path, module: str, rest: list[str], files: dict[str, str] | None = None, threads: int = 1) -> int:
+def run(root: Path, module: str, rest: list[str], files: dict[str, str] | None = None) -> int:
     """Run one program in the foreground, with one line that says which; `files` puts it together anew."""
     environment = dict(os.environ)
     environment.setdefault("MPLBACKEND", "Agg")         # programs save their figures, they open no window
-    for library in ("OPENBLAS", "OMP", "MKL"):
-        environment.setdefault(f"{library}_NUM_THREADS", str(threads))
+    for library in ("OPENBLAS", "OMP", "MKL"):          # as in the records; threads that wait for a busy core waste it
+        environment.setdefault(f"{library}_NUM_THREADS", "1")
     if files is not None and "--folder" not in rest and keeps_checkpoints(root, module):
         rest = [*rest, "--folder", folder_of(files)]
     command = ["-m", "scripts.assembling.run", module, json.dumps(files or {}), *rest]

@@ -188,19 +188,6 @@ def test_an_interrupt_is_one_line_and_a_program_has_one_thread_a_product(book, c
     assert "threads 1 1" in said.out and said.out.endswith("\ninterrupted\n") and said.err == ""
 
 
-@pytest.mark.parametrize("asked, cores, given", [(2, 2, "2 2"), (2, 1, "1 1"), (3, 8, "3 3")])
-def test_a_chapter_asks_for_threads(book, capfd, monkeypatch, asked, cores, given):
-    for library in ("OPENBLAS", "OMP", "MKL"):
-        monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    chapter = book / "chapters/02-b.qmd"
-    chapter.write_text(chapter.read_text().replace("train: [", f"threads: {asked}\ntrain: ["))
-    (book / "tangled/t02_b/train_b.py").write_text(
-        "import os\nprint('threads', os.environ['OPENBLAS_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])\n")
-    assert train.main(["--topic", "2"], book) == 0
-    assert f"threads {given}\n" in capfd.readouterr().out
-
-
 def test_an_interrupted_run_that_began_anew_goes_on_without_fresh(book, monkeypatch, capfd):
     class Child:
         returncode = 130

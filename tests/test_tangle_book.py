@@ -44,8 +44,6 @@ FRONT = [
         4,
         "shared: 't01_y/x.py' is not a module under tangled/",
     ),
-    ("topic: 27\npackage: t27_x\nthreads: 0", 4, "threads: 0; expected how many each product may take"),
-    ("topic: 27\npackage: t27_x\nthreads: two", 4, "threads: 'two'; expected how many each product may take"),
     ("topci: 27", 2, "unknown key 'topci' in the front matter; did you mean 'topic'?"),
     ("wholly: 1", 2, "unknown key 'wholly' in the front matter; expected one of topic, package"),
     (

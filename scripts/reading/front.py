@@ -10,7 +10,7 @@ from scripts.errors import Problem
 PACKAGE = re.compile(r"t(\d\d)_[a-z0-9]+(?:_[a-z0-9]+)*")
 PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 OURS = ("topic", "package", "module", "needs", "difficulty", "minutes", "exports", "targets", "shared",
-        "train", "threads", "serve", "optional", "interview")
+        "train", "serve", "optional", "interview")
 TASK = {"functions": "a list of functions, such as [rope]", "minutes": "a whole number from 5 to 120",
         "asked": "a whole number from 1 (seldom) to 5 (often)", "says": "a paragraph",
         "examples": "a list of two expressions", "follow_ups": "a list of words from the chapter's interview questions"}
@@ -160,12 +160,6 @@ class Meta:
     def is_train(self, value) -> bool:
         return self.listed("train", value, str, lambda s: PART.fullmatch(s) and s != "__init__",
                            "a list of modules with a main(argv), without .py, such as [train_line]")
-
-    def is_threads(self, value) -> bool:
-        if type(value) is int and 1 <= value <= 8:
-            return True
-        self.wrong("threads", f"threads: {value!r}; expected how many each product may take in its programs, 1 to 8")
-        return False
 
     def is_serve(self, value) -> bool:
         if isinstance(value, str) and PART.fullmatch(value) and value != "__init__":
