@@ -1,4 +1,4 @@
-# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:f8a743c0b21f9ada
+# Tangled from chapters/07-activations.qmd; edit the chapter, then run make tangle. sha256:5c43912e80605421
 """Activations, level 3: block by block, in a few blocks of scratch, nothing selected by a mask.
 
 `out=` is a contiguous array in the shape and dtype of the result. Forward, it may be the input
@@ -298,7 +298,7 @@ LINE = 64                                           # bytes of a line of the cac
 def _lines(size):
     """A float32 array (size,) from the beginning of a line on."""
     room = np.empty(4 * size + LINE, np.uint8)
-    first = -room.ctypes.data % LINE
+    first = -room.__array_interface__["data"][0] % LINE
     return room[first:first + 4 * size].view(np.float32)
 
 
@@ -432,7 +432,8 @@ def gelu(x, approximate="none", out=None):
     if approximate == "tanh" or x.dtype == np.float64:
         kernel, scratch = (_gelu, 3) if approximate == "none" else (_gelu_tanh, 2)
         return _forward_keeping(kernel, x, out, scratch), (x, approximate)
-    slope, c, p = _lines(x.size).reshape(x.shape), _lines(min(BLOCK, x.size)), _lines(min(BLOCK, x.size))
+    slope = _lines(x.size).reshape(x.shape)
+    c, p = _lines(2 * min(BLOCK, x.size)).reshape(2, -1)
     kernel = lambda x, q, out: _gelu_with_slope(x, q, out, c[:x.size], p[:x.size])
     return _run(kernel, [x, slope], check.target(out, x, kept=x), 0), (slope, x.dtype)
 

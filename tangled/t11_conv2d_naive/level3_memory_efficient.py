@@ -1,4 +1,4 @@
-# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:fedb303265d57154
+# Tangled from chapters/11-conv2d-naive.qmd; edit the chapter, then run make tangle. sha256:9e4be9119fa4636c
 """Convolution, level 3: no padded copy, one picture at a time, one copy for each column of the kernel."""
 
 import numpy as np
@@ -16,10 +16,20 @@ def _ranges(kernel, x_shape, size, stride, dilation, sides):
             for extent, n, o, s, d, (before, _) in zip(kernel, x_shape[2:], size, stride, dilation, sides)]
 
 
-def _shift(picture, columns, copies):
-    """`picture` (G, c, H, W) as each column of the kernel sees it, into `copies` (G, c, KW, H, OW)."""
-    for j, (outputs, inputs) in enumerate(columns):
-        copies[:, :, j, :, outputs] = picture[..., inputs]
+class Copies:
+    """A copy of a picture, shifted, for each column of the kernel, `width` wide; 0 where nothing is."""
+
+    def __init__(self, groups, channels, moves, height, width, dtype):
+        """`moves`: for each column of the kernel, which columns of its copy are which of the picture."""
+        c, self.moves = channels // groups, moves
+        self.copies = np.zeros((groups, c, len(moves), height, width), dtype)
+        self.rows = self.copies.reshape(groups, c * len(moves), height, width)
+
+    def of(self, picture):
+        """The copies of `picture`, one under the other: (G, c KW, h, width)."""
+        for j, (to, columns) in enumerate(self.moves):
+            self.copies[:, :, j, :, to] = picture[..., columns]
+        return self.rows
 
 
 def _matrices(array):
@@ -37,61 +47,46 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, out=None):
     size = tuple(conv_output_size(*axis) for axis in zip(x.shape[2:], kernel, stride, sides, dilation))
     out = check.room(out, (len(x), len(w), *size), x.dtype, *(a for a in (x, w, b) if a is not None))
     work, ranges = check.working(x.dtype), _ranges(kernel, x.shape, size, stride, dilation, sides)
-    pictures, copies, rows = _buffers(x, groups, kernel, size, work)
-    weights = _by_row(w, groups, work)
+    copies = Copies(groups, x.shape[1], ranges[1], x.shape[2], size[1], work)
+    weights = w.transpose(2, 0, 1, 3).astype(work).reshape(kernel[0], groups, len(w) // groups, -1)
     total = np.empty((groups, len(w) // groups, *size), work)
     product = np.empty_like(total)
-    for n, picture in enumerate(pictures):
-        _shift(picture, ranges[1], copies)
+    for n, picture in enumerate(x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])):
+        rows = copies.of(picture)
         total[...] = 0 if b is None else b.reshape(groups, -1, 1, 1)
-        for weight, (outputs, inputs) in zip(weights, ranges[0]):
+        for weight, (outputs, inputs) in zip(weights, ranges[0]):           # weight (G, F/G, c KW)
             part = product[:, :, outputs]
             np.matmul(weight, _matrices(rows[:, :, inputs]), out=_matrices(part))
             total[:, :, outputs] += part
         out[n] = total.reshape(out.shape[1:])
-    return out, (x, w, b is not None, (kernel, size, groups), ranges)
-
-
-def _buffers(x, groups, kernel, size, dtype):
-    """x (N, C, H, W) as (N, G, c, H, W); room for its copies (G, c, KW, H, OW), also as (G, c KW, H, OW)."""
-    N, C, H, W = x.shape
-    copies = np.zeros((groups, C // groups, kernel[1], H, size[1]), dtype)
-    return (x.reshape(N, groups, C // groups, H, W), copies,
-            copies.reshape(groups, C // groups * kernel[1], H, size[1]))
-
-
-def _by_row(w, groups, dtype):
-    """w (F, c, KH, KW) as (KH, G, F/G, c KW), contiguous."""
-    F, c, KH, KW = w.shape
-    return np.ascontiguousarray(w.transpose(2, 0, 1, 3), dtype).reshape(KH, groups, F // groups, c * KW)
+    return out, (x, w, b is not None, (size, groups), ranges)
 
 
 def conv2d_backward(dout, cache, out=None):
     """As level 2; dx into `out` (N, C, H, W) if given."""
-    x, w, has_bias, (kernel, size, groups), ranges = cache
+    x, w, has_bias, (size, groups), (of_rows, of_columns) = cache
     dout = check.gradient(dout, (len(x), len(w), *size), x.dtype)
     dx, work = check.room(out, x.shape, x.dtype, x, w, dout), check.working(x.dtype)
-    pictures, copies, rows = _buffers(x, groups, kernel, size, work)
-    weights = _by_row(w, groups, work)
-    dweights = np.zeros_like(weights)                           # (KH, G, F/G, c KW)
-    total = np.empty(pictures.shape[1:], work)
-    product = np.empty((*rows.shape[:2], *size), work)
-    for n, picture in enumerate(pictures):
-        g = np.ascontiguousarray(dout[n], work).reshape(groups, -1, *size)
-        copies[...] = 0
-        _shift(picture, ranges[1], copies)
-        for dweight, (outputs, inputs) in zip(dweights, ranges[0]):         # eq. 11.7
-            dweight += _matrices(g[:, :, outputs]) @ _matrices(rows[:, :, inputs]).swapaxes(-1, -2)
-        copies[...] = 0
-        for weight, (outputs, inputs) in zip(weights, ranges[0]):           # eq. 11.8
-            part = product[:, :, outputs]
-            np.matmul(weight.swapaxes(-1, -2), _matrices(g[:, :, outputs]), out=_matrices(part))
-            rows[:, :, inputs] += part
+    (F, c, KH, KW), (N, C, H, W) = w.shape, x.shape
+    copies = Copies(groups, C, of_columns, H, size[1], work)
+    spread = Copies(groups, F, [move[::-1] for move in of_columns], size[0], W, work)
+    weights = w.reshape(groups, F // groups, c, KH, KW).transpose(3, 0, 2, 1, 4).astype(work)
+    weights = weights.reshape(KH, groups, c, F // groups * KW)
+    dweights = np.zeros((KH, groups, F // groups, c * KW), work)
+    total = np.empty((groups, c, H, W), work)
+    product = np.empty((groups, c, size[0], W), work)
+    for n in range(N):
+        rows = copies.of(x[n].reshape(total.shape))
+        g = np.ascontiguousarray(dout[n], work).reshape(groups, F // groups, *size)
+        of_g = spread.of(g)
         total[...] = 0
-        for j, (outputs, inputs) in enumerate(ranges[1]):
-            total[..., inputs] += copies[:, :, j, :, outputs]
-        dx[n] = total.reshape(x.shape[1:])
-    F, c, KH, KW = w.shape
+        for weight, dweight, (outputs, inputs) in zip(weights, dweights, of_rows):
+            read = _matrices(rows[:, :, inputs])
+            dweight += _matrices(g[:, :, outputs]) @ read.swapaxes(-1, -2)  # eq. 11.7
+            part = product[:, :, outputs]
+            np.matmul(weight, _matrices(of_g[:, :, outputs]), out=_matrices(part))
+            total[:, :, inputs] += part                         # eq. 11.8
+        dx[n] = total.reshape(C, H, W)
     dw = dweights.reshape(KH, F, c, KW).transpose(1, 2, 0, 3).astype(x.dtype)
     if not has_bias:
         return dx, dw

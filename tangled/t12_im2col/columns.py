@@ -1,11 +1,9 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:6c76769e0eab6506
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:443df6da182d1d37
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
 
 import numpy as np
-
-from tangled.t12_im2col import windows
 
 COLUMNS = 512                                                   # of a product
 
@@ -30,7 +28,7 @@ class Columns:
         self.stride, size = stride, (-(-H // stride), -(-W // stride))
         self.parts = np.empty((3, 3, C, n, *size), dtype)
         self.matrix = self.parts.reshape(9 * C, -1)
-        places = [divmod(i - 1, stride) for i in range(3)]      # (u, r), eq. 12.14
+        places = [divmod(i - 1, stride) for i in range(3)]      # (u, r), eq. 12.12
         self.copied, self.shifts = {r: i for i, (u, r) in enumerate(places) if u == 0}, []
         moved = [(i, u, self.copied[r], min(0, -u)) for i, (u, r) in enumerate(places) if u]
         for i, (j, v, whole, edge) in itertools.product(self.copied.values(), moved):
@@ -90,8 +88,6 @@ def conv(x, w, stride, out=None, b=None):
     """x (N, C, H, W), w (F, C, 3, 3), b (F,) or None: (N, F, OH, OW), in the dtype of x, or into out."""
     (N, _, H, W), F = x.shape, len(w)
     out = np.empty((N, F, -(-H // stride), -(-W // stride)), x.dtype) if out is None else out
-    if stride == 1 and windows.fit(x.shape):
-        return windows.conv(x, w, out, b)
     weights = _as_rows(w).astype(out.dtype)
     for n, columns in blocks(x.shape, stride, out.dtype):
         y = weights @ columns.fill(x[n])                        # (F, n OH OW)
@@ -109,8 +105,6 @@ def _channels_first(dout, dtype):
 def weight_gradient(dout, x, stride, dtype=None):
     """dout (N, F, OH, OW), x (N, C, H, W): dw (F, C, 3, 3), in the dtype of x or another."""
     F, C = dout.shape[1], x.shape[1]
-    if stride == 1 and windows.at_once(x.shape, F):
-        return windows.gradients(dout, x, dtype or x.dtype)
     dw = np.zeros((9 * C, F), dtype or x.dtype)
     for n, columns in blocks(x.shape, stride, dw.dtype):
         dw += columns.fill(x[n]) @ _channels_first(dout[n], dw.dtype).T

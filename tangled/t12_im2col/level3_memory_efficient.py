@@ -1,18 +1,19 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:56b64df2fdb7e687
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f4be539e814241d3
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
 
 import tangled.t12_im2col.checks as check
 from tangled.t11_conv2d_naive.ranges import inside
-from tangled.t12_im2col import columns, windows
+from tangled.t12_im2col import columns
 from tangled.t12_im2col import level2_vectorized as plain
 from tangled.t12_im2col.level2_vectorized import col2im, im2col
 
 __all__ = ["Conv2d", "ConvTranspose2d", "col2im", "conv2d", "conv2d_backward", "conv_transpose2d",
            "conv_transpose2d_backward", "im2col"]
 
-COLUMNS, NUMBERS = 1024, 1 << 17                    # of a product, where pictures are small; of a buffer
+PRODUCT, COLUMNS = 10 ** 6, 256                     # multiply-adds of a product, columns of one
+NUMBERS = 1 << 17                                   # that a buffer may take
 
 
 class RowBuffer:
@@ -20,135 +21,169 @@ class RowBuffer:
 
     Parameters
     ----------
-    size : (H, W) of the pictures
-    channels, groups : int
+    shape : (n, C, H, W) of the pictures
+    groups : int
     at : Window
     dtype : of the buffer
-    pictures : int, the size of the batch; as many are taken at once as make a product of COLUMNS, or of
-        more, while the buffer has no more than NUMBERS
+
+    Attributes
+    ----------
+    array : ndarray of shape (G, KW, C / G, rows, n, OW); what stands for padding stays zero
+    views : [(G, KW C / G, OH n OW)] for each row of the kernel
     """
 
-    def __init__(self, size, channels, groups, at, dtype, pictures):
+    def __init__(self, shape, groups, at, dtype):
         (KH, KW), (sh, sw), (dh, dw), (OH, OW) = at.kernel, at.stride, at.dilation, at.outputs
+        n, C, *size = shape
         each = max(i * dh // sh for i in range(KH)) + OH        # rows of one residue, eq. 12.10
-        self.rows, self.at, self.groups = sh * each, at, groups
-        wanted = max(COLUMNS, NUMBERS // max(1, KW * channels))
-        self.block = max(1, min(pictures, wanted // max(1, self.rows * OW)))
-        shape = (groups, KW, channels // groups, self.block, self.rows, OW)
-        self.array = np.zeros(shape, dtype)                     # the padding stays zero for good
-        self.flat = self.array.reshape(groups, KW * channels // groups, -1)
-        self.starts = [(i * dh % sh * each + i * dh // sh) * OW for i in range(KH)]
+        self.array = np.zeros((groups, KW, C // groups, sh * each, n, OW), dtype)
+        flat = self.array.reshape(groups, KW * C // groups, sh * each * n * OW)
+        starts = [(i * dh % sh * each + i * dh // sh) * n * OW for i in range(KH)]
+        self.views = [flat[..., start:start + OH * n * OW] for start in starts]
         self.copies = [(j, slice(r * each + t.start, r * each + t.stop), q, a, e)
                        for j in range(KW) for q, e in [inside(j * dw - at.sides[1][0], OW, sw, size[1])]
                        for r in {i * dh % sh for i in range(KH)}
                        for t, a in [inside(r - at.sides[0][0], each, sh, size[0])]
                        if t.start < t.stop and q.start < q.stop]
 
-    def blocks(self, pictures):
-        """Slices of the batch, a block each."""
-        return [slice(n, min(n + self.block, pictures)) for n in range(0, pictures, self.block)]
-
     def fill(self, x):
-        """Copy x (n, C, H, W), n at most the block, shifted."""
-        grouped = x.reshape(len(x), self.groups, -1, *x.shape[2:])
+        """Copy x (n, C, H, W), shifted; the views of it."""
+        rows = _rows(x, len(self.array))
         for j, t, q, a, e in self.copies:
-            self.array[:, j, :, :len(x), t, q] = grouped[..., a, e].transpose(1, 2, 0, 3, 4)
+            self.array[:, j, :, t, :, q] = rows[:, :, a, :, e]
+        return self.views
 
     def pour(self, x):
         """The adjoint of fill: add what the copies hold to x (n, C, H, W)."""
-        grouped = x.reshape(len(x), self.groups, -1, *x.shape[2:])
+        rows = _rows(x, len(self.array))
         for j, t, q, a, e in self.copies:
-            grouped[..., a, e] += self.array[:, j, :, :len(x), t, q].transpose(2, 0, 1, 3, 4)
-
-    def columns(self, pictures):
-        """How many columns a product over that many pictures has; rows between pictures are waste."""
-        return ((pictures - 1) * self.rows + self.at.outputs[0]) * self.at.outputs[1]
-
-    def views(self, pictures):
-        """[(G, KW C / G, columns)] for each row of the kernel."""
-        return [self.flat[:, :, k:k + self.columns(pictures)] for k in self.starts]
-
-    def outputs(self, target):
-        """Room for a product over target (n, F, OH, OW), and its outputs in it; or target, and None."""
-        (OH, OW), G, (n, F) = self.at.outputs, self.groups, target.shape[:2]
-        if n == 1 and target.flags.c_contiguous:                # nothing lies between pictures
-            return target.reshape(G, F // G, OH * OW), None
-        room = np.zeros((G, F // G, n, self.rows, OW), self.array.dtype)
-        results = room[..., :OH, :].transpose(2, 0, 1, 3, 4)    # (n, G, F / G, OH, OW)
-        return room.reshape(G, F // G, -1)[..., :self.columns(n)], results
-
-    def packed(self, dout):
-        """dout (n, F, OH, OW) as the factor of a product, (G, F / G, columns), zeros between pictures."""
-        g, results = self.outputs(dout)
-        if results is not None:
-            results[...] = dout.reshape(results.shape)
-        return g
+            rows[:, :, a, :, e] += self.array[:, j, :, t, :, q]
 
 
-def _common(at, groups, stride):
-    """Whether a convolution is 3 x 3 with that stride and padding 1."""
-    common = (3, 3), (stride, stride), ((1, 1), (1, 1)), (1, 1), 1
-    return (at.kernel, at.stride, at.sides, at.dilation, groups) == common
+def _rows(x, groups):
+    """A view (G, C / G, H, n, W) of x (n, C, H, W): the same row of all pictures side by side."""
+    n, C, *size = x.shape
+    return x.reshape(n, groups, C // groups, *size).transpose(1, 2, 3, 0, 4)
+
+
+def _columns(x, groups, dtype):
+    """x (n, C, H, W) as (G, C / G, H n W) in a dtype; a view, if it is one picture of that."""
+    rows = _rows(x, groups).astype(dtype, copy=False)
+    return rows.reshape(*rows.shape[:2], -1)
+
+
+def _buffers(shape, filters, groups, at, dtype):
+    """(slice of the batch, RowBuffer) for a shape (N, C, H, W): a few pictures at a time."""
+    N, lines, buffer = shape[0], at.kernel[1] * shape[1], None
+    columns = min(PRODUCT * groups ** 2 // (lines * filters), NUMBERS // max(lines, filters))
+    size = max(1, max(COLUMNS, columns) // max(1, at.outputs[0] * at.outputs[1]))
+    for start in range(0, N, size):
+        n = min(size, N - start)
+        if buffer is None or n < size:
+            buffer = RowBuffer((n, *shape[1:]), groups, at, dtype)
+        yield slice(start, start + n), buffer
+
+
+def _strided(at, groups):
+    """Whether a convolution is 3 x 3 with stride 2 and padding 1, which columns do faster."""
+    return (*at[:4], groups) == ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1)
+
+
+def _by_rows(w, groups, dtype):
+    """w (F, c, KH, KW) as (KH, G, F / G, KW c): a matrix for each row of the kernel and group."""
+    F, c, KH, KW = w.shape
+    return w.transpose(2, 0, 3, 1).astype(dtype).reshape(KH, groups, F // groups, KW * c)
+
+
+def _products(weights, views, out):
+    """out (n, F, OH, OW) = the sum of weights (KH, G, F / G, KW c) times views, eq. 12.9."""
+    rows = _rows(out, weights.shape[1])                         # (G, F / G, OH, n, OW)
+    alone = len(out) == 1 and out.flags.c_contiguous
+    y = (rows if alone else np.empty(rows.shape, out.dtype)).reshape(*rows.shape[:2], -1)
+    other = np.empty_like(y)
+    np.matmul(weights[0], views[0], out=y)
+    for weight, view in zip(weights[1:], views[1:]):
+        y += np.matmul(weight, view, out=other)
+    if not alone:
+        rows[...] = y.reshape(rows.shape)
 
 
 def _correlate(x, w, at, groups, out, b=None):
     """out (N, F, OH, OW) = the products of x (N, C, H, W) with w (F, C / G, KH, KW), plus b (F,)."""
-    if _common(at, groups, 2) or (_common(at, groups, 1) and windows.fit(x.shape)):
-        columns.conv(x, w, at.stride[0], out, b)
+    if _strided(at, groups):
+        columns.conv(x, w, 2, out, b)
         return
-    F, c, KH, KW = w.shape
-    buffer = RowBuffer(x.shape[2:], x.shape[1], groups, at, out.dtype, len(x))
-    weights = w.transpose(2, 0, 3, 1).astype(out.dtype).reshape(KH, groups, F // groups, KW * c)
-    for n in buffer.blocks(len(x)):
-        buffer.fill(x[n])
-        product, results = buffer.outputs(out[n])               # (G, F / G, columns)
-        views, other = buffer.views(len(out[n])), np.empty_like(product)
-        np.matmul(weights[0], views[0], out=product)
-        for k in range(1, KH):
-            product += np.matmul(weights[k], views[k], out=other)           # eq. 12.9
-        if results is not None:
-            out[n] = results.reshape(out[n].shape)
+    weights = _by_rows(w, groups, out.dtype)
+    for n, buffer in _buffers(x.shape, len(w), groups, at, out.dtype):
+        _products(weights, buffer.fill(x[n]), out[n])
         if b is not None:
             out[n] += b[:, None, None]
 
 
+def _turned(w, at, groups, size):
+    """The convolution that makes the gradient of the input at stride 1: its weights and Window."""
+    F, c, KH, KW = w.shape
+    turned = w.reshape(groups, F // groups, c, KH, KW)[..., ::-1, ::-1].swapaxes(1, 2)
+    sides = tuple((d * (k - 1) - before, d * (k - 1) - after)
+                  for d, k, (before, after) in zip(at.dilation, at.kernel, at.sides))
+    return turned.reshape(groups * c, F // groups, KH, KW), at._replace(sides=sides, outputs=size)
+
+
 def _input_gradient(dout, w, at, groups, out):
     """out (N, C, H, W) = the gradient of the x of a convolution, for dout (N, F, OH, OW)."""
-    if _common(at, groups, 2):
+    if _strided(at, groups):
         return columns.input_gradient(dout, w, out.shape, 2, out)
-    F, c, KH, KW = w.shape
     if at.stride == (1, 1):
-        turned = w.reshape(groups, F // groups, c, KH, KW)[..., ::-1, ::-1].swapaxes(1, 2)
-        sides = tuple((d * (k - 1) - before, d * (k - 1) - after)
-                      for d, k, (before, after) in zip(at.dilation, at.kernel, at.sides))
-        back = at._replace(sides=sides, outputs=out.shape[2:])
-        return _correlate(dout, turned.reshape(groups * c, F // groups, KH, KW), back, groups, out)
-    buffer = RowBuffer(out.shape[2:], out.shape[1], groups, at, out.dtype, len(dout))
+        turned, back = _turned(w, at, groups, out.shape[2:])
+        return _correlate(dout, turned, back, groups, out)
+    F, c, KH, KW = w.shape
     weights = w.transpose(2, 3, 1, 0).astype(out.dtype).reshape(KH, KW * c, groups, F // groups)
     weights = np.ascontiguousarray(weights.transpose(0, 2, 1, 3))           # (KH, G, KW c, F / G)
     out[...] = 0
-    for n in buffer.blocks(len(dout)):
-        g = buffer.packed(dout[n])
-        buffer.flat[...] = 0
-        for weight, view in zip(weights, buffer.views(len(dout[n]))):
+    for n, buffer in _buffers(out.shape, F, groups, at, out.dtype):
+        g = _columns(dout[n], groups, out.dtype)
+        buffer.array[...] = 0
+        for weight, view in zip(weights, buffer.views):
             view += weight @ g
         buffer.pour(out[n])
 
 
 def _weight_gradient(x, dout, w_shape, at, groups, dtype):
     """The gradient of w for x (N, C, H, W) and dout (N, F, OH, OW)."""
-    if _common(at, groups, 2) or (_common(at, groups, 1) and windows.at_once(x.shape, w_shape[0])):
-        return columns.weight_gradient(dout, x, at.stride[0], dtype)
+    if _strided(at, groups):
+        return columns.weight_gradient(dout, x, 2, dtype)
     F, c, KH, KW = w_shape
-    buffer = RowBuffer(x.shape[2:], x.shape[1], groups, at, dtype, len(x))
     dw = np.zeros((KH, groups, KW * c, F // groups), dtype)
-    product = np.empty(dw.shape[1:], dtype)
-    for n in buffer.blocks(len(x)):
-        buffer.fill(x[n])
-        g = buffer.packed(dout[n])
-        for k, view in enumerate(buffer.views(len(dout[n]))):
-            dw[k] += np.matmul(view, g.swapaxes(-1, -2), out=product)
+    for n, buffer in _buffers(x.shape, F, groups, at, dtype):
+        _add_products(dw, buffer.fill(x[n]), _columns(dout[n], groups, dtype))
     return dw.reshape(KH, groups, KW, c, -1).transpose(1, 4, 3, 0, 2).reshape(w_shape)
+
+
+def _add_products(dw, views, g):
+    """Add views (G, KW c, columns) times g (G, f, columns), transposed, to dw (KH, G, KW c, f)."""
+    for total, view in zip(dw, views):
+        total += view @ g.swapaxes(1, 2)
+
+
+def _gradients(x, dout, w, at, groups, dtype, dx=None):
+    """The gradient of w in a dtype; into dx (N, C, H, W), if given, that of x."""
+    if at.stride != (1, 1):
+        if dx is not None:
+            _input_gradient(dout, w, at, groups, dx)
+        return _weight_gradient(x, dout, w.shape, at, groups, dtype)
+    turned, back = _turned(w, at, groups, x.shape[2:])
+    weights, (C, f, KH, KW) = _by_rows(turned, groups, dtype), turned.shape
+    dw = np.zeros((KH, groups, KW * f, C // groups), dtype)
+    for n, buffer in _buffers(dout.shape, C, groups, back, dtype):
+        views = buffer.fill(dout[n])
+        if dx is not None:
+            _products(weights, views, dx[n])
+        with np.errstate(invalid="ignore"):                     # 0 times infinity
+            _add_products(dw, views, _columns(x[n], groups, dtype))
+    if not np.isfinite(dw).all():                               # see eq. 12.11
+        return _weight_gradient(x, dout, w.shape, at, groups, dtype)
+    dw = dw.reshape(KH, groups, KW, f, -1)[::-1, :, ::-1]       # turned back
+    return dw.transpose(1, 3, 4, 0, 2).reshape(w.shape)
 
 
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
@@ -171,11 +206,7 @@ def conv2d_backward(dout, cache):
     x, w, has_bias, at, groups = cache
     dout, work = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype), check.working(x.dtype)
     dx = np.empty(x.shape, work)
-    if _common(at, groups, 1) and windows.at_once(x.shape, len(w)):
-        dw = windows.gradients(dout, x, work, w, dx)
-    else:
-        _input_gradient(dout, w, at, groups, dx)
-        dw = _weight_gradient(x, dout, w.shape, at, groups, work)
+    dw = _gradients(x, dout, w, at, groups, work, dx)
     return dx.astype(x.dtype, copy=False), *_with_bias(dw, dout, w.dtype, has_bias)
 
 
@@ -183,12 +214,6 @@ def _with_bias(dw, dout, dtype, has_bias):
     """dw and, if there is a bias, its gradient (F,), the sum of dout over the axes but 1; in a dtype."""
     grads = (dw, dout.sum(axis=(0, 2, 3), dtype=dw.dtype)) if has_bias else (dw,)
     return tuple(grad.astype(dtype, copy=False) for grad in grads)
-
-
-def _shared(x, dout, of_bias, w, at, groups, has_bias):
-    """The gradients of what the pictures share: of w and, if there is one, of b."""
-    dw = _weight_gradient(x, dout, w.shape, at, groups, check.working(w.dtype))
-    return _with_bias(dw, of_bias, w.dtype, has_bias)
 
 
 def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
@@ -207,7 +232,8 @@ def conv_transpose2d_backward(dout, cache):
     x, w, has_bias, shape, at, groups = cache
     dout = check.gradient(dout, shape, x.dtype)
     dx = _in_working_dtype(_correlate, x.dtype, x.shape, dout, w, at, groups)
-    return dx, *_shared(dout, x, dout, w, at, groups, has_bias)
+    dw = _weight_gradient(dout, x, w.shape, at, groups, check.working(w.dtype))
+    return dx, *_with_bias(dw, dout, w.dtype, has_bias)
 
 
 class Conv2d(plain.Conv2d):
@@ -221,8 +247,9 @@ class Conv2d(plain.Conv2d):
             return super().backward(dout)
         x, w, has_bias, at, groups = self.kept()
         dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
-        for parameter, grad in zip((self.weight, self.bias),
-                                   _shared(x, dout, dout, w, at, groups, has_bias)):
+        dw = _gradients(x, dout, w, at, groups, check.working(x.dtype))
+        grads = _with_bias(dw, dout, w.dtype, has_bias)
+        for parameter, grad in zip((self.weight, self.bias), grads):
             parameter.accumulate(grad)
         return None
 

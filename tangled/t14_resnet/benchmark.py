@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:161a524ccb56beaf
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:77d6c5ec46cc52e0
 """Chapter 14: what the levels cost."""
 
 import numpy as np
@@ -12,7 +12,7 @@ BLOCK, NETS = "basic block, 4 channels, 8 x 8", {"ResNet-18, width 8": 8, "ResNe
 
 
 class RowBlock(level3_memory_efficient.BasicBlock):
-    """A block of level 3 with chapter 12's convolution for every size."""
+    """A block of level 3 with chapter 12's convolution for projections too."""
 
     conv = RowConv2d
 

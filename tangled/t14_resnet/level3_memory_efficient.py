@@ -1,7 +1,5 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:95c4a074a59d3d2c
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:858e249060c9db8a
 """Residual networks, level 3: the ops of level 3 below, ReLU and addition in place; and the modules."""
-
-from math import prod
 
 import numpy as np
 
@@ -13,12 +11,10 @@ from tangled.t11_conv2d_naive.checks import arrays, pair
 from tangled.t12_im2col import level3_memory_efficient as rows
 from tangled.t12_im2col.level3_memory_efficient import conv2d, conv2d_backward
 from tangled.t14_resnet import level2_vectorized as plain
-from tangled.t14_resnet import small_pictures as small
+from tangled.t14_resnet import projections
 
 __all__ = ["BasicBlock", "BatchNorm2d", "Bottleneck", "Conv2d", "NormReLU", "PlainBlock", "PlainNet", "ResNet",
            "basic_block", "basic_block_backward"]
-
-SMALL = 256                                                     # pixels of a picture for which columns are quicker
 
 
 def _norm(x, gamma, beta, eps):
@@ -119,24 +115,18 @@ def _before_backward(dout, norm1, h1, conv1, norm2, h2, conv2, conv_s):
 
 
 class Conv2d(rows.Conv2d):
-    """Chapter 12's module; 3 x 3 on small pictures, or with stride 2, by `small_pictures`."""
+    """Chapter 12's module; 1 x 1 by `projections`."""
 
     def forward(self, x):
         """x (N, in_channels, H, W) to (N, out_channels, OH, OW)."""
         w, options = self.weight.data, self.options
-        (stride, across), kind = pair("stride", options["stride"]), (w.shape[2:], options["padding"])
-        simple = (self.bias is None and stride == across and x.dtype != np.float16
-                  and options["dilation"] == options["groups"] == 1)
-        if simple and kind == ((1, 1), 0):
-            op, *backward = small.project, small.project_weight_gradient, small.project_input_gradient
-        elif simple and kind == ((3, 3), 1) and stride <= 2 and (
-                stride > 1 or prod(x.shape[2:]) <= SMALL):
-            op, *backward = small.conv, small.weight_gradient, small.input_gradient
-        else:
+        stride, across = pair("stride", options["stride"])
+        if (w.shape[2:] != (1, 1) or self.bias is not None or x.dtype == np.float16 or stride != across
+                or (options["padding"], options["dilation"], options["groups"]) != (0, 1, 1)):
             return super().forward(x)
         x, w, *_ = arrays(x, w, None, stride, 1, 1)
-        out = op(x, w, stride)
-        self.cache = x, w, stride, (out.shape, *backward)
+        out = projections.project(x, w, stride)
+        self.cache = x, w, stride, out.shape
         return out
 
     def backward(self, dout):
@@ -144,10 +134,10 @@ class Conv2d(rows.Conv2d):
         kept = self.kept()
         if len(kept) != 4:
             return super().backward(dout)
-        x, w, stride, (shape, weight_gradient, input_gradient) = kept
+        x, w, stride, shape = kept
         dout = check.gradient(dout, shape, x.dtype)
-        self.weight.accumulate(weight_gradient(dout, x, stride))
-        return input_gradient(dout, w, x.shape, stride) if self.input_grad else None
+        self.weight.accumulate(projections.weight_gradient(dout, x, stride))
+        return projections.input_gradient(dout, w, x.shape, stride) if self.input_grad else None
 
 
 class BatchNorm2d(norms.BatchNorm2d):

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:7ef526af56042949
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:5337b8c1f0eaddec
 """Normalisations, level 3: blocks of rows in cache, sums and tables as products, no x_hat."""
 
 import numpy as np
@@ -100,7 +100,8 @@ def _features_backward(dout, dtotal, cache):
     (R, D), work = rows.shape, s.dtype
     grads = check.gradient("dout", dout, shape, work).reshape(R, D)
     more = None if dtotal is None else check.gradient("dtotal", dtotal, shape, work).reshape(R, D)
-    dx, buffer, plain, scaled = np.empty((R, D), work), _buffer(rows, work), _plain(D, work), _plain(D, work)
+    dx, buffer = np.empty((R, D), work), _buffer(rows, work)
+    plain, scaled = _plain(D, work), _plain(D, work)
     if gamma is not None:
         scaled[0] = gamma
     weights, sums = scaled[0] / D, np.zeros((2, D))             # sums in float64
@@ -119,7 +120,7 @@ def _features_backward(dout, dtotal, cache):
         np.multiply(g, _table(factor, zero, scaled, room), out=t)
         t -= np.multiply(row, _table(factor * along, zero, plain, room), out=room)
         if centre:
-            t += _table(factor * (m * along - across), zero, plain, room)       # eq. 16.6
+            t += _table(factor * (m * along - across), zero, plain, room)  # eq. 16.6
         if more is not None:
             t += more[block]                              # eq. 16.11
     dx = dx.reshape(shape).astype(rows.dtype, copy=False)

@@ -1,4 +1,4 @@
-# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:d246fd01bf4c8d98
+# Tangled from chapters/25-self-attention.qmd; edit the chapter, then run make tangle. sha256:453f36021ff66ccc
 """Self-attention, level 3: blocks of rows, the visible part of causal scores only, nothing of size Tq x Tk."""
 
 import math
@@ -48,7 +48,7 @@ def softmax_backward(dp, p):
 
 
 class Heads(NamedTuple):
-    """q (G, Tq, D), k (G, Tk, D), v (G, Tk, Dv); mask (*batch, Tq, Tk), a view, or None."""
+    """q (G, Tq, D), k (G, Tk, D), v (G, Tk, Dv); mask (*batch, Tq, Tk), a view, or None; see `_future`."""
 
     q: np.ndarray
     k: np.ndarray
@@ -56,6 +56,7 @@ class Heads(NamedTuple):
     mask: np.ndarray | None
     causal: bool
     scale: float
+    future: np.ndarray | None
 
     def blocks(self):
         """(heads, rows, n): two slices, and how many keys these rows can see, unless it is none."""
@@ -83,10 +84,10 @@ class Heads(NamedTuple):
         places = (np.unravel_index(k, batch) for k in range(g.start, g.stop))
         return np.stack([self.mask[place][rows, :n] for place in places])
 
-    def ahead(self, rows, n, first=0):
-        """Which of the keys from `first` to n come after a row: (rows, n - first), bool."""
+    def ahead(self, rows, n):
+        """Which of the first n keys come after a row: (rows, n), bool."""
         at = np.arange(rows.start, rows.stop)[:, None] + (self.k.shape[1] - self.q.shape[1])
-        return np.arange(first, n) > at
+        return np.arange(n) > at
 
     def scores(self, g, rows, n, room):
         """Scaled queries (heads, rows, D); their scores (heads, rows, n) in room, -inf where masked."""
@@ -96,8 +97,8 @@ class Heads(NamedTuple):
         if self.mask is not None:
             s += np.where(self.allowed(g, rows, n), s.dtype.type(0), s.dtype.type(-np.inf))
         if self.causal:
-            first = max(0, rows.start + self.k.shape[1] - self.q.shape[1])
-            s[..., first:] += np.where(self.ahead(rows, n, first), s.dtype.type(-np.inf), s.dtype.type(0))
+            many = rows.stop - rows.start
+            s[..., -many:] += self.future[:many, max(0, many - n):many]
         return q, s
 
     def exactly(self, g, rows, n):
@@ -108,13 +109,20 @@ class Heads(NamedTuple):
         return plain.attention(self.q[g, rows], self.k[g, :n], self.v[g, :n], mask, scale=self.scale)
 
 
+def _future(size, dtype):
+    """What to add to the last scores of a causal block: -inf above the diagonal, (size, size)."""
+    places = np.arange(size)
+    return np.where(places > places[:, None], dtype.type(-np.inf), dtype.type(0))
+
+
 @np.errstate(invalid="ignore", over="ignore")
 def attention(q, k, v, mask=None, causal=False, scale=None):
     """As level 2; the cache holds q, k, v, out and two numbers for each query."""
     q, k, v, mask, scale, dtype = check.heads(q, k, v, mask, causal, scale)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
     G, shape = math.prod(q.shape[:-2]), (*q.shape[:-1], v.shape[-1])
-    heads = Heads(*(x.reshape(G, *x.shape[-2:]) for x in (q, k, v)), mask, bool(causal), scale)
+    heads = Heads(*(x.reshape(G, *x.shape[-2:]) for x in (q, k, v)), mask, bool(causal), scale,
+                  _future(min(ROWS, q.shape[-2]), q.dtype) if causal else None)
     out = np.zeros((G, *shape[-2:]), q.dtype)
     top, share = np.zeros((2, *out.shape[:2], 1), q.dtype)      # m and 1 / l of each row
     room, ones = heads.room()[0], np.ones((k.shape[-2], 1), q.dtype)
@@ -148,8 +156,8 @@ def attention_backward(dout, cache):
         dq[g, rows] = grads[0]
         dk[g, :n] += grads[1]
         dv[g, :n] += grads[2]
-    grads = zip((dq, dk, dv), ((*shape[:-2], *x.shape[1:]) for x in heads[:3]))
-    return tuple(grad.astype(dtype, copy=False).reshape(size) for grad, size in grads)
+    return tuple([grad.astype(dtype, copy=False).reshape(*shape[:-2], *grad.shape[1:])
+                  for grad in (dq, dk, dv)])
 
 
 def _block_backward(heads, dout, out, top, share, block, rooms):
@@ -161,7 +169,7 @@ def _block_backward(heads, dout, out, top, share, block, rooms):
     grad = dout[g, rows] * share[g, rows]                       # (heads, rows, Dv)
     ds = rooms[1][:e.size].reshape(e.shape)
     np.matmul(grad, heads.v[g, :n].swapaxes(1, 2), out=ds)
-    ds -= np.einsum("hrd,hrd->hr", grad, out[g, rows])[..., None]           # eq. 25.13
+    ds -= np.vecdot(grad, out[g, rows])[..., None]           # eq. 25.13
     ds *= e
     dq = ds @ heads.k[g, :n]
     dq *= heads.scale

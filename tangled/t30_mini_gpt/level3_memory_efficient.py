@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:75fbd68948f3a1a7
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:1ecf933ec753f0c2
 """Mini-GPT, level 3: weights in two flat vectors, buffers that stay, parts of a batch side by side."""
 
 import math
@@ -388,13 +388,12 @@ def filter_logits(logits, temperature=1.0, top_k=None, top_p=None, min_p=None):
     if how.temperature == 0:
         return plain.filter_logits(logits, 0.0)
     out = np.full(logits.shape, -np.inf, logits.dtype)
-    for place in np.ndindex(*logits.shape[:-1]):
-        row = logits[place]
-        z = row.astype(np.float64)
-        z -= z.max()
-        z /= how.temperature
-        kept = z >= _least(z, how)
-        out[place][kept] = (row[kept] / how.temperature).astype(row.dtype)
+    rows = logits.reshape(-1, logits.shape[-1])                 # (..., V) as (R, V)
+    for row, warm in zip(rows, out.reshape(rows.shape)):
+        z = np.subtract(row, row.max(), dtype=np.float64)
+        if how.temperature != 1:
+            z /= how.temperature
+        np.divide(row, how.temperature, out=warm, where=z >= _least(z, how))
     return out
 
 
@@ -408,6 +407,6 @@ def _least(z, how):
         p = np.exp(z)
         total = p.sum()
         few = np.sort(z[p >= (1 - how.top_p) * total / len(p)])[::-1]     # the others: below 1 - top_p
-        crossing = np.searchsorted(np.exp(few).cumsum(), how.top_p * total)
+        crossing = np.exp(few).cumsum().searchsorted(how.top_p * total)
         least = max(least, few[min(crossing, len(few) - 1)])    # eq. 30.9
     return least

@@ -1,4 +1,4 @@
-# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:25fb7ab3fd2e9dfb
+# Tangled from chapters/33-quantization.qmd; edit the chapter, then run make tangle. sha256:2bf4d682c3384e08
 """Quantisation, level 3: strips in one buffer; products in float32 that are exact; sorted calibration."""
 
 import itertools
@@ -56,7 +56,8 @@ def _rounded(x, s, z, room):
     with np.errstate(over="ignore"):
         np.divide(x, s, out=t)
     np.rint(t, out=t)
-    t += z                                                      # eq. 33.1
+    if np.any(z):                                               # a symmetric grid has zeros
+        t += z                                                  # eq. 33.1
     return t
 
 

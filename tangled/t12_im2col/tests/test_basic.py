@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:4d006a6506ce2a75
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:414d5e859ad9e681
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -105,6 +105,58 @@ def test_random_geometries(level, seed):
 
 
 @pytest.mark.value
+def test_one_geometry_after_another(level):
+    """Gaps between windows; and the same padded picture, kernel and stride with another dilation, padding, dtype."""
+    w = rng(40).standard_normal((2, 1, 2, 3))
+    for size, options in (((9, 11), {"stride": (4, 5)}), ((9, 11), {"stride": (5, 4), "padding": 1}),
+                          ((9, 11), {"stride": (4, 5), "dilation": 2}), ((7, 9), {"stride": (4, 5), "padding": 1}),
+                          ((7, 9), {"stride": (4, 5), "padding": (0, 2, 2, 0)}), ((9, 11), {"stride": (4, 5)})):
+        for dtype in (np.float32, np.float64):
+            x = rng(41).standard_normal((2, 1, *size)).astype(dtype)
+            results = []
+            for module in (loops, level):
+                out, cache = module.conv2d(x, w.astype(dtype), **options)
+                results.append((out, *module.conv2d_backward(np.cos(out), cache)))
+            for want, got, name in zip(*results, ("out", "dx", "dw"), strict=True):
+                assert_close(got, want, tol=1e-5 if dtype == np.float32 else 1e-10, what=f"{name}, {options}")
+            out, dx = results[0][:2]
+            extra = tuple(int(n) for n in np.subtract(x.shape, level.conv_transpose2d(out, w.astype(dtype),
+                                                                                     **options)[0].shape)[2:])
+            up, _ = level.conv_transpose2d(np.cos(out), w.astype(dtype), output_padding=extra, **options)
+            assert_close(up, dx, tol=1e-4 if dtype == np.float32 else 1e-10, what=f"transposed, {options}")
+
+
+@pytest.mark.value
+def test_arguments_in_their_order(level):
+    """By place they mean what they mean by name."""
+    x, w, b = (rng(k).standard_normal(s) for k, s in enumerate([(2, 4, 7, 6), (4, 2, 2, 3), 4]))
+    options = {"stride": (2, 3), "padding": (1, 2), "dilation": 2, "groups": 2}
+    out = level.conv2d(x, w, b, **options)[0]
+    assert_close(level.conv2d(x, w, b, *options.values())[0], out, tol=0, what="conv2d")
+    options = {"stride": (2, 3), "padding": (1, 2), "output_padding": (1, 0), "dilation": 3, "groups": 2}
+    up = level.conv_transpose2d(x, w, b, **options)[0]
+    assert_close(level.conv_transpose2d(x, w, b, *options.values())[0], up, tol=0, what="conv_transpose2d")
+    columns = level.im2col(x, kernel=(2, 3), stride=2, padding=1, dilation=(3, 1))
+    assert_close(level.im2col(x, (2, 3), 2, 1, (3, 1)), columns, tol=0, what="im2col")
+    back = level.col2im(columns, size=(7, 6), kernel=(2, 3), stride=2, padding=1, dilation=(3, 1))
+    assert_close(level.col2im(columns, (7, 6), (2, 3), 2, 1, (3, 1)), back, tol=0, what="col2im")
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.value
+def test_arguments_of_modules_in_their_order(level):
+    """The same of the modules: Conv2d has them as its op has; ConvTranspose2d, as PyTorch's, dilation last."""
+    x = rng(0).standard_normal((2, 4, 7, 6)).astype(np.float32)
+    for module, options in (
+            (level.Conv2d, {"stride": (2, 3), "padding": (1, 2), "dilation": 2, "groups": 2, "bias": False}),
+            (level.ConvTranspose2d, {"stride": (2, 3), "padding": (1, 2), "output_padding": (1, 0), "groups": 2,
+                                     "bias": False, "dilation": 3})):
+        by_name, by_place = module(4, 6, (2, 3), **options), module(4, 6, (2, 3), *options.values())
+        assert_close(by_place(x), by_name(x), tol=0, what=module.__name__)
+        assert by_place.bias is None
+
+
+@pytest.mark.value
 @pytest.mark.parametrize("kernel, options", [((2, 3), {}), ((3, 1), {"stride": (1, 2), "padding": (1, 0, 2, 1)}),
                                              ((2, 2), {"dilation": (3, 2), "padding": 2})])
 def test_im2col_and_col2im_are_adjoint(level, kernel, options):
@@ -208,6 +260,10 @@ def test_bias_in_float16(level):
     x, (w, b) = np.array([[2048, 1]], np.float16)[..., None, None], (np.ones(s, np.float16) for s in ((1, 2, 1, 1), 1))
     assert level.conv2d(x, w, b)[0].item() == 2050
     assert level.conv_transpose2d(x, w.swapaxes(0, 1), b)[0].item() == 2050
+    x, centre = np.tile(x, (26, 1, 1, 8)), np.pad(w, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    for stride in (1, 2):                                       # the same by a common kernel, 3 x 3
+        assert (level.conv2d(x, centre, b, stride, 1)[0] == 2050).all()
+        assert (level.conv_transpose2d(x, centre.swapaxes(0, 1), b, stride, 1)[0][..., ::stride] == 2050).all()
 
 
 @pytest.mark.levels(3)

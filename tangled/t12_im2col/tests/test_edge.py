@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:837eb18576bc50d0
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:015360eb668e5ec7
 """Chapter 12: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -113,6 +113,32 @@ def test_not_a_number_stays_in_its_windows(level, value):
     reached = np.zeros((2, 3, 4, 5), bool)
     reached[0, :, 0:3, 1:4] = True
     assert_close((~np.isfinite(out)).astype(float), reached.astype(float), what="where it is not finite")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_not_a_number_on_the_way_back(level, value, stride):
+    """Of x it reaches the weights that met it, of dout its window and its filter; nothing else, and nothing less."""
+    w, options = rng(30).uniform(0.5, 1, (3, 2, 3, 3)), {"stride": stride, "padding": 1}
+    x = rng(31).uniform(0.5, 1, (2, 2, 5, 6))
+    out, _ = level.conv2d(x, w, **options)
+    spoilt, dout = x.copy(), rng(32).uniform(0.5, 1, out.shape)
+    spoilt[1, 0, 0, 0] = value                                  # a corner: no window holds it at offset 2
+    _, dw = level.conv2d_backward(dout, level.conv2d(spoilt, w, **options)[1])
+    expected = np.zeros(w.shape)
+    expected[:, 0, :2, :2] = 1 if stride == 1 else [[0, 0], [0, 1]]
+    assert_close((~np.isfinite(dw)).astype(float), expected, what="where dw is not finite, for x")
+    dout[1, 2, 1, 2] = value
+    dx, dw = level.conv2d_backward(dout, level.conv2d(x, w, **options)[1])
+    reached, a, e = np.zeros(x.shape), stride - 1, 2 * stride - 1
+    reached[1, :, a:a + 3, e:e + 3] = 1
+    assert_close((~np.isfinite(dx)).astype(float), reached, what="where dx is not finite")
+    expected = np.zeros(w.shape)
+    expected[2] = 1
+    assert_close((~np.isfinite(dw)).astype(float), expected, what="where dw is not finite, for dout")
+    with np.errstate(invalid="ignore"):
+        up, _ = level.conv_transpose2d(dout, w, stride=stride, padding=1, output_padding=(0, stride - 1))
+    assert_close((~np.isfinite(up)).astype(float), reached, what="where the transposed one is not finite")
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])

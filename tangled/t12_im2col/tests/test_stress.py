@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:b21943b47d89071e
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d876b6e91216a948
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -49,7 +49,7 @@ def test_level3_never_has_the_columns(level):
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 4), (18, 31)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1), (2, 3), (7, 4), (18, 31)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_level3_columns_by_shifts(level, kind, size, dtype):
     """3 x 3, stride 2, padding 1: odd and even sides, one block and several, the last one short; as level 2."""
@@ -67,11 +67,11 @@ def test_level3_columns_by_shifts(level, kind, size, dtype):
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("shape", [(200, 3, 1, 1), (300, 3, 2, 1), (100, 3, 1, 2), (50, 3, 3, 4), (7, 3, 9, 31),
-                                   (3, 3, 4, 128), (3, 3, 4, 129), (9, 40, 33, 16)])
+@pytest.mark.parametrize("shape", [(200, 3, 1, 1), (300, 3, 2, 1), (100, 3, 1, 2), (50, 3, 3, 4), (50, 3, 13, 31),
+                                   (3, 3, 4, 129), (9, 40, 9, 11), (3, 40, 33, 16)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_level3_windows_in_rows(level, kind, shape, dtype):
-    """3 x 3, stride 1, padding 1: one block and several, the last one short, too wide or too deep; as level 2."""
+def test_level3_rows_side_by_side(level, kind, shape, dtype):
+    """3 x 3, stride 1, padding 1: one block and several, the last one short; as level 2."""
     from tangled.t12_im2col import level2_vectorized as plain
     C = shape[1]
     x, b = rng(4).standard_normal(shape).astype(dtype), rng(5).standard_normal(4).astype(dtype)
@@ -86,43 +86,50 @@ def test_level3_windows_in_rows(level, kind, shape, dtype):
 
 
 @pytest.mark.levels(3)
-def test_level3_windows_where_they_fit(level):
-    """What the test above believes of its shapes; and layers of 64 channels go by rows, however many pictures."""
-    from tangled.t12_im2col import windows
-    inside, outside = ((200, 3, 1, 1), (7, 3, 9, 31), (3, 3, 4, 128), (64, 16, 32, 32)), (
-        (3, 3, 4, 129), (9, 40, 33, 16), (32, 64, 32, 32), (0, 3, 8, 8), (7, 3, 8, 8), (12, 3, 8, 8))
-    assert [windows.fit(shape) for shape in (*inside, *outside)] == [True] * 4 + [False] * 6
-    assert windows.at_once((7, 3, 9, 31), 4) == 2 and windows.at_once((3, 2, 4, 4), 5) == 1
-    assert not windows.at_once((2, 64, 64, 64), 64)
+@pytest.mark.parametrize("shape, F, kernel, sizes", [
+    ((12, 16, 32, 32), 16, 3, [1] * 12), ((12, 8, 32, 32), 8, 3, [5, 5, 2]), ((9, 32, 16, 16), 32, 3, [1] * 9),
+    ((40, 128, 4, 4), 128, 3, [16, 16, 8]), ((7, 3, 100, 100), 4, 3, [1] * 7), ((300, 1, 20, 20), 64, 1, [5] * 60),
+    ((70, 64, 32, 32), 1, 1, [2] * 35)])
+def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, sizes):
+    """A million multiply-adds, or 256 columns if these are more; and what a buffer and its outputs may take."""
+    from tangled.t12_im2col import level3_memory_efficient as lean
+    seen = []
+
+    def watched(self, x, fill=lean.RowBuffer.fill):
+        seen.append(len(x))
+        return fill(self, x)
+    monkeypatch.setattr(lean.RowBuffer, "fill", watched)
+    level.conv2d(np.zeros(shape, np.float32), np.ones((F, shape[1], kernel, kernel), np.float32), padding=kernel // 2)
+    assert seen == sizes
 
 
 @pytest.mark.levels(3)
-def test_level3_windows_both_ways(level, monkeypatch):
-    """Where they fit, windows make the output, and both gradients at once; of transposed convolutions dx alone."""
-    from tangled.t12_im2col import windows
+@pytest.mark.parametrize("options", [{"padding": 1}, {"padding": (0, 2), "dilation": (2, 1)}, {"groups": 2}])
+def test_level3_one_buffer_for_both_gradients(level, monkeypatch, options):
+    """At stride 1 backward copies dout, never x, and so it is without dx; of a transposed convolution, dout twice."""
+    from tangled.t12_im2col import level3_memory_efficient as lean
     seen = []
 
-    def watched(name, f):
-        return lambda *args: seen.append((name, *(a.shape for a in args if isinstance(a, np.ndarray)))) or f(*args)
-    for name in ("conv", "gradients"):
-        monkeypatch.setattr(windows, name, watched(name, getattr(windows, name)))
-    x, w, b = rng(8).standard_normal((34, 3, 7, 8)), rng(9).standard_normal((5, 3, 3, 3)), rng(10).standard_normal(5)
-    out, cache = level.conv2d(x, w, b, padding=1)
+    def watched(self, x, fill=lean.RowBuffer.fill):
+        seen.append(x.shape)
+        return fill(self, x)
+    monkeypatch.setattr(lean.RowBuffer, "fill", watched)
+    x, w = rng(8).standard_normal((4, 6, 7, 8)), rng(9).standard_normal((4, 6 // options.get("groups", 1), 3, 3))
+    out, cache = level.conv2d(x, w, **options)
     level.conv2d_backward(out, cache)
-    of_x, of_out, of_w, turned = x.shape, out.shape, w.shape, (3, 5, 3, 3)
-    assert seen == [("conv", of_x, of_w, of_out, (5,)), ("gradients", of_out, of_x, of_w, of_x)]
-    up, cache = level.conv_transpose2d(out, w, padding=1)
+    assert seen == [x.shape, out.shape]
+    up, cache = level.conv_transpose2d(out, w, **options)
     level.conv_transpose2d_backward(up, cache)
-    assert seen[2:] == [("conv", of_out, turned, of_x), ("conv", of_x, of_w, of_out), ("gradients", of_out, of_x)]
-    large = rng(11).standard_normal((3, 2, 46, 45))             # more than LONG
-    out, cache = level.conv2d(large, w[:, :2], padding=1)
-    level.conv2d_backward(out, cache)
-    assert len(seen) == 5
+    assert seen[2:] == [out.shape, x.shape, x.shape]
+    layer = level.Conv2d(6, 4, 3, bias=False, **options).astype(np.float64)
+    layer.input_grad = False
+    layer.backward(layer(x))
+    assert seen[5:] == [x.shape, out.shape]
 
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("order", ["F", "transposed", "reversed", "offset"])
-def test_level3_windows_of_any_layout(level, order):
+def test_level3_rows_of_any_layout(level, order):
     """The rows are copied from x and dout as they lie in memory; nothing of theirs is written."""
     make = {"F": np.asfortranarray, "transposed": lambda a: a.swapaxes(2, 3).copy().swapaxes(2, 3),
             "reversed": lambda a: a[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1],
@@ -141,8 +148,8 @@ def test_level3_windows_of_any_layout(level, order):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("place", [(0, 0), (0, 2), (4, 5), (2, 3), (3, 0)])
 @pytest.mark.parametrize("N", [34, 3])
-def test_level3_windows_keep_infinities_at_home(level, value, place, N):
-    """At a corner it reaches four offsets of the kernel, at an edge six; a shift for each factor would spread it."""
+def test_level3_keeps_infinities_at_home(level, value, place, N):
+    """At a corner it reaches four offsets of the kernel, at an edge six; the shifts of dout would spread it."""
     x, dout = rng(2).uniform(0.5, 1, (N, 2, 5, 6)), rng(3).uniform(0.5, 1, (N, 3, 5, 6))
     x[1, 1][place] = value
     out, cache = level.conv2d(x, rng(4).uniform(0.5, 1, (3, 2, 3, 3)), padding=1)

@@ -1,4 +1,4 @@
-# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:3f8cfb173a39a3f0
+# Tangled from chapters/13-pooling.qmd; edit the chapter, then run make tangle. sha256:24915fa2c702e252
 """Chapter 13: growth of memory, large windows, and the program."""
 
 import numpy as np
@@ -63,6 +63,21 @@ def test_level3_beats_level2_on_large_windows(level):
     from tangled.t13_pooling import level2_vectorized as plain
     ratio = time_ratio(step(plain, "max_pool2d", (4, 4, 32, 32), 8, 2), step(level, "max_pool2d", (4, 4, 32, 32), 8, 2))
     assert ratio > 2, f"only {ratio:.1f} times as fast as level 2"
+
+
+@pytest.mark.value
+def test_places_beyond_16_bits(level):
+    """36,100 and 67,600 pixels: numbers of places outgrow two bytes, with a sign and without, and come back."""
+    for size in (190, 260):
+        x = rng(31).permutation(size * size).reshape(1, 1, size, size).astype(np.float32)
+        rows = np.arange(size * size).reshape(size // 10, 10, size // 10, 10).swapaxes(1, 2).reshape(-1, 100)
+        expected = np.take_along_axis(rows, x.ravel()[rows].argmax(axis=1)[:, None], 1)[:, 0]
+        out, cache = level.max_pool2d(x, 10)
+        places = level.max_pool2d_indices(cache)
+        assert_close(places.ravel(), expected, tol=0, what="indices")
+        up, cache = level.max_unpool2d(out, places, 10)
+        assert_close(up.ravel()[expected], out.ravel(), tol=0, what="the maxima, back at their places")
+        assert_close(level.max_unpool2d_backward(x, cache), out, tol=0, what="dx of the way back")
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:601405b3a2d0374e
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:686b5fa6a155e3e5
 """Chapter 14: depth, memory and time, as counts and ratios."""
 
 import numpy as np
@@ -82,8 +82,8 @@ def test_level3_needs_a_third_of_the_memory(level):
 @pytest.mark.parametrize("side", [3, 15, 16])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_level3_convolutions_of_small_pictures(level, side, stride, kernel):
-    """The module's three ways, around the size at which it changes from one to the other, against chapter 12."""
+def test_level3_convolutions(level, side, stride, kernel):
+    """Projections, and what is left to chapter 12, for odd and even sides: against chapter 12."""
     from tangled.t12_im2col import conv2d, conv2d_backward
     module = level.Conv2d(3, 5, kernel, stride, kernel // 2, bias=False, rng=rng(2)).astype(np.float64)
     x = rng(3).standard_normal((2, 3, side, side + 2))
@@ -101,7 +101,7 @@ def test_level3_convolutions_of_small_pictures(level, side, stride, kernel):
                                      {"kernel_size": (3, 1), "padding": (1, 0)}, {"stride": (1, 2)}])
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_level3_convolutions_with_other_knobs(level, options, dtype):
-    """What the ways for small pictures do not know goes to chapter 12's; all give what its level 2 gives."""
+    """What projections do not know goes to chapter 12's; all give what its level 2 gives."""
     from tangled.t12_im2col import Conv2d
     given = {"kernel_size": 3, "padding": 1, "bias": False, **options}
     pair = [kind(4, 6, rng=rng(5), **given).astype(dtype) for kind in (level.Conv2d, Conv2d)]

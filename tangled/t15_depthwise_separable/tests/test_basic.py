@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:7245e1acf688c040
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:39c6d90b8473c029
 """Chapter 15: shapes, values and gradients of the ops."""
 
 import numpy as np
@@ -75,6 +75,73 @@ def test_random_geometries(level, seed):
     grads = level.depthwise_conv2d_backward(dout, cache)
     for got, want, name in zip(grads, loops.conv2d_backward(dout, of_loops), "xwb", strict=True):
         assert_close(got, want, tol=1e-10, what="d" + name)
+
+
+@pytest.mark.value
+def test_one_geometry_after_another(level):
+    """Gaps between windows; and the same padded picture, kernel and stride with another dilation, padding, dtype."""
+    w = rng(40).standard_normal((4, 1, 2, 3))
+    for size, options in (((9, 11), {"stride": (4, 5)}), ((9, 11), {"stride": (5, 4), "padding": 1}),
+                          ((9, 11), {"stride": (4, 5), "dilation": 2}), ((7, 9), {"stride": (4, 5), "padding": 1}),
+                          ((7, 9), {"stride": (4, 5), "padding": (0, 2, 2, 0)}), ((9, 11), {"stride": (4, 5)})):
+        for dtype in (np.float32, np.float64):
+            x = rng(41).standard_normal((2, 2, *size)).astype(dtype)
+            out, cache = level.depthwise_conv2d(x, w.astype(dtype), **options)
+            expected, of_loops = loops.conv2d(x, w.astype(dtype), groups=2, **options)
+            grads = level.depthwise_conv2d_backward(np.cos(out), cache)
+            wanted = loops.conv2d_backward(np.cos(out), of_loops)
+            for got, want, name in zip((out, *grads), (expected, *wanted), ("out", "dx", "dw"), strict=True):
+                assert_close(got, want, tol=1e-5 if dtype == np.float32 else 1e-10, what=f"{name}, {options}")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("kind, shapes", [("depthwise_conv2d", ((2, 3, 3, 4), (3, 1, 2, 2))), (
+    "pointwise_conv2d", ((2, 3, 3, 4), (3, 3))), ("causal_conv1d", ((2, 3, 3), (3, 3, 2)))])
+def test_bias_of_zeros(level, kind, shapes):
+    """Zero or partly zero, it is still one: added to its channel on sizes that hide the axis, with a gradient."""
+    x, w = (rng(k).standard_normal(shape) for k, shape in enumerate(shapes))
+    op, backward = getattr(level, kind), getattr(level, kind + "_backward")
+    bare, _ = op(x, w)
+    for b in (np.zeros(3), np.array([0.0, 2, 0])):
+        out, cache = op(x, w, b)
+        assert_close(out, bare + b.reshape(3, *[1] * (x.ndim - 2)), tol=1e-12, what="out")
+        *_, db = backward(out, cache)
+        assert_close(db, out.sum(axis=(0, *range(2, x.ndim))), tol=1e-12, what="db")
+
+
+@pytest.mark.value
+def test_sums_in_float32(level):
+    """float16: 2048 + 1 is 2048, and the ones must not be lost in any of the sums, nor the bias."""
+    half = lambda *shape: np.ones(shape, np.float16)
+    peak, one = np.array([2048, 1], np.float16), half(1)
+    for kind, x, w in (("depthwise_conv2d", peak.reshape(1, 1, 1, 2), half(1, 1, 1, 2)),
+                       ("pointwise_conv2d", peak.reshape(1, 2, 1, 1), half(1, 2)),
+                       ("causal_conv1d", peak.reshape(1, 1, 2), half(1, 1, 2)),
+                       ("causal_conv1d", peak.reshape(1, 2, 1), half(1, 2, 1))):
+        assert getattr(level, kind)(x, w, one)[0].ravel()[-1] == 2050, kind
+    dout = np.array([1, 2048, 1], np.float16)
+    for kind, x, w, of_batch, of_filters in (
+            ("depthwise_conv2d", half(3, 1, 1, 1), half(1, 1, 1, 1), (3, 1, 1, 1), (1, 3, 1, 1)),
+            ("pointwise_conv2d", half(3, 1, 1, 1), half(1, 1), (3, 1, 1, 1), (1, 3, 1, 1)),
+            ("causal_conv1d", half(3, 1, 1), half(1, 1, 1), (3, 1, 1), (1, 3, 1))):
+        op, backward = getattr(level, kind), getattr(level, kind + "_backward")
+        for grad in backward(dout.reshape(of_batch), op(x, w, one)[1])[1:]:
+            assert grad.item() == 2050, f"{kind}: a sum over the batch"
+        dx, *_ = backward(dout.reshape(of_filters), op(x[:1], w.repeat(3, axis=0), half(3))[1])
+        assert dx.item() == 2050, f"{kind}: a sum over the filters"
+
+
+@pytest.mark.value
+def test_arguments_in_their_order(level):
+    """By place they mean what they mean by name."""
+    x, w, b = (rng(k).standard_normal(s) for k, s in enumerate([(2, 2, 7, 8), (4, 1, 2, 3), 4]))
+    options = {"stride": (1, 2), "padding": (2, 1), "dilation": (3, 2)}
+    out = level.depthwise_conv2d(x, w, b, **options)[0]
+    assert_close(level.depthwise_conv2d(x, w, b, *options.values())[0], out, tol=0, what="depthwise")
+    series, w = x[:, :, 0], w[:, 0]
+    assert_close(level.causal_conv1d(series, w, b, 2)[0], level.causal_conv1d(series, w, b, dilation=2)[0], tol=0,
+                 what="causal")
+    assert np.abs(level.causal_conv1d(series, w, b)[0] - level.causal_conv1d(series, w, b, 2)[0]).max() > 0.1
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:4547457dbb1cbcb6
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:8d0cb28a1ca63fa3
 """Chapter 15: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -98,6 +98,45 @@ def test_not_a_number_stays_in_its_channel(level, value):
     reached = np.zeros((2, 4, 9))
     reached[1, :, [4, 7]] = 1
     assert_close((~np.isfinite(out)).astype(float), reached, what="where the series is not finite")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_on_the_way_back(level, value):
+    """Of x it reaches the weights that met it, of dout what it was computed from; nothing else, and nothing less."""
+    where = lambda a: (~np.isfinite(a)).astype(float)
+    x, w = rng(30).uniform(0.5, 1, (1, 2, 5, 6)), rng(31).uniform(0.5, 1, (4, 1, 3, 3))
+    spoilt, dout = x.copy(), rng(32).uniform(0.5, 1, (1, 4, 5, 6))
+    spoilt[0, 1, 0, 0] = value                                  # a corner: no window holds it at offset 2
+    _, dw = level.depthwise_conv2d_backward(dout, level.depthwise_conv2d(spoilt, w, None, 1, 1)[1])
+    expected = np.zeros(w.shape)
+    expected[2:, :, :2, :2] = 1
+    assert_close(where(dw), expected, what="depthwise dw, for x")
+    dout[0, 1, 1, 2] = value
+    dx, dw = level.depthwise_conv2d_backward(dout, level.depthwise_conv2d(x, w, None, 1, 1)[1])
+    reached = np.zeros(x.shape)
+    reached[0, 0, 0:3, 1:4] = 1
+    assert_close(where(dx), reached, what="depthwise dx")
+    assert_close(where(dw[:, 0, 0, 0]), np.array([0.0, 1, 0, 0]), what="depthwise dw, for dout")
+    w, dout = rng(33).uniform(0.5, 1, (3, 2)), rng(34).uniform(0.5, 1, (1, 3, 5, 6))
+    dw = level.pointwise_conv2d_backward(dout, level.pointwise_conv2d(spoilt, w)[1])[1]
+    assert_close(where(dw), np.array([[0.0, 1]] * 3), what="pointwise dw, for x")
+    dout[0, 2, 4, 1] = value
+    dx, dw = level.pointwise_conv2d_backward(dout, level.pointwise_conv2d(x, w)[1])
+    reached = np.zeros(x.shape)
+    reached[0, :, 4, 1] = 1
+    assert_close(where(dx), reached, what="pointwise dx")
+    assert_close(where(dw), np.array([[0.0, 0], [0, 0], [1, 1]]), what="pointwise dw, for dout")
+    x, w = rng(35).uniform(0.5, 1, (2, 2, 9)), rng(36).uniform(0.5, 1, (3, 2, 2))
+    spoilt, dout = x.copy(), rng(37).uniform(0.5, 1, (2, 3, 9))
+    spoilt[1, 0, 2] = value
+    dw = level.causal_conv1d_backward(dout, level.causal_conv1d(spoilt, w, None, 3)[1])[1]
+    assert_close(where(dw), np.array([[[1.0, 1], [0, 0]]] * 3), what="causal dw, for x")
+    dout[0, 1, 5] = value
+    dx, dw = level.causal_conv1d_backward(dout, level.causal_conv1d(x, w, None, 3)[1])
+    reached = np.zeros(x.shape)
+    reached[0, :, [2, 5]] = 1
+    assert_close(where(dx), reached, what="causal dx")
+    assert_close(where(dw[:, 0, 0]), np.array([0.0, 1, 0]), what="causal dw, for dout")
 
 
 @pytest.mark.parametrize("kind", GOOD)

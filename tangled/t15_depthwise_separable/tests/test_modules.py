@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:ccdeed8d7767a369
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:752e11180bbec3be
 """Chapter 15: modules, blocks, counters, the character model and its program."""
 
 import numpy as np
@@ -83,6 +83,30 @@ def test_relu6(level):
     dx = module.backward(np.arange(1, 7, dtype=np.float32))
     assert_close(dx, np.array([0, 0, 3, 4, 0, 0], np.float32), what="dx")
     assert out.dtype == dx.dtype == np.float32 and not np.shares_memory(out, x)
+
+
+@pytest.mark.value
+def test_relu6_of_no_number(level):
+    """Infinities are cut, NaN stays one; no gradient gets through."""
+    module = level.ReLU6()
+    assert_close(module(np.array([-np.inf, np.inf, np.nan])), np.array([0.0, 6, np.nan]), tol=0, what="out")
+    assert_close(module.backward(np.ones(3)), np.zeros(3), tol=0, what="dx")
+
+
+@pytest.mark.value
+def test_arguments_of_modules_in_their_order(level):
+    """By place they mean what they mean by name."""
+    x = rng(2).standard_normal((2, 4, 7, 8)).astype(np.float32)
+    for module, size, options, array in (
+            (level.DepthwiseConv2d, (4, (2, 3)), {"multiplier": 2, "stride": (1, 2), "padding": (2, 1),
+                                                  "dilation": (3, 2), "bias": False, "rng": 5}, x),
+            (level.PointwiseConv2d, (4, 6), {"bias": False, "rng": 5}, x),
+            (level.CausalConv1d, (4, 6, 3), {"dilation": 2, "bias": False, "rng": 5}, x[:, :, 0]),
+            (level.InvertedResidual, (4, 6), {"stride": 2, "expansion": 3, "kernel_size": 5, "squeeze": 2, "rng": 5},
+             x)):
+        by_name, by_place = (module(*size, *places, **names) for places, names in (
+            ((), options | {"rng": rng(5)}), ([*options.values()][:-1] + [rng(5)], {})))
+        assert_close(by_place(array), by_name(array), tol=0, what=module.__name__)
 
 
 @pytest.mark.gradient

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:d43b38abe1b4b236
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:eae7995aa6f08535
 """Chapter 16: what is empty, single, constant, far from zero, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -112,6 +112,14 @@ def test_constant_and_zero_rows(level):
     assert_close(level.rms_norm_backward(dout[1:], cache)[0], dout[1:] / np.sqrt(1e-5), what="its dx")
 
 
+def test_constant_rows_raise_nothing(level):
+    """Rounding may leave a variance below 0; no root is taken of it, and out is beta, or nearly so."""
+    x = np.repeat(np.array([[1000.1], [0.3], [-77.7]], np.float32), 4, axis=1)
+    with np.errstate(invalid="raise", divide="raise"):
+        for out in (level.layer_norm(x)[0], level.group_norm(x[:, :, None], 1)[0], level.add_layer_norm(x, x)[0][0]):
+            assert np.abs(out).max() < 0.1
+
+
 def test_large_mean_in_float32(level):
     """Mean 10,000, deviation 1: the variance survives; E[x^2] - m^2 loses all of it."""
     x = (1e4 + rng(1).standard_normal((5, 64))).astype(np.float32)
@@ -160,7 +168,7 @@ def test_an_infinite_scale_stays_with_its_channel(level, mean):
             assert_close(got, want, tol=1e-9, what="dgamma or dbeta")
 
 
-@pytest.mark.parametrize("far", [0, 1, 3, 1e3])
+@pytest.mark.parametrize("far", [0, 1, 3, 100, 1e3, -1e3])
 def test_gradients_far_from_zero(level, far):
     """One row with that mean among others around 0: float32 against float64."""
     x, dout = rng(2).standard_normal((2, 6, 4, 12))
@@ -173,7 +181,7 @@ def test_gradients_far_from_zero(level, far):
             a.astype(dtype) if isinstance(a, np.ndarray) else a for a in arguments))[1])
             for dtype in (np.float32, np.float64))
         for what, got, want in zip(("dx", "dgamma"), narrow, exact):
-            assert_close(got.astype(float), want, tol=max(1e-5, 1e-6 * far), what=f"{what} of {name}")
+            assert_close(got.astype(float), want, tol=max(1e-5, 1e-6 * abs(far)), what=f"{what} of {name}")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -189,6 +197,56 @@ def test_not_a_number_stays_in_its_row(level, value):
         out, _ = level.group_norm(x, 2)
         assert_close(np.isnan(out).any(-1).astype(float), np.isin(np.arange(12), [6, 7]).reshape(3, 4).astype(float),
                      what="channels with a NaN")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_a_number_on_the_way_back(level, value):
+    """Of dout it reaches its row or group, its dgamma and its dbeta; of x its row: nothing else, and nothing less."""
+    where, gamma = lambda a: (~np.isfinite(a)).astype(float), rng(50).uniform(0.5, 1, 4)
+    x, dout = rng(51).standard_normal((2, 3, 4, 5))
+    for mean in (0, 5):
+        rows = x[:, 0] + mean                                   # (3, 5)
+        for op, op_backward, rest in ((level.layer_norm, level.layer_norm_backward, [np.zeros(5)]),
+                                      (level.rms_norm, level.rms_norm_backward, [])):
+            spoilt = dout[:, 0].copy()
+            spoilt[1, 3] = value
+            with np.errstate(all="ignore"):
+                dx, *grads = op_backward(spoilt, op(rows, np.ones(5), *rest)[1])
+            assert_close(where(dx), np.array([[0.0] * 5, [1] * 5, [0] * 5]), what="rows of dx")
+            for grad in grads:
+                assert_close(where(grad), np.array([0.0, 0, 0, 1, 0]), what="dgamma or dbeta")
+            other = rows.copy()
+            other[1, 3] = value
+            with np.errstate(all="ignore"):
+                dx, dgamma, *dbeta = op_backward(dout[:, 0], op(other, np.ones(5), *rest)[1])
+            assert_close(where(dx).all(1).astype(float), np.array([0.0, 1, 0]), what="rows of dx, for x")
+            assert where(dgamma).any() and np.isfinite(dbeta).all()
+        spoilt = dout.copy()
+        spoilt[2, 1, 3] = value
+        with np.errstate(all="ignore"):
+            dx, dgamma, dbeta = level.group_norm_backward(spoilt, level.group_norm(x + mean, 2, gamma, gamma)[1])
+        reached = np.zeros(x.shape)
+        reached[2, :2] = 1
+        assert_close(where(dx), reached, what="groups of dx")
+        for grad in (dgamma, dbeta):
+            assert_close(where(grad), np.array([0.0, 1, 0, 0]), what="dgamma or dbeta of channels")
+    v = rng(52).standard_normal((3, 4))
+    spoilt = np.ones(v.shape)
+    spoilt[1, 2] = value
+    with np.errstate(all="ignore"):
+        dv, dg = level.weight_norm_backward(spoilt, level.weight_norm(v, np.ones(3))[1])
+    assert_close(where(dv), np.array([[0.0] * 4, [1] * 4, [0] * 4]), what="rows of dv")
+    assert_close(where(dg), np.array([0.0, 1, 0]), what="dg")
+
+
+def test_short_directions_are_directions(level):
+    """Nothing is added to a length: v a billionth as long gives the same w, and a gradient as many times larger."""
+    v, g, dw = rng(53).standard_normal((3, 4)), np.array([2.0, -0.5, 1.0]), rng(54).standard_normal((3, 4))
+    (w, cache), (small, other) = (level.weight_norm(scale * v, g) for scale in (1, 1e-9))
+    assert_close(small, w, tol=1e-12, what="w")
+    (dv, dg), (large, same) = (level.weight_norm_backward(dw, kept) for kept in (cache, other))
+    assert_close(1e-9 * large, dv, tol=1e-12, what="dv")
+    assert_close(same, dg, tol=1e-12, what="dg")
 
 
 def test_memory_layouts(level):

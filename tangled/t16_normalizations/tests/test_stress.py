@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:f9ea70778dea0696
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:b0ba4722d3d97132
 """Chapter 16: growth of time and memory, as exponents and ratios, never seconds."""
 
 import numpy as np
@@ -73,6 +73,19 @@ def test_float32_takes_half_of_the_memory(level, kind, args):
     def step_in(dtype):
         x, gamma = np.ones((64, 128), dtype), np.ones(128, dtype)
         return lambda: getattr(level, kind + "_backward")(x, getattr(level, kind)(x, *args, gamma)[1])
+    ratio = peak_memory(step_in(np.float32)) / peak_memory(step_in(np.float64))
+    assert ratio < 0.65, f"{ratio:.2f} of the memory that float64 takes"
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("kind", ["weight_norm", "add_layer_norm"])
+def test_the_others_take_half_of_the_memory_in_float32(level, kind):
+    """The same of directions, and of the norm with a sum."""
+    def step_in(dtype):
+        x = np.ones((64, 128), dtype)
+        if kind == "weight_norm":
+            return lambda: level.weight_norm_backward(x, level.weight_norm(x, np.ones(64, dtype))[1])
+        return lambda: level.add_layer_norm_backward(x, x, level.add_layer_norm(x, x)[1])
     ratio = peak_memory(step_in(np.float32)) / peak_memory(step_in(np.float64))
     assert ratio < 0.65, f"{ratio:.2f} of the memory that float64 takes"
 

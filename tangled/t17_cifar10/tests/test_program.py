@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:4ff4b44672b7cfa4
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:c455a9abe8437048
 """Chapter 17: files, the recipe, and the program."""
 
 import functools
@@ -42,6 +42,12 @@ def test_pickle_format(tmp_path, protocol):
     write_pickle(tmp_path / "batch", protocol)
     images, labels = pictures.read_pickle(tmp_path / "batch")
     assert_close(images, ROWS.reshape(5, 3, 32, 32), tol=0, what="images")
+    assert labels.tolist() == LABELS
+    images[...] = labels[...] = 0                               # the caller's own
+    batch = {"labels": LABELS, "data": ROWS}                    # keys as Python 3 has them
+    (tmp_path / "batch").write_bytes(pickle.dumps(batch, protocol=protocol))
+    images, labels = pictures.read_pickle(tmp_path / "batch")
+    assert_close(images, ROWS.reshape(5, 3, 32, 32), tol=0, what="images, under a text")
     assert labels.tolist() == LABELS
 
 
@@ -111,8 +117,10 @@ def test_arrays_of_another_kind(tmp_path, changes):
     b"L5L\n.", b"I01\n.", b"I00\n.", b"I-7\n.", b"J\xfe\xff\xff\xff.", b"M\x01\x02.", b"\x8e\x02" + bytes(7) + b"ab.",
     b"\x8d\x02" + bytes(7) + b"\xc3\xa9.", b"X\x02\x00\x00\x00\xc3\xa9.", b"\x8c\x02\xc3\xa9.", b"S'a\\x41\\n'\n.",
     b"Va\\u00e9\xe9\n.", b"(S'a'\nI1\nd.", b"}(U\x01aK\x01U\x01bK\x02u.", b"(K\x01K\x02l.", b"](K\x01K\x02eK\x03a.",
+    b"Va\\n\\x41\n.",
     b"K\x01K\x02K\x03\x87.", b"(K\x01K\x02t.", b"\x80\x04\x95\x02" + bytes(7) + b"N.",
     b"K\x07\x94K\x08\x94\x85h\x00\x86h\x01\x86.",
+    b"}(U\x01aK\x01U\x01aK\x02u.", b"X\x03\x00\x00\x00\xed\xa0\x80.",
     b"c_codecs\nencode\nX\x02\x00\x00\x00\xc3\xa9X\x06\x00\x00\x00latin1\x86R."])
 def test_instructions(program):
     """Each gives what Python's own reader gives."""
@@ -159,6 +167,8 @@ HOSTILE = {
     "length below 0": b"X\xff\xff\xff\xff.", "fills a tuple": b")(K\x01e.", "a name of lists": b"]]\x93.",
     "a text called": b"X\x05\x00\x00\x00array)R.", "a state of nothing": b"cnumpy\nndarray\n)RNb.",
     "a kind of nothing": b"cnumpy\ndtype\n)R.", "signed array": b"cnumpy\ndtype\nU\x02i1\x85R.",
+    "beyond a byte": b"c_codecs\nencode\nX\x03\x00\x00\x00\xe2\x82\xac\x85R.",
+    "a key a byte too long": b"}(U\x41" + b"a" * 65 + b"K\x01u.",
     "text twice": b"](c_codecs\nencode\nq\x00X(\x00\x00\x00" + b"a" * 40 + b"q\x01\x85R" + b"h\x00h\x01\x85R" * 3
                   + b"e."}
 
@@ -182,7 +192,8 @@ def test_hostile_pickles(tmp_path, name):
 @pytest.mark.edge
 @pytest.mark.parametrize("name, text", [
     ("below the mark", "empty stack"), ("a call of bytes", "no name"), ("a state for a name", "sets the state"),
-    ("long key", "no short text"), ("depth", "instructions"), ("digits", "a number of"), ("empty cell", "cell 7"),
+    ("long key", "no short text"), ("a key a byte too long", "no short text"), ("beyond a byte", "latin-1"),
+    ("depth", "instructions"), ("digits", "a number of"), ("empty cell", "cell 7"),
     ("memory cell", "no data and labels"), ("repeated text", "more bytes than it has"),
     ("text twice", "more bytes than it has"), ("no end of the line", "cut off"), ("a digit too many", "of 21 digits"),
     ("length below 0", "cut off"), ("fills a tuple", "fills what"), ("odd pairs", "fills what"),
@@ -436,20 +447,37 @@ def test_build():
 
 
 @pytest.mark.value
-def test_rates_and_decay():
+def test_blocks_start_as_the_identity():
+    """The last scale of each is zero at first, the others are one: what comes in goes out, but for the ReLU."""
+    model = build(SETTINGS | {"widths": [2, 3, 4, 5]}, 4, 30).model
+    blocks, scales = [m for m in model.modules() if hasattr(m, "shortcut")], model.state_dict()
+    assert sum(name.endswith(".bn2.weight") for name in scales) == len(blocks) == 8
+    for name, value in scales.items():
+        if name.endswith(("bn1.weight", "bn2.weight")):
+            assert_close(value, np.full(len(value), float(name.endswith("bn1.weight")), np.float32), tol=0, what=name)
+    whole = [block for block in blocks if block.shortcut is None]
+    assert len(whole) == 5
+    for block in whole:
+        x = rng(18).standard_normal((3, len(block.bn2.weight.data), 4, 5)).astype(np.float32)
+        assert_close(block(x), np.maximum(x, 0), tol=0, what="a block of the fresh network")
+
+
+@pytest.mark.value
+@pytest.mark.parametrize("steps", [20, 70])
+def test_rates_and_decay(steps):
     """Nesterov's rule, a tenth of the steps warm-up, then a cosine; what has one axis is not decayed."""
-    engine = build(SMALL | {"lr": 0.3, "momentum": 0.8, "weight_decay": 0.2}, 4, 20)
+    engine = build(SMALL | {"lr": 0.3, "momentum": 0.8, "weight_decay": 0.2}, 4, steps)
     parameters = list(engine.model.parameters())
     engine.model.zero_grad()
     for p in parameters:
         p.accumulate(np.ones_like(p.data))                      # a gradient that stays
     mine = [(p.data.astype(float), np.zeros(p.data.shape), 0.2 * (p.data.ndim > 1)) for p in parameters]
-    for t in range(20):
+    for t in range(steps):
         engine.optimizer.step()
         for w, v, decay in mine:
             g = 1 + decay * w
             v += g - 0.2 * v
-            w -= cosine_decay(t, 0.3, 20, warmup=2) * (g + 0.8 * v)
+            w -= cosine_decay(t, 0.3, steps, warmup=steps // 10) * (g + 0.8 * v)
     for (name, p), (w, _, _) in zip(engine.model.named_parameters(), mine, strict=True):
         assert_close(p.data.astype(float), w, tol=1e-5, what=name)
 

@@ -1,12 +1,9 @@
-# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:e9ee8cbac436116e
-"""Chapter 14: convolutions of 1 x 1, and chapter 12's of 3 x 3 by windows and columns."""
+# Tangled from chapters/14-resnet.qmd; edit the chapter, then run make tangle. sha256:a7e6d6f1ca6c792b
+"""Chapter 14: convolutions of 1 x 1, without a copy but of every stride-th pixel."""
 
 import numpy as np
 
-from tangled.t12_im2col.columns import conv, input_gradient, weight_gradient
-
-__all__ = ["conv", "input_gradient", "picked_rows", "project", "project_input_gradient",
-           "project_weight_gradient", "weight_gradient"]
+__all__ = ["input_gradient", "picked_rows", "project", "weight_gradient"]
 
 
 def project(x, w, stride):
@@ -21,13 +18,13 @@ def picked_rows(x, stride):
     return picked.reshape(*x.shape[:2], picked.shape[2] * picked.shape[3]), picked.shape[2:]
 
 
-def project_weight_gradient(dout, x, stride):
+def weight_gradient(dout, x, stride):
     """dout (N, F, OH, OW), x (N, C, H, W): dw (F, C, 1, 1)."""
     (rows, _), (g, _) = picked_rows(x, stride), picked_rows(dout, 1)        # (N, C, L), (N, F, L)
     return (g @ rows.swapaxes(1, 2)).sum(axis=0)[:, :, None, None]
 
 
-def project_input_gradient(dout, w, shape, stride):
+def input_gradient(dout, w, shape, stride):
     """dout (N, F, OH, OW), w (F, C, 1, 1): dx of a shape (N, C, H, W), 0 where no pixel was picked."""
     dx = np.zeros(shape, w.dtype)
     picked = dx[:, :, ::stride, ::stride]
