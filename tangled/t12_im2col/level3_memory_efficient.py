@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9a32e655673f6f82
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f4be539e814241d3
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import numpy as np
@@ -67,7 +67,7 @@ def _rows(x, groups):
 
 
 def _columns(x, groups, dtype):
-    """x (n, C, H, W) as (G, C / G, H n W) in a dtype; x itself, if it is one picture in that dtype."""
+    """x (n, C, H, W) as (G, C / G, H n W) in a dtype; a view, if it is one picture of that."""
     rows = _rows(x, groups).astype(dtype, copy=False)
     return rows.reshape(*rows.shape[:2], -1)
 
@@ -96,7 +96,7 @@ def _by_rows(w, groups, dtype):
 
 
 def _products(weights, views, out):
-    """out (n, F, OH, OW) = the sum of the products of weights (G, F / G, KW c) with views, eq. 12.9."""
+    """out (n, F, OH, OW) = the sum of weights (KH, G, F / G, KW c) times views, eq. 12.9."""
     rows = _rows(out, weights.shape[1])                         # (G, F / G, OH, n, OW)
     alone = len(out) == 1 and out.flags.c_contiguous
     y = (rows if alone else np.empty(rows.shape, out.dtype)).reshape(*rows.shape[:2], -1)
@@ -248,7 +248,8 @@ class Conv2d(plain.Conv2d):
         x, w, has_bias, at, groups = self.kept()
         dout = check.gradient(dout, (len(x), len(w), *at.outputs), x.dtype)
         dw = _gradients(x, dout, w, at, groups, check.working(x.dtype))
-        for parameter, grad in zip((self.weight, self.bias), _with_bias(dw, dout, w.dtype, has_bias)):
+        grads = _with_bias(dw, dout, w.dtype, has_bias)
+        for parameter, grad in zip((self.weight, self.bias), grads):
             parameter.accumulate(grad)
         return None
 

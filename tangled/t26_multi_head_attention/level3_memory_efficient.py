@@ -1,4 +1,4 @@
-# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:2af3e89efaf6389c
+# Tangled from chapters/26-multi-head-attention.qmd; edit the chapter, then run make tangle. sha256:89bfe9fd81bdf18e
 """Multi-head attention, level 3: one product for all projections, keys never repeated, windows in blocks."""
 
 import numpy as np
@@ -27,7 +27,8 @@ def _project(x, weights, biases):
     w = weights[0] if len(weights) == 1 else np.concatenate(weights, axis=1)
     out = x.reshape(-1, x.shape[2]) @ w                         # (B T, n)    eq. 26.15
     if any(b is not None for b in biases):
-        out += np.concatenate([np.zeros(m.shape[1], out.dtype) if b is None else b for m, b in zip(weights, biases)])
+        out += np.concatenate([np.zeros(m.shape[1], out.dtype) if b is None else b
+                               for m, b in zip(weights, biases)])
     return out.reshape(*x.shape[:2], w.shape[1]), w
 
 

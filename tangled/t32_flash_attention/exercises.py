@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:d90957415021fbbd
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:04203d6235bfd897
 """Chapter 32: worked answers to the graded exercises."""
 
 import numpy as np
@@ -57,7 +57,8 @@ def _steps(qs, ks, causal):
             u = (w - step) % len(qs)
             if not causal or u <= w:
                 s = q * q.shape[-1] ** -0.5 @ ks[u].swapaxes(-1, -2)
-                yield w, u, np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf) if causal and u == w else s
+                yield w, u, (np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)
+                             if causal and u == w else s)
 
 
 def ring_attention_backward(douts, cache):

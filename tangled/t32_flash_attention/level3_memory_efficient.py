@@ -1,4 +1,4 @@
-# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:8ce2c2a51580c579
+# Tangled from chapters/32-flash-attention.qmd; edit the chapter, then run make tangle. sha256:126427e626d18621
 """Flash attention, level 3: as many heads at once as fill a tile, every tile in the same buffers."""
 
 import math
@@ -11,11 +11,11 @@ from tangled.t32_flash_attention.level2_vectorized import _tiles, traffic
 
 __all__ = ["flash_attention", "flash_attention_backward", "traffic"]
 
-ROOM = 1 << 16                                                  # numbers in a buffer, unless one tile is more
+ROOM = 1 << 16                                                  # numbers in a buffer, at least a tile
 
 
 class Heads(NamedTuple):
-    """q (h, Tq, D), k (h, Tk, D), v (h, Tk, Dv); the mask (..., Tq, Tk) of all heads or None; their place in it."""
+    """q (h, Tq, D), k (h, Tk, D), v (h, Tk, Dv); mask (..., Tq, Tk) of all or None; their place in it."""
 
     q: np.ndarray
     k: np.ndarray
@@ -33,7 +33,8 @@ class Heads(NamedTuple):
     def seen(self, rows, cols):
         """The part of the keys `cols` that some of `rows` can see, a slice; None if there is none."""
         stop = min(cols.stop, rows.stop + self.k.shape[1] - self.q.shape[1]) if self.causal else cols.stop
-        if stop <= cols.start or (self.mask is not None and not self.visible(rows, slice(cols.start, stop)).any()):
+        if stop <= cols.start or (
+                self.mask is not None and not self.visible(rows, slice(cols.start, stop)).any()):
             return None                                         # eq. 32.4
         return slice(cols.start, stop)
 
@@ -73,7 +74,7 @@ def _rooms(q, k, blocks):
 
 
 def flash_attention(q, k, v, causal=False, scale=None, block_q=128, block_k=512, mask=None):
-    """As level 2, out (..., Tq, Dv) read-only; the cache holds q, k, v, out and two numbers for each query."""
+    """As level 2, out (..., Tq, Dv) read-only; the cache holds q, k, v, out, two numbers a query."""
     q, k, v, mask, scale, dtype, blocks = check.arguments(q, k, v, causal, scale, block_q, block_k, mask)
     G, shape = math.prod(q.shape[:-2]), (*q.shape[:-1], v.shape[-1])
     given = *(x.reshape(G, *x.shape[-2:]) for x in (q, k, v)), mask, bool(causal), scale, blocks
@@ -91,7 +92,8 @@ def flash_attention(q, k, v, causal=False, scale=None, block_q=128, block_k=512,
 def _forward_rows(heads, rows, room, out, top, share):
     """One tile of queries: fills its rows of out (h, rows, Dv), of top and of share (h, rows, 1)."""
     q = heads.q[:, rows] * heads.scale
-    m, total, ones = np.full_like(top, -np.inf), np.zeros_like(top), np.ones((heads.blocks[1], 1), q.dtype)
+    m, total, ones = (np.full_like(top, -np.inf), np.zeros_like(top),
+                      np.ones((heads.blocks[1], 1), q.dtype))
     for cols in _tiles(heads.k.shape[1], heads.blocks[1]):
         cols = heads.seen(rows, cols)
         if cols is None:
@@ -118,7 +120,8 @@ def flash_attention_backward(dout, cache):
     grads = [np.zeros(x.shape, x.dtype) for x in given[:3]]
     rooms = _rooms(*given[:2], given[-1])
     for part, heads in _heads(*given):
-        _backward_heads(heads, (dout[part], out[part], top[part], share[part]), [grad[part] for grad in grads], rooms)
+        _backward_heads(heads, (dout[part], out[part], top[part], share[part]),
+                        [grad[part] for grad in grads], rooms)
     return tuple(grad.astype(dtype, copy=False).reshape(*shape[:-2], *grad.shape[1:]) for grad in grads)
 
 
