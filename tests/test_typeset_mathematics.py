@@ -63,6 +63,7 @@ def test_the_subset_is_set_by_both_engines(tex):
         (r"{a}_b", "a_(b)"),
         (r"\sqrt[3]{x}", "root(3, x)"),
         ("a, b", r"a \, b"),
+        ("1{,}040", r'1 class("normal", \,) 040'),
     ],
 )
 def test_translations(tex, typst):

@@ -75,6 +75,8 @@ class Parser(Commands, Environments, Tokens):
         parts = [part for part in self.sequence({"}"}) if part]
         self.at += 1
         base = joined(parts)
+        if base == r"\,":                           # 131{,}071: no space behind it
+            return r'class("normal", \,)'
         if self.peek() in ("^", "_", "'") and (len(parts) != 1 or "_(" in base or "^(" in base):
             return f'class("normal", {base})' if base else "zws"
         return base

@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:39c6d90b8473c029
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:319074584a2827c9
 """Chapter 15: shapes, values and gradients of the ops."""
 
 import numpy as np
@@ -129,6 +129,49 @@ def test_sums_in_float32(level):
             assert grad.item() == 2050, f"{kind}: a sum over the batch"
         dx, *_ = backward(dout.reshape(of_filters), op(x[:1], w.repeat(3, axis=0), half(3))[1])
         assert dx.item() == 2050, f"{kind}: a sum over the filters"
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("kind", SHAPES)
+def test_seven_samples(level, kind):
+    """A batch is its samples side by side; what they share has the sum of their gradients."""
+    x, *weights = draws(kind)
+    x = rng(50).standard_normal((7, *x.shape[1:]))
+    op, backward = getattr(level, kind), getattr(level, kind + "_backward")
+    out, cache = op(x, *weights)
+    dout = rng(51).standard_normal(out.shape)
+    dx, *shared = backward(dout, cache)
+    alone = [op(x[n:n + 1], *weights) for n in range(7)]
+    grads = [backward(dout[n:n + 1], kept) for n, (_, kept) in enumerate(alone)]
+    assert_close(out, np.concatenate([o for o, _ in alone]), tol=1e-10, what="out")
+    assert_close(dx, np.concatenate([g[0] for g in grads]), tol=1e-10, what="dx")
+    for got, *parts in zip(shared, *(g[1:] for g in grads), strict=True):
+        assert_close(got, sum(parts), tol=1e-10, what="a gradient of weights")
+
+
+@pytest.mark.value
+def test_means_of_large_sums_in_float16(level):
+    """A hundred pixels of 1,000: their sum is beyond float16, their mean is not, and shuts the channel."""
+    x = np.full((1, 1, 10, 10), 1000, np.float16)
+    w1, b1, w2, b2 = (np.full((1,) * ndim, value, np.float16) for ndim, value in ((2, 1), (1, -998), (2, -1), (1, 0)))
+    out, _ = level.squeeze_excite(x, w1, b1, w2, b2)
+    assert_close(out.astype(float), np.full(x.shape, 1000 / (1 + np.exp(2))), tol=1e-3, what="out")
+
+
+@pytest.mark.gradient
+@pytest.mark.parametrize("kind, shapes", [
+    ("depthwise_conv2d", ((3, 3, 3, 3), (3, 1, 3, 3), 3)), ("pointwise_conv2d", ((3, 3, 3, 3), (3, 3), 3)),
+    ("causal_conv1d", ((3, 3, 3), (3, 3, 3), 3)), ("squeeze_excite", ((3, 3, 3, 3), (3, 3), 3, (3, 3), 3))])
+def test_sizes_that_hide_an_axis(level, kind, shapes):
+    """Every size is three: values and gradients as by level 1."""
+    from tangled.t15_depthwise_separable import level1_naive
+    inputs = [rng(52 + k).standard_normal(shape) for k, shape in enumerate(shapes)]
+    results = []
+    for module in (level1_naive, level):
+        out, cache = getattr(module, kind)(*inputs)
+        results.append((out, *getattr(module, kind + "_backward")(np.cos(out), cache)))
+    for want, got in zip(*results, strict=True):
+        assert_close(got, want, tol=1e-10, what="values or a gradient")
 
 
 @pytest.mark.value

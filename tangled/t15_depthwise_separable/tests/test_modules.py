@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:752e11180bbec3be
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:8a5a7861bf3a12c5
 """Chapter 15: modules, blocks, counters, the character model and its program."""
 
 import numpy as np
@@ -83,6 +83,18 @@ def test_relu6(level):
     dx = module.backward(np.arange(1, 7, dtype=np.float32))
     assert_close(dx, np.array([0, 0, 3, 4, 0, 0], np.float32), what="dx")
     assert out.dtype == dx.dtype == np.float32 and not np.shares_memory(out, x)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.value
+def test_level3_modules_use_level3(level):
+    """The modules of this level call its own ops, and the blocks its own modules."""
+    for module, op in ((level.DepthwiseConv2d, "depthwise_conv2d"), (level.PointwiseConv2d, "pointwise_conv2d"),
+                       (level.CausalConv1d, "causal_conv1d")):
+        assert (module.op, module.op_backward) == (getattr(level, op), getattr(level, op + "_backward"))
+    block = level.InvertedResidual
+    assert (block.depthwise, block.pointwise) == (level.DepthwiseConv2d, level.PointwiseConv2d)
+    assert level.CausalCharModel.convolution is level.CausalConv1d
 
 
 @pytest.mark.value

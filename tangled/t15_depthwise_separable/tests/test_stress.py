@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:c3397a0b4cd056c2
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:86a826cd21954f9f
 """Chapter 15: growth and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -48,6 +48,20 @@ def test_level3_pointwise_makes_no_gradient_a_picture(level):
         out, cache = m.pointwise_conv2d(x, w)
         peaks.append(peak_memory(lambda m=m, out=out, cache=cache: m.pointwise_conv2d_backward(out, cache)))
     assert peaks[0] < peaks[1] / 3, f"{peaks[0]} bytes against {peaks[1]}"
+
+
+@pytest.mark.levels(2, 3)
+@pytest.mark.parametrize("kind, shapes", [
+    ("depthwise_conv2d", ((4, 8, 20, 20), (8, 1, 3, 3))), ("pointwise_conv2d", ((4, 8, 20, 20), (9, 8))),
+    ("causal_conv1d", ((4, 8, 400), (9, 8, 2))), ("squeeze_excite", ((4, 8, 20, 20), (8, 2), 2, (2, 8), 8))])
+def test_float32_takes_half_of_the_memory(level, kind, shapes):
+    """Nothing is computed in a wider type behind the caller's back."""
+    def step_in(dtype):
+        inputs = [np.ones(shape, dtype) for shape in shapes]
+        out, cache = getattr(level, kind)(*inputs)
+        return lambda: (getattr(level, kind)(*inputs), getattr(level, kind + "_backward")(out, cache))
+    ratio = peak_memory(step_in(np.float32)) / peak_memory(step_in(np.float64))
+    assert ratio < 0.65, f"{ratio:.2f} of the memory that float64 takes"
 
 
 @pytest.mark.levels(2, 3)

@@ -1,4 +1,4 @@
-# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:eae7995aa6f08535
+# Tangled from chapters/16-normalizations.qmd; edit the chapter, then run make tangle. sha256:1299e3682c3fa991
 """Chapter 16: what is empty, single, constant, far from zero, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -110,6 +110,19 @@ def test_constant_and_zero_rows(level):
     out, cache = level.rms_norm(x[1:])
     assert_close(out, np.zeros((1, 4)), what="RMS norm of zeros")
     assert_close(level.rms_norm_backward(dout[1:], cache)[0], dout[1:] / np.sqrt(1e-5), what="its dx")
+
+
+@pytest.mark.parametrize("mean", [0, -5, 50])
+def test_eps_far_from_zero(level, mean):
+    """It counts as much, wherever the mean is: values by the definition."""
+    x, eps = mean + rng(62).standard_normal((3, 8)), 0.5
+    want = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + eps)
+    for out in (level.layer_norm(x, eps=eps)[0], level.add_layer_norm(x, 0 * x, eps=eps)[0][0],
+                level.group_norm(x.reshape(3, 4, 2), 1, eps=eps)[0].reshape(3, 8),
+                level.instance_norm(x[:, None], eps=eps)[0][:, 0]):
+        assert_close(out, want, tol=1e-10, what="out")
+    assert_close(level.rms_norm(x, eps=eps)[0], x / np.sqrt(np.square(x).mean(1, keepdims=True) + eps), tol=1e-10,
+                 what="RMS norm")
 
 
 def test_constant_rows_raise_nothing(level):
