@@ -67,7 +67,7 @@ def forget_others(packages: list[str]) -> None:
 
 def store_manifest(manifest: dict) -> bool:
     """Write golden/manifest.json, if that changes it."""
-    return replace(manifest_path(), (json.dumps(dict(sorted(manifest.items())), indent=1) + "\n").encode())
+    return replace(manifest_path(), (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
 
 
 def number(package: str) -> int:

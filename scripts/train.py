@@ -123,6 +123,8 @@ def run(root: Path, module: str, rest: list[str], files: dict[str, str] | None =
             child.wait(10)
         except subprocess.TimeoutExpired:
             child.kill()
+        if "--fresh" in rest:
+            print("to go on, leave out --fresh, which begins anew", flush=True)
         raise
     finally:
         if child.poll() is None:

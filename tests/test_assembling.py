@@ -186,3 +186,21 @@ def test_an_interrupt_is_one_line_and_a_program_has_one_thread_a_product(book, c
     assert train.main(["--topic", "2"], book) == 130
     said = capfd.readouterr()
     assert "threads 1 1" in said.out and said.out.endswith("\ninterrupted\n") and said.err == ""
+
+
+def test_an_interrupted_run_that_began_anew_goes_on_without_fresh(book, monkeypatch, capfd):
+    class Child:
+        returncode = 130
+
+        def wait(self, seconds=None):
+            if seconds is None:
+                raise KeyboardInterrupt
+            return 130
+
+        def poll(self):
+            return 130
+    monkeypatch.setattr(train.subprocess, "Popen", lambda *args, **options: Child())
+    for rest, said in ((["--fresh"], "to go on, leave out --fresh, which begins anew\n"), ([], "")):
+        with pytest.raises(KeyboardInterrupt):
+            train.run(book, "tangled.t02_b.train_b", rest)
+        assert capfd.readouterr().out.partition("\n")[2] == said

@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:41e50944a0ed9dbb
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:47cc5e5929f7a790
 """Level 3: tensor operations that keep to the cache and make few temporaries."""
 
 import math
@@ -133,6 +133,7 @@ def softmax(x, axis=-1):
         out[...], source = source, rows
     apart, many = source is not rows, max(1, BLOCK // rows.shape[1])
     with np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore"):
+        np.setbufsize(512)                               # numbers; restored with the rest
         for start in range(0, len(rows), many):
             _softmax_rows(source[start:start + many], rows[start:start + many], apart)
     return np.moveaxis(out.astype(x.dtype, copy=False), -1, axis)

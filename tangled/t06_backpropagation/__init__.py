@@ -1,10 +1,11 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:edc3eb345922c006
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:4ada2115a5a21e8a
 """Backpropagation."""
 
 from tangled.t06_backpropagation.base import (
     Module,
     Parameter,
     Progress,
+    evaluating,
     gradient_check,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "Progress",
     "ReLU",
     "Sequential",
+    "evaluating",
     "gradient_check",
     "linear_backward",
     "mlp_backward",

@@ -1,10 +1,11 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:213294ae33cb4d0b
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:f0212066613869e7
 """Parameters, modules, their check: what every layer, cell and block of the book is made of."""
 
 import copy
 import math
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -196,6 +197,24 @@ def _members_in(name, value):
     elif isinstance(value, dict):
         items = value.items()
     return [pair for k, item in items for pair in _members_in(f"{name}.{k}", item)]
+
+
+@contextmanager
+def evaluating(model):
+    """A model in evaluation mode inside a `with`; afterwards each module has its own mode again.
+
+    Parameters
+    ----------
+    model : Module; what has no modules, such as a function, is left alone
+    """
+    modes = [(m, m.training) for m in getattr(model, "modules", list)()]
+    if modes:
+        model.eval()
+    try:
+        yield model
+    finally:                                            # also after an error
+        for module, mode in modes:
+            module.training = mode
 
 
 class Progress:

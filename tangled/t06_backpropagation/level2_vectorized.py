@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:e01e4d79eeef5353
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:bf6343e7f76e288c
 """Backpropagation, level 2: whole arrays, and the classes that train."""
 
 import numpy as np
@@ -16,6 +16,7 @@ from tangled.t06_backpropagation.base import (
     Module,
     Parameter,
     Progress,
+    evaluating,
     gradient_check,  # noqa: F401, stands beside its module
 )
 
@@ -377,15 +378,11 @@ class Engine:
 
     def evaluate(self, loader):
         """Means over all samples, at least one, in evaluation mode: {"loss": ..., "accuracy": ...}."""
-        modes, totals = [(m, m.training) for m in self.model.modules()], _Totals()
-        self.model.eval()
-        try:
+        totals = _Totals()
+        with evaluating(self.model):
             for *inputs, target in loader:
                 pred = self.model(*inputs)
                 totals.add(self.loss(pred, target), pred, target)
-        finally:                                    # each module as it was, also after an error
-            for module, mode in modes:
-                module.training = mode
         return totals.means()
 
 

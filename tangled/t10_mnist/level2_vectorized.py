@@ -1,4 +1,4 @@
-# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:41e104c2d94fffcc
+# Tangled from chapters/10-mnist.qmd; edit the chapter, then run make tangle. sha256:d1539ef8a5457bf7
 """MNIST, level 2: whole arrays; checkpoints and the loop that resumes."""
 
 import io
@@ -23,6 +23,7 @@ from tangled.t06_backpropagation import (
     Linear,
     ReLU,
     Sequential,
+    evaluating,
 )
 from tangled.t08_regularization import Dropout
 
@@ -203,15 +204,11 @@ def predict(model, loader):
     logits : ndarray of shape (N, K), or (N, ...)
     target : ndarray of shape (N,), or (N, ...)
     """
-    modes, logits, targets = [(m, m.training) for m in model.modules()], [], []
-    model.eval()
-    try:
+    logits, targets = [], []
+    with evaluating(model):
         for *inputs, target in loader:
-            logits.append(np.array(model(*inputs)))             # a copy: the room is reused
+            logits.append(np.array(model(*inputs)))                 # a copy: the room is reused
             targets.append(np.array(target))
-    finally:
-        for module, mode in modes:
-            module.training = mode
     if not logits:
         raise ValueError("loader has 0 batches; expected at least one")
     return np.concatenate(logits), np.concatenate(targets)

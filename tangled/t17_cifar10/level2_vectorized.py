@@ -1,11 +1,11 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:1a4ed5760f40ab6a
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:ddf9b3ab277bd375
 """Pictures and their variations, level 2: whole batches."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 import tangled.t17_cifar10.checks as check
-from tangled.t06_backpropagation import DataLoader
+from tangled.t06_backpropagation import DataLoader, evaluating
 
 
 def pictures_of_rows(rows, shape):
@@ -193,20 +193,16 @@ def predict(model, images, mean, std, batch_size=256, mirrored=True):
     -------
     ndarray of shape (N, K), N at least 1
     """
-    images, size, found = check.some(images), check.whole("batch_size", batch_size, 1), []
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        for k in range(0, len(images), size):
-            x = normalise(images[k:k + size], mean, std)
-            logits = model(x)
-            if mirrored:
-                logits = (logits + model(x[..., ::-1].copy())) / 2      # eq. 17.5
-            found.append(logits)
-    finally:                                                    # each module as it was
-        for module, mode in modes:
-            module.training = mode
+    images, size = check.some(images), check.whole("batch_size", batch_size, 1)
+    parts = [images[k:k + size] for k in range(0, len(images), size)]
+    with evaluating(model):
+        found = [_logits(model, normalise(part, mean, std), mirrored) for part in parts]
     return np.concatenate(found)
+
+
+def _logits(model, x, mirrored):
+    """Logits (N, K) of pictures x (N, C, H, W); the mean of those of x and its mirror image, if `mirrored`."""
+    return (model(x) + model(x[..., ::-1].copy())) / 2 if mirrored else model(x)        # eq. 17.5
 
 
 class AugmentedLoader(DataLoader):

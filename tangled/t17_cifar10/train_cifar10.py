@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:48bd047206c65e5a
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:dbae232a91af7e9c
 """A residual network on small pictures: python -m tangled.t17_cifar10.train_cifar10 --help"""
 
 import argparse
@@ -35,6 +35,8 @@ def parse(argv):
     for name, low in (("width", 1), ("epochs", 1), ("batch", 2), ("seed", 0)):
         if getattr(given, name) < low:
             raise ValueError(f"{name} = {getattr(given, name)}; expected at least {low}")
+    if given.record and not torch_available():
+        raise ValueError("torch is not installed; expected it for --record, which compares with PyTorch")
     return given
 
 
@@ -77,8 +79,6 @@ def perform(given):
 
 def record(given, settings, found, names):
     """golden/records/t17.json: the outcome, the network, and twenty steps beside PyTorch's."""
-    if not torch_available():
-        raise ValueError("torch is not installed; expected it for --record, which compares with PyTorch")
     ours, theirs = trajectory(), torch_trajectory()
     values = {"data": given.data, "settings": settings, "names": names, "accuracy": found.accuracy(found.plain),
               "mirrored": found.accuracy(found.mirrored), "test_pictures": len(found.target),
@@ -103,13 +103,14 @@ def draw(out, found, names):
 
 def main(argv=None):
     """The command; the exit status."""
-    folder = "checkpoints"
+    left = "nothing was begun"
     try:
         given = parse(argv)
-        folder = given.folder
+        left = ("a run for the record keeps nothing on its way" if given.record else
+                f"whole epochs are in {given.folder}; the same command goes on from there")
         perform(given)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: whole epochs are in {folder}; the same command goes on from there")
+        print(f"\ninterrupted: {left}")
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
         print(error, file=sys.stderr)

@@ -1,10 +1,11 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:ca37fbec8c93d404
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:212719ea54b3adfb
 """Chapter 17: the variations, a run, what the network sees. Drawings return a figure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from tangled.t06_backpropagation import evaluating
 from tangled.t17_cifar10.level2_vectorized import augment, class_activation_map, crop, cutout, flip, normalise
 
 
@@ -54,9 +55,9 @@ def draw_run(history, confusion, names):
 
 def features_of(model, x):
     """What the global mean of a ResNet is taken of: x (N, 3, H, W) to (N, C, H', W'), in evaluation."""
-    model.eval()
-    for module in model.pictures():
-        x = module(x)
+    with evaluating(model):
+        for module in model.pictures():
+            x = module(x)
     return x
 
 

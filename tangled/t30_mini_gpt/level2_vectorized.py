@@ -1,14 +1,13 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:432d7a8ba54514ce
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:d694b333dbcef785
 """Mini-GPT, level 2: the model as a module, its op, the sampler, and what tunes a trained model."""
 
 import math
-from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
 
 import tangled.t30_mini_gpt.checks as check
-from tangled.t06_backpropagation import CrossEntropyLoss, Module, Parameter
+from tangled.t06_backpropagation import CrossEntropyLoss, Module, Parameter, evaluating
 from tangled.t08_regularization import Dropout
 from tangled.t16_normalizations import LayerNorm
 from tangled.t18_rnn import Embedding, sample_categorical
@@ -231,7 +230,7 @@ def generate(model, ids, n, temperature=1.0, top_k=None, top_p=None, min_p=None,
     n, how = check.whole("n", n, 0), check.choice(temperature, top_k, top_p, min_p)
     rng = np.random.default_rng(0) if rng is None else check.generator(rng)
     penalty, text = check.real("penalty", penalty, 1), check.text(ids)
-    with _evaluation(model):
+    with evaluating(model):
         for _ in range(n):
             recent = text[:, -model.context:]                               # (B, at most context)
             logits = model(recent)[:, -1].astype(np.float64)    # (B, V), room for z / tau
@@ -265,30 +264,22 @@ def evaluate(model, ids, stride=None, batch=32):
                          f"expected at most {model.context}, and two ids")
     starts = [*range(0, len(ids) - 1 - T, stride), len(ids) - 1 - T]
     first = np.array([0] + [a + T - b for a, b in pairwise(starts)])      # places that count begin here
-    total = 0.0
-    with _evaluation(model):
-        for k in range(0, len(starts), batch):
-            x = np.array(starts[k:k + batch])[:, None] + np.arange(T)           # (b, T)
-            z = model(ids[x])
-            z = z - z.max(axis=-1, keepdims=True)
-            targets = check.targets(ids[x + 1], x.shape, z.shape[-1])
-            picked = np.take_along_axis(z, targets[..., None], axis=-1)[..., 0]
-            losses = np.log(np.exp(z).sum(axis=-1)) - picked    # (b, T)
-            total += losses[np.arange(T) >= first[k:k + batch, None]].sum(dtype=np.float64)
+    starts = np.array(starts)
+    slices = [slice(k, k + batch) for k in range(0, len(starts), batch)]
+    with evaluating(model):
+        total = sum(_losses_from(model, ids, starts[k], T, first[k]) for k in slices)
     return float(total / (len(ids) - 1))
 
 
-@contextmanager
-def _evaluation(model):
-    """A model, if it has modes, in evaluation mode; afterwards each of its modules as it was."""
-    modes = [(m, m.training) for m in getattr(model, "modules", list)()]
-    if modes:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+def _losses_from(model, ids, starts, T, first):
+    """The sum of the losses of windows of T ids, each from its place first (b,) on, that begin at starts (b,)."""
+    x = starts[:, None] + np.arange(T)                          # (b, T)
+    z = model(ids[x])                                           # (b, T, V)
+    z = z - z.max(axis=-1, keepdims=True)
+    targets = check.targets(ids[x + 1], x.shape, z.shape[-1])
+    picked = np.take_along_axis(z, targets[..., None], axis=-1)[..., 0]
+    losses = np.log(np.exp(z).sum(axis=-1)) - picked            # (b, T)
+    return losses[np.arange(T) >= first[:, None]].sum(dtype=np.float64)
 
 
 def decay_groups(parameters):

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:b56691d761144401
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:e1df52a521354230
 """A mini-GPT on nine plays: python -m tangled.t30_mini_gpt.train_gpt --help"""
 
 import argparse
@@ -64,7 +64,7 @@ def path_of(given, settings, name, text):
 
 def perform(given):
     """Train, say what came of it, draw it, and record it if asked."""
-    text = load_shakespeare() if given.data is None else Path(given.data).read_text(encoding="utf-8")
+    text = load_shakespeare() if given.data is None else read_text(given.data)
     settings, runs = {name: getattr(given, name) for name in SETTINGS}, {}
     names = [given.only] if given.only else ["numpy", "torch"] if given.record else ["numpy"]
     for name in names:
@@ -80,6 +80,14 @@ def perform(given):
         if given.record:
             record(given, settings, runs, values, network)
     draw(given.out, {name: found.curves for name, found in runs.items()})
+
+
+def read_text(path):
+    """The text of a file; a ValueError that names it where it is not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: byte {error.start} is {error.reason}; expected text in UTF-8") from None
 
 
 def run(name, text, given, settings):
@@ -100,7 +108,7 @@ def judged(network, found, text):
     symbols = len(found.held)
     size = len(text[len(text) * 9 // 10:].encode())
     held = evaluate(network, found.held)
-    half = evaluate(network, found.held, stride=network.context // 2)
+    half = evaluate(network, found.held, stride=max(1, network.context // 2))
     return {"held": held, "perplexity": float(np.exp(held)), "held, half a context": half,
             "bits a byte": held * symbols / size / np.log(2), "bits a byte, half a context":
             half * symbols / size / np.log(2), "symbols": symbols, "vocabulary": network.vocab_size,

@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:0b3af4ac384fe82b
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:75dcc93726c269a6
 """Chapter 30: how the mini-GPT is trained, by our code and by PyTorch, in one loop."""
 
 import time
@@ -101,8 +101,9 @@ def train(text, settings, steps=None, minutes=None, make=Numpy, path=None, stop=
     at each evaluation. `stop` ends the run at a step, as an interruption would.
     """
     tokens, ids, held = prepare(text, settings["merges"])
-    if min(len(ids), len(held)) < settings["context"] + 2:
-        raise ValueError(f"text has {len(held)} symbols to hold out; expected at least {settings['context'] + 2}")
+    for what, part in (("hold out", held), ("train on", ids)):
+        if len(part) < settings["context"] + 2:
+            raise ValueError(f"text has {len(part)} symbols to {what}; expected at least {settings['context'] + 2}")
     runner, rng = make(first_state(tokens.vocab_size, settings), settings), np.random.default_rng(settings["seed"])
     record = {"done": 0, "steps": steps, "seconds": 0.0, "curves": {"step": [], "loss": [], "held": []}, "samples": {}}
     if path is not None and Path(path).exists():

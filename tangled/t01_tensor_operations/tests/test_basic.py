@@ -1,4 +1,4 @@
-# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:d01af4469ceb4dc8
+# Tangled from chapters/01-tensor-operations.qmd; edit the chapter, then run make tangle. sha256:a6ff4bc2c654f1b3
 """Shapes, values and adjoints of the tensor operations."""
 
 import itertools
@@ -180,6 +180,18 @@ def test_products_keep_float32(level):
     big = 2**60 + 1                                              # no float64
     assert level.matmul([[big]], [[1]]).tolist() == [[big]]
     assert level.einsum2("ij,j->i", [[big, 1]], [1, 1]).tolist() == [big + 1]
+
+
+@pytest.mark.levels(3)
+@pytest.mark.edge
+def test_softmax_leaves_buffers_as_they_were(level):
+    """NumPy's buffers are set for a product; whoever calls has the size that was there."""
+    before = np.getbufsize()
+    with np.errstate():
+        np.setbufsize(before // 2)
+        level.softmax(np.zeros((3, 5)))
+        assert np.getbufsize() == before // 2
+    assert np.getbufsize() == before
 
 
 @pytest.mark.value

@@ -1,4 +1,4 @@
-# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:83911054813f45c4
+# Tangled from chapters/06-backpropagation.qmd; edit the chapter, then run make tangle. sha256:54836b1de8743a4d
 """Chapter 06: gradients, classes, values."""
 
 import numpy as np
@@ -688,6 +688,25 @@ def test_evaluate_leaves_the_modes(level):
             engine.evaluate(loader)
         modes.append([m.training for m in model.modules()])
     assert modes == 3 * [[True, True, False]]
+
+
+@classes
+@pytest.mark.value
+def test_evaluating(level):
+    """Evaluation inside, the old modes behind it, also after an error; what has no modules is handed through."""
+    from tangled.t06_backpropagation.base import evaluating
+    model = level.Sequential(level.ReLU(), level.Sequential(level.ReLU(), level.ReLU()))
+    model[1].eval()
+    before = [m.training for m in model.modules()]
+    assert before == [True, True, False, False, False]
+    with evaluating(model) as inside:
+        assert inside is model and not any(m.training for m in model.modules())
+    assert [m.training for m in model.modules()] == before
+    with pytest.raises(KeyError), evaluating(model):
+        raise KeyError("inside")
+    assert [m.training for m in model.modules()] == before
+    with evaluating(abs) as inside:
+        assert inside is abs
 
 
 @pytest.mark.levels(1, 2)

@@ -1,4 +1,4 @@
-# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:c455a9abe8437048
+# Tangled from chapters/17-cifar10.qmd; edit the chapter, then run make tangle. sha256:8089f5ab3fec6de1
 """Chapter 17: files, the recipe, and the program."""
 
 import functools
@@ -699,6 +699,9 @@ def test_how_the_command_ends(stage, monkeypatch, capsys, tmp_path, error, statu
     monkeypatch.setattr(train_cifar10, "run", fails)
     assert stage[1]("--batch", "8") == status
     assert (f"interrupted: whole epochs are in {tmp_path}" in capsys.readouterr().out) == (status == 130)
+    monkeypatch.setattr(train_cifar10, "torch_available", lambda: True)
+    assert stage[1]("--batch", "8", "--record") == status
+    assert ("keeps nothing on its way" in capsys.readouterr().out) == (status == 130)
 
 
 @pytest.mark.value
@@ -724,7 +727,7 @@ def test_what_is_recorded(stage, monkeypatch, capsys):
     assert_close(given["arrays"]["network"], state, tol=0, what="network")
     monkeypatch.setattr(train_cifar10, "torch_available", lambda: False)
     assert command(*options, "--record") == 1 and "torch" in capsys.readouterr().err
-    assert len(kept) == 1
+    assert len(kept) == 1 and len(asked) == 2                   # said before the training, not behind it
 
 
 @pytest.mark.limit(120)

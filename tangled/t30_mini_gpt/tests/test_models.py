@@ -1,4 +1,4 @@
-# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:ed10333d97e178c0
+# Tangled from chapters/30-mini-gpt.qmd; edit the chapter, then run make tangle. sha256:36f9762fb5c0041f
 """Chapter 30: generation, evaluation, training, tuning, and the program."""
 
 import sys
@@ -782,9 +782,15 @@ def test_the_command(tmp_path, capsys):
         assert main([*argv, *more]) == 0
         said = capsys.readouterr().out
         assert "numpy: 3 steps of training" in said and "bits a byte" in said and "--- top-p 0.9\n" in said
-    text.write_text("too short", encoding="utf-8")
-    assert main([*argv, "--fresh"]) == 1
-    assert "text has 1 symbols to hold out; expected at least 10" in capsys.readouterr().err
+    assert main([*argv, "--context", "1"]) == 0                 # the shortest there is: half of it is still a step
+    capsys.readouterr()
+    for short, more, said in (
+            (b"too short", ["--fresh"], "text has 1 symbols to hold out; expected at least 10"),
+            (b"ab" * 240 + b"cdefghijklmnopqrstuvwxyz" * 2, ["--merges", "20"], "symbols to train on; expected at"),
+            (b"na\xefve", [], f"{text}: byte 2 is invalid continuation byte; expected text in UTF-8")):
+        text.write_bytes(short)
+        assert main([*argv, *more]) == 1
+        assert said in capsys.readouterr().err
 
 
 @pytest.fixture
