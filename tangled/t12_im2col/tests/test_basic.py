@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:414d5e859ad9e681
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d81b8b038ff5c165
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -130,7 +130,7 @@ def test_one_geometry_after_another(level):
 def test_arguments_in_their_order(level):
     """By place they mean what they mean by name."""
     x, w, b = (rng(k).standard_normal(s) for k, s in enumerate([(2, 4, 7, 6), (4, 2, 2, 3), 4]))
-    options = {"stride": (2, 3), "padding": (1, 2), "dilation": 2, "groups": 2}
+    options = {"stride": (2, 3), "padding": (1, 2), "dilation": (2, 1), "groups": 2}
     out = level.conv2d(x, w, b, **options)[0]
     assert_close(level.conv2d(x, w, b, *options.values())[0], out, tol=0, what="conv2d")
     options = {"stride": (2, 3), "padding": (1, 2), "output_padding": (1, 0), "dilation": 3, "groups": 2}
@@ -148,7 +148,7 @@ def test_arguments_of_modules_in_their_order(level):
     """The same of the modules: Conv2d has them as its op has; ConvTranspose2d, as PyTorch's, dilation last."""
     x = rng(0).standard_normal((2, 4, 7, 6)).astype(np.float32)
     for module, options in (
-            (level.Conv2d, {"stride": (2, 3), "padding": (1, 2), "dilation": 2, "groups": 2, "bias": False}),
+            (level.Conv2d, {"stride": (2, 3), "padding": (1, 2), "dilation": (2, 1), "groups": 2, "bias": False}),
             (level.ConvTranspose2d, {"stride": (2, 3), "padding": (1, 2), "output_padding": (1, 0), "groups": 2,
                                      "bias": False, "dilation": 3})):
         by_name, by_place = module(4, 6, (2, 3), **options), module(4, 6, (2, 3), *options.values())

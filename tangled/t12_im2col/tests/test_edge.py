@@ -1,9 +1,10 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:015360eb668e5ec7
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:8aea4f2c74491305
 """Chapter 12: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
 import pytest
 
+from tangled.t11_conv2d_naive import level1_naive as loops
 from tangled.testing import assert_close, assert_layouts, expect_value_error, rng
 
 pytestmark = pytest.mark.edge
@@ -139,6 +140,21 @@ def test_not_a_number_on_the_way_back(level, value, stride):
     with np.errstate(invalid="ignore"):
         up, _ = level.conv_transpose2d(dout, w, stride=stride, padding=1, output_padding=(0, stride - 1))
     assert_close((~np.isfinite(up)).astype(float), reached, what="where the transposed one is not finite")
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": (1, 2), "padding": (1, 0, 0, 1)}, {"stride": 2, "padding": 1}])
+@pytest.mark.parametrize("place", [(0, 0), (2, 3), (4, 5)])
+def test_an_infinity_meets_the_weights_it_met(level, options, place):
+    """Kernels of other sizes, two groups, three pictures: dw is infinite where that of the loops is."""
+    x, w = rng(33).uniform(0.5, 1, (3, 4, 5, 6)), rng(34).uniform(0.5, 1, (4, 2, 2, 3))
+    x[1, 1][place] = np.inf
+    found = []
+    for module in (loops, level):
+        out, cache = module.conv2d(x, w, groups=2, **options)
+        dw = module.conv2d_backward(np.ones(out.shape), cache)[1]
+        found.append([(~np.isfinite(a)).astype(float) for a in (out, dw)])
+    for want, got, what in zip(*found, ("out", "dw")):
+        assert_close(got, want, tol=0, what=f"where {what} is not finite")
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])

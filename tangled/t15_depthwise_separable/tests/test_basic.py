@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:319074584a2827c9
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:040d968b086fd82a
 """Chapter 15: shapes, values and gradients of the ops."""
 
 import numpy as np
@@ -120,14 +120,13 @@ def test_sums_in_float32(level):
                        ("causal_conv1d", peak.reshape(1, 2, 1), half(1, 2, 1))):
         assert getattr(level, kind)(x, w, one)[0].ravel()[-1] == 2050, kind
     dout = np.array([1, 2048, 1], np.float16)
-    for kind, x, w, of_batch, of_filters in (
-            ("depthwise_conv2d", half(3, 1, 1, 1), half(1, 1, 1, 1), (3, 1, 1, 1), (1, 3, 1, 1)),
-            ("pointwise_conv2d", half(3, 1, 1, 1), half(1, 1), (3, 1, 1, 1), (1, 3, 1, 1)),
-            ("causal_conv1d", half(3, 1, 1), half(1, 1, 1), (3, 1, 1), (1, 3, 1))):
+    for kind, w, *size in (("depthwise_conv2d", half(2, 1, 1, 1), 1, 1), ("pointwise_conv2d", half(2, 2), 1, 1),
+                           ("causal_conv1d", half(2, 2, 1), 1)):
         op, backward = getattr(level, kind), getattr(level, kind + "_backward")
-        for grad in backward(dout.reshape(of_batch), op(x, w, one)[1])[1:]:
-            assert grad.item() == 2050, f"{kind}: a sum over the batch"
-        dx, *_ = backward(dout.reshape(of_filters), op(x[:1], w.repeat(3, axis=0), half(3))[1])
+        _, cache = op(half(3, 2, *size), w, half(2))
+        for grad in backward(dout.reshape(3, 1, *size).repeat(2, axis=1), cache)[1:]:
+            assert_close(grad, np.full(grad.shape, 2050, np.float16), tol=0, what=f"{kind}: a sum over the batch")
+        dx, *_ = backward(dout.reshape(1, 3, *size), op(half(1, 1, *size), w[:1, :1].repeat(3, axis=0))[1])
         assert dx.item() == 2050, f"{kind}: a sum over the filters"
 
 
@@ -161,9 +160,10 @@ def test_means_of_large_sums_in_float16(level):
 @pytest.mark.gradient
 @pytest.mark.parametrize("kind, shapes", [
     ("depthwise_conv2d", ((3, 3, 3, 3), (3, 1, 3, 3), 3)), ("pointwise_conv2d", ((3, 3, 3, 3), (3, 3), 3)),
-    ("causal_conv1d", ((3, 3, 3), (3, 3, 3), 3)), ("squeeze_excite", ((3, 3, 3, 3), (3, 3), 3, (3, 3), 3))])
+    ("causal_conv1d", ((3, 3, 3), (3, 3, 3), 3)), ("squeeze_excite", ((3, 3, 3, 3), (3, 3), 3, (3, 3), 3)),
+    ("depthwise_conv2d", ((2, 2, 6, 7), (4, 1, 4, 5), 4)), ("causal_conv1d", ((2, 3, 9), (4, 3, 5), 4))])
 def test_sizes_that_hide_an_axis(level, kind, shapes):
-    """Every size is three: values and gradients as by level 1."""
+    """Every size is three; and kernels of four and five: values and gradients as by level 1."""
     from tangled.t15_depthwise_separable import level1_naive
     inputs = [rng(52 + k).standard_normal(shape) for k, shape in enumerate(shapes)]
     results = []

@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:8a5a7861bf3a12c5
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:be9aadd7dbb1096f
 """Chapter 15: modules, blocks, counters, the character model and its program."""
 
 import numpy as np
@@ -66,6 +66,14 @@ def test_squeeze_excite_module(level):
     expected, _ = level.squeeze_excite(x, *(p.data for p in module.parameters()))
     assert_close(module(x), expected, tol=1e-6, what="out")
     check_module_gradients(module, [x])
+    module.zero_grad()
+    module(x)
+    module.backward(expected)
+    once = [p.grad.copy() for p in module.parameters()]
+    module.backward(expected)
+    for parameter, grad in zip(module.parameters(), once):
+        assert np.abs(grad).max() > 0
+        assert_close(parameter.grad, 2 * grad, tol=1e-6, what="gradient, twice")
     kept = module.state_dict()
     assert np.abs(level.SqueezeExcite(5, 3, rng(7)).fc1.weight.data - level.SqueezeExcite(
         5, 3, rng(4)).fc1.weight.data).max() > 0.01
@@ -103,6 +111,10 @@ def test_relu6_of_no_number(level):
     module = level.ReLU6()
     assert_close(module(np.array([-np.inf, np.inf, np.nan])), np.array([0.0, 6, np.nan]), tol=0, what="out")
     assert_close(module.backward(np.ones(3)), np.zeros(3), tol=0, what="dx")
+    for dout in (np.ones(1), np.ones((2, 3)), np.ones(3, int)):
+        expect_value_error("dout", module.backward, dout)
+    module(np.ones(3, np.float16))
+    assert module.backward(np.ones(3)).dtype == np.float16
 
 
 @pytest.mark.value
@@ -148,7 +160,7 @@ def by_hand(block, x, groups, stride=1):
 
 
 @pytest.mark.value
-@pytest.mark.parametrize("filters, stride, kernel_size", [(3, 1, 3), (5, 1, 5), (3, 2, 3), (4, 2, 5)])
+@pytest.mark.parametrize("filters, stride, kernel_size", [(3, 1, 3), (5, 1, 5), (2, 1, 3), (3, 2, 3), (4, 2, 5)])
 def test_block_by_hand(level, filters, stride, kernel_size):
     """Widen, filter, narrow, no activation at the end; x is added where shapes allow it."""
     block = level.InvertedResidual(3, filters, stride, 4, kernel_size, rng=rng(10)).astype(np.float64)
@@ -168,6 +180,8 @@ def test_block_parameters(level):
     assert_close(count(level.InvertedResidual(8, 12, 2, 1, 5)), 8 * 25 + 8 * 12 + 2 * (8 + 12), what="expansion 1")
     more = count(level.InvertedResidual(8, 12, squeeze=5)) - count(level.InvertedResidual(8, 12))
     assert_close(more, 48 * 5 + 5 + 5 * 48 + 48, what="squeeze")
+    kinds = [type(layer).__name__ for layer in level.InvertedResidual(8, 12, squeeze=5).body]
+    assert kinds[3:7] == ["DepthwiseConv2d", "BatchNorm2d", "ReLU6", "SqueezeExcite"]
     block = level.InvertedResidual(8, 8, expansion=2).eval()
     assert not any(m.training for m in block.modules())
     base, other = (level.InvertedResidual(4, 6, squeeze=3, rng=rng(s)).state_dict() for s in (0, 1))
@@ -296,7 +310,10 @@ def test_refuses(level):
     block = level.InvertedResidual
     for name, value in (("in_channels", 0), ("stride", 0), ("expansion", 0.5), ("kernel_size", 2), ("squeeze", -1)):
         expect_value_error(name, block, **{"in_channels": 3, "out_channels": 3, name: value})
-    expect_value_error("x", block(3, 4), np.ones((2, 4, 5, 5), np.float32))
+    for expansion in (6, 1):
+        for channels in (4, 1):                                 # of one channel, three would be a multiplier
+            expect_value_error("x", block(3, 4, expansion=expansion),
+                               np.ones((2, channels, 5, 5), np.float32))
     expect_value_error("channels", level.DepthwiseConv2d, 0, 3)
     expect_value_error("multiplier", level.DepthwiseConv2d, 3, 3, 1.5)
     expect_value_error("dilation", level.CausalConv1d, 3, 3, 2, 0)
