@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:37b5ef190b91fb13
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:98f008c26373dd1a
 """The factored convolution, level 3: chapter 12's row buffer, and one row for the whole batch."""
 
 import numpy as np
@@ -89,11 +89,22 @@ def causal_conv1d_backward(dout, cache):
     dflat, dw = np.zeros_like(flat), np.empty_like(weights)
     for k in range(K):
         now = slice(k * dilation, k * dilation + g.shape[1])
-        dw[:, :, k] = g @ flat[:, now].T
+        with np.errstate(invalid="ignore"):                     # 0 times infinity
+            dw[:, :, k] = g @ flat[:, now].T
         dflat[:, now] += weights[:, :, k].T @ g                 # eq. 15.14
+    if not np.isfinite(dw).all():                               # what met a zero has met no output
+        _exact_weight_gradient(dout, flat.reshape(C, N, before + T), dilation, dw)
     dx = dflat.reshape(C, N, before + T)[:, :, before:].swapaxes(0, 1)
     grads = dx.astype(dtype, order="C"), dw, dout.sum(axis=(0, 2))
     return tuple(grad.astype(dtype, copy=False) for grad in grads[:2 + has_bias])
+
+
+def _exact_weight_gradient(dout, padded, dilation, dw):
+    """dw (F, C, K) of dout (N, F, T) and the padded series (C, N, ...), each output with what it read."""
+    T = dout.shape[2]
+    for k in range(dw.shape[2]):
+        part = padded[:, :, k * dilation:k * dilation + T]
+        dw[:, :, k] = np.tensordot(dout, part, ((0, 2), (1, 2)))
 
 
 class DepthwiseConv2d(plain.DepthwiseConv2d):

@@ -1,4 +1,4 @@
-# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:1fa650d84f60193f
+# Tangled from chapters/15-depthwise-separable.qmd; edit the chapter, then run make tangle. sha256:fedd815d6b56a202
 """Chapter 15: what is empty, single, laid out otherwise, or invalid."""
 
 import numpy as np
@@ -131,6 +131,10 @@ def test_not_a_number_on_the_way_back(level, value):
     spoilt[1, 0, 2] = value
     dw = level.causal_conv1d_backward(dout, level.causal_conv1d(spoilt, w, None, 3)[1])[1]
     assert_close(where(dw), np.array([[[1.0, 1], [0, 0]]] * 3), what="causal dw, for x")
+    spoilt = x.copy()
+    spoilt[0, 1, 8] = value                                     # the last time: only the last weight reads it
+    dw = level.causal_conv1d_backward(dout, level.causal_conv1d(spoilt, w, None, 3)[1])[1]
+    assert_close(where(dw), np.array([[[0.0, 0], [0, 1]]] * 3), what="causal dw, for the last x")
     dout[0, 1, 5] = value
     dx, dw = level.causal_conv1d_backward(dout, level.causal_conv1d(x, w, None, 3)[1])
     reached = np.zeros(x.shape)
