@@ -1,11 +1,14 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:443df6da182d1d37
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:2753f369ce4bc4ab
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
 
 import numpy as np
 
-COLUMNS = 512                                                   # of a product
+from tangled.t01_tensor_operations.level3_memory_efficient import AVX512
+
+COLUMNS = 512                                       # of a block
+PRODUCT, FEWEST = 10 ** 6 if AVX512 else 0, 16      # multiplications and columns of a small product
 
 
 class Columns:
@@ -28,7 +31,7 @@ class Columns:
         self.stride, size = stride, (-(-H // stride), -(-W // stride))
         self.parts = np.empty((3, 3, C, n, *size), dtype)
         self.matrix = self.parts.reshape(9 * C, -1)
-        places = [divmod(i - 1, stride) for i in range(3)]      # (u, r), eq. 12.12
+        places = [divmod(i - 1, stride) for i in range(3)]      # (u, r), eq. 12.14
         self.copied, self.shifts = {r: i for i, (u, r) in enumerate(places) if u == 0}, []
         moved = [(i, u, self.copied[r], min(0, -u)) for i, (u, r) in enumerate(places) if u]
         for i, (j, v, whole, edge) in itertools.product(self.copied.values(), moved):
@@ -79,6 +82,23 @@ def blocks(shape, stride, dtype):
         yield slice(start, start + n), columns
 
 
+def of_small_product(filters, lines):
+    """The power of two of columns that (filters, lines) @ (lines, columns) is a small product of."""
+    return 1 << max(1, PRODUCT // max(1, filters * lines)).bit_length() - 1
+
+
+def multiply(a, b, out):
+    """out (..., F, n) = a (..., F, K) @ b (..., K, n), in small products if it can be cut into them."""
+    size, columns = of_small_product(*a.shape[-2:]), b.shape[-1]
+    whole = columns // size * size if FEWEST <= size < columns else 0
+    if whole:
+        parts = (m[..., :whole].reshape(*m.shape[:-1], -1, size).swapaxes(-3, -2) for m in (b, out))
+        np.matmul(a[..., None, :, :], next(parts), out=next(parts))
+    if whole < columns:
+        np.matmul(a, b[..., whole:], out=out[..., whole:])
+    return out
+
+
 def _as_rows(w):
     """w (F, C, 3, 3) as (F, 9 C), in the order of the columns."""
     return w.transpose(0, 2, 3, 1).reshape(len(w), -1)
@@ -90,7 +110,8 @@ def conv(x, w, stride, out=None, b=None):
     out = np.empty((N, F, -(-H // stride), -(-W // stride)), x.dtype) if out is None else out
     weights = _as_rows(w).astype(out.dtype)
     for n, columns in blocks(x.shape, stride, out.dtype):
-        y = weights @ columns.fill(x[n])                        # (F, n OH OW)
+        matrix = columns.fill(x[n])                             # (9 C, n OH OW)
+        y = multiply(weights, matrix, np.empty((F, matrix.shape[1]), out.dtype))
         out[n] = y.reshape(F, -1, *out.shape[2:]).swapaxes(0, 1)
         if b is not None:
             out[n] += b[:, None, None]
@@ -116,6 +137,6 @@ def input_gradient(dout, w, shape, stride, out=None):
     dx = np.empty(shape, w.dtype) if out is None else out
     weights = np.ascontiguousarray(_as_rows(w).T, dx.dtype)     # (9 C, F)
     for n, columns in blocks(shape, stride, dx.dtype):
-        np.matmul(weights, _channels_first(dout[n], dx.dtype), out=columns.matrix)
+        multiply(weights, _channels_first(dout[n], dx.dtype), columns.matrix)
         columns.pour(dx[n])
     return dx

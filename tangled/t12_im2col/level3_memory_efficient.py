@@ -1,19 +1,20 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f4be539e814241d3
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:06b59186af8a4530
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
+
+import collections
 
 import numpy as np
 
 import tangled.t12_im2col.checks as check
 from tangled.t11_conv2d_naive.ranges import inside
-from tangled.t12_im2col import columns
+from tangled.t12_im2col import columns, pairs
 from tangled.t12_im2col import level2_vectorized as plain
 from tangled.t12_im2col.level2_vectorized import col2im, im2col
 
 __all__ = ["Conv2d", "ConvTranspose2d", "col2im", "conv2d", "conv2d_backward", "conv_transpose2d",
            "conv_transpose2d_backward", "im2col"]
 
-PRODUCT, COLUMNS = 10 ** 6, 256                     # multiply-adds of a product, columns of one
-NUMBERS = 1 << 17                                   # that a buffer may take
+COLUMNS, NUMBERS = 1024, 1 << 17                    # of a buffer
 
 
 class RowBuffer:
@@ -75,8 +76,9 @@ def _columns(x, groups, dtype):
 def _buffers(shape, filters, groups, at, dtype):
     """(slice of the batch, RowBuffer) for a shape (N, C, H, W): a few pictures at a time."""
     N, lines, buffer = shape[0], at.kernel[1] * shape[1], None
-    columns = min(PRODUCT * groups ** 2 // (lines * filters), NUMBERS // max(lines, filters))
-    size = max(1, max(COLUMNS, columns) // max(1, at.outputs[0] * at.outputs[1]))
+    small = columns.of_small_product(filters // groups, lines // groups)
+    most = min(max(COLUMNS, small), NUMBERS // max(1, lines, filters))
+    size = max(1, most // max(1, at.stride[0] * at.outputs[0] * at.outputs[1]))
     for start in range(0, N, size):
         n = min(size, N - start)
         if buffer is None or n < size:
@@ -101,9 +103,9 @@ def _products(weights, views, out):
     alone = len(out) == 1 and out.flags.c_contiguous
     y = (rows if alone else np.empty(rows.shape, out.dtype)).reshape(*rows.shape[:2], -1)
     other = np.empty_like(y)
-    np.matmul(weights[0], views[0], out=y)
+    columns.multiply(weights[0], views[0], out=y)
     for weight, view in zip(weights[1:], views[1:]):
-        y += np.matmul(weight, view, out=other)
+        y += columns.multiply(weight, view, out=other)
     if not alone:
         rows[...] = y.reshape(rows.shape)
 
@@ -114,6 +116,9 @@ def _correlate(x, w, at, groups, out, b=None):
         columns.conv(x, w, 2, out, b)
         return
     weights = _by_rows(w, groups, out.dtype)
+    by_pairs = pairs.pay(at, weights, x.shape[3])
+    if by_pairs and _correlate_pairs(x, pairs.weights(weights), at, groups, out, b):
+        return
     for n, buffer in _buffers(x.shape, len(w), groups, at, out.dtype):
         _products(weights, buffer.fill(x[n]), out[n])
         if b is not None:
@@ -172,18 +177,69 @@ def _gradients(x, dout, w, at, groups, dtype, dx=None):
             _input_gradient(dout, w, at, groups, dx)
         return _weight_gradient(x, dout, w.shape, at, groups, dtype)
     turned, back = _turned(w, at, groups, x.shape[2:])
-    weights, (C, f, KH, KW) = _by_rows(turned, groups, dtype), turned.shape
-    dw = np.zeros((KH, groups, KW * f, C // groups), dtype)
-    for n, buffer in _buffers(dout.shape, C, groups, back, dtype):
-        views = buffer.fill(dout[n])
-        if dx is not None:
-            _products(weights, views, dx[n])
-        with np.errstate(invalid="ignore"):                     # 0 times infinity
-            _add_products(dw, views, _columns(x[n], groups, dtype))
+    weights, (_, f, KH, KW) = _by_rows(turned, groups, dtype), turned.shape
+    dw = None
+    if pairs.pay(back, weights, dout.shape[3]):
+        dw = _gradients_pairs(x, dout, pairs.weights(weights), back, groups, dx)
+    if dw is None:
+        dw = _gradients_rows(x, dout, weights, back, groups, dx)
     if not np.isfinite(dw).all():                               # see eq. 12.11
         return _weight_gradient(x, dout, w.shape, at, groups, dtype)
     dw = dw.reshape(KH, groups, KW, f, -1)[::-1, :, ::-1]       # turned back
     return dw.transpose(1, 3, 4, 0, 2).reshape(w.shape)
+
+
+def _gradients_rows(x, dout, weights, at, groups, dx):
+    """The gradient (KH, G, KW f, c) of the turned weights, by rows; into dx, if given, that of x."""
+    dw = np.zeros_like(weights.swapaxes(2, 3), order="C")
+    for n, buffer in _buffers(dout.shape, x.shape[1], groups, at, dw.dtype):
+        views = buffer.fill(dout[n])
+        if dx is not None:
+            _products(weights, views, dx[n])
+        with np.errstate(invalid="ignore"):                     # 0 times infinity
+            _add_products(dw, views, _columns(x[n], groups, dw.dtype))
+    return dw
+
+
+def _correlate_pairs(x, weights, at, groups, out, b):
+    """_correlate with four weights for two rows; whether all outputs are finite."""
+    finite = True
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n, buffer in _buffers(x.shape, out.shape[1], groups, pairs.window(at), out.dtype):
+            finite &= _write(pairs.products(weights, pairs.sums(buffer.fill(x[n]), at)), out[n])
+            if b is not None:
+                out[n] += b[:, None, None]
+    return finite
+
+
+def _write(both, out):
+    """Both rows (2, G, F / G, columns) of all pairs into out (n, F, OH, OW); whether they are finite."""
+    rows = _rows(out, both.shape[1])
+    for part, y in zip((rows[:, :, 0::2], rows[:, :, 1::2]), both):
+        part[...] = y[..., :part[0, 0].size].reshape(part.shape)
+    return bool(np.isfinite(both).all())
+
+
+def _gradients_pairs(x, dout, weights, at, groups, dx):
+    """As _gradients_rows, with four weights for two rows; None if a gradient of x is not finite."""
+    dw, finite = np.zeros_like(weights.swapaxes(2, 3), order="C"), True
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n, buffer in _buffers(dout.shape, x.shape[1], groups, pairs.window(at), dw.dtype):
+            sums = pairs.adding(dw, pairs.sums(buffer.fill(dout[n]), at), _sides(x[n], groups, dw.dtype))
+            if dx is None:
+                collections.deque(sums, 0)                      # for dw alone
+            else:
+                finite &= _write(pairs.products(weights, sums), dx[n])
+        dw = pairs.weight_gradient(dw)
+    return dw if finite else None
+
+
+def _sides(x, groups, dtype):
+    """What the four sums are multiplied by, for x (n, C, H, W): (G, C / G, columns) each."""
+    rows, H = _rows(x, groups), x.shape[2]
+    both = np.zeros((2, *rows.shape[:2], -(-H // 2), *rows.shape[3:]), dtype)
+    both[0], both[1, :, :, :H // 2] = rows[:, :, 0::2], rows[:, :, 1::2]
+    return pairs.spread(*both.reshape(*both.shape[:3], -1))
 
 
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):

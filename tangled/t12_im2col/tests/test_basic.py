@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d81b8b038ff5c165
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:a44087e253e8363e
 """Chapter 12: shapes, values and gradients."""
 
 import numpy as np
@@ -209,11 +209,12 @@ def test_called_twice(level, kind):
 
 @pytest.mark.levels(3)
 @pytest.mark.value
-@pytest.mark.parametrize("columns", [1, 60, 200, 5000])
-def test_level3_by_several_pictures(level, monkeypatch, columns):
-    """One picture at a time, or several, with a last block that is smaller: the same numbers."""
+@pytest.mark.parametrize("columns, product", [(1, 0), (60, 200), (200, 2500), (5000, 1)])
+def test_level3_by_several_pictures(level, monkeypatch, columns, product):
+    """One picture at a time, or several, with a last block that is smaller; whole and small products."""
     monkeypatch.setattr(level, "COLUMNS", columns)
-    monkeypatch.setattr(level, "NUMBERS", 1)
+    monkeypatch.setattr("tangled.t12_im2col.columns.PRODUCT", product)
+    monkeypatch.setattr("tangled.t12_im2col.columns.FEWEST", 2)
     for options in ({"padding": 1}, {"stride": (3, 2), "dilation": (2, 1), "padding": (2, 1, 0, 3)}):
         x, w = rng(6).standard_normal((5, 3, 7, 6)), rng(7).standard_normal((4, 3, 3, 2))
         (out, cache), (expected, of_loops) = (m.conv2d(x, w, **options) for m in (level, loops))
@@ -236,7 +237,7 @@ def test_level3_modules_use_level3(level):
 def test_level3_adds_blocks_in_float32(level, monkeypatch):
     """float16, a picture a block: what is added from block to block is wider."""
     monkeypatch.setattr(level, "COLUMNS", 1)
-    monkeypatch.setattr(level, "NUMBERS", 1)
+    monkeypatch.setattr("tangled.t12_im2col.columns.PRODUCT", 0)
     dout = np.array([1, 2048, 1], np.float16).reshape(3, 1, 1, 1)
     _, cache = level.conv2d(np.ones((3, 2, 2, 2), np.float16), np.ones((1, 2, 2, 2), np.float16))
     dw = level.conv2d_backward(dout, cache)[1]

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d876b6e91216a948
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:b15cfa2f10e248bb
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -86,12 +86,15 @@ def test_level3_rows_side_by_side(level, kind, shape, dtype):
 
 
 @pytest.mark.levels(3)
-@pytest.mark.parametrize("shape, F, kernel, sizes", [
-    ((12, 16, 32, 32), 16, 3, [1] * 12), ((12, 8, 32, 32), 8, 3, [5, 5, 2]), ((9, 32, 16, 16), 32, 3, [1] * 9),
-    ((40, 128, 4, 4), 128, 3, [16, 16, 8]), ((7, 3, 100, 100), 4, 3, [1] * 7), ((300, 1, 20, 20), 64, 1, [5] * 60),
-    ((70, 64, 32, 32), 1, 1, [2] * 35)])
-def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, sizes):
-    """A million multiply-adds, or 256 columns if these are more; and what a buffer and its outputs may take."""
+@pytest.mark.parametrize("shape, F, kernel, groups, sizes", [
+    ((3, 16, 32, 32), 16, 3, 1, [1, 1, 1]), ((10, 8, 32, 32), 8, 3, 1, [4, 4, 2]),
+    ((9, 32, 16, 16), 32, 3, 1, [4, 4, 1]), ((5, 16, 32, 32), 16, 3, 2, [2, 2, 1]),
+    ((50, 128, 4, 4), 128, 3, 1, [21, 21, 8]), ((3, 3, 100, 100), 4, 3, 1, [1, 1, 1]),
+    ((12, 1, 20, 20), 64, 1, 1, [5, 5, 2]), ((5, 64, 32, 32), 1, 1, 1, [2, 2, 1])])
+def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, groups, sizes):
+    """1,024 columns, or those of a small product if these are more; and what a buffer and its outputs may take."""
+    monkeypatch.setattr("tangled.t12_im2col.columns.PRODUCT", 10 ** 6)
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 10 ** 9)
     from tangled.t12_im2col import level3_memory_efficient as lean
     seen = []
 
@@ -99,8 +102,197 @@ def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, sizes):
         seen.append(len(x))
         return fill(self, x)
     monkeypatch.setattr(lean.RowBuffer, "fill", watched)
-    level.conv2d(np.zeros(shape, np.float32), np.ones((F, shape[1], kernel, kernel), np.float32), padding=kernel // 2)
+    weights = np.ones((F, shape[1] // groups, kernel, kernel), np.float32)
+    level.conv2d(np.zeros(shape, np.float32), weights, padding=kernel // 2, groups=groups)
     assert seen == sizes
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("shape, columns, parts", [
+    ((64, 192), 200, [(3, 64), (8,)]), ((2, 64, 192), 128, [(2, 64)]), ((128, 384), 64, [(4, 16)]),
+    ((5, 1), 300, [(300,)]), ((128, 576), 64, [(64,)]), ((2, 3, 0), 4, [(4,)]),
+    ((64, 192), 64, [(64,)]), ((64, 192), 0, [])])
+def test_level3_small_products(level, monkeypatch, shape, columns, parts):
+    """At most a million multiplications each, if that is 16 columns or more; the last one has what is left."""
+    from tangled.t12_im2col import columns as parted
+    monkeypatch.setattr(parted, "PRODUCT", 10 ** 6)
+    a, b = rng(1).standard_normal(shape), rng(2).standard_normal((*shape[:-2], shape[-1], columns))
+    expected, out, seen = a @ b, np.full((*shape[:-1], columns), np.nan), []
+
+    def watched(a, b, out, matmul=np.matmul):
+        seen.append(b.shape[len(shape) - 2:-2] + b.shape[-1:])
+        return matmul(a, b, out=out)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "matmul", watched)
+        assert parted.multiply(a, b, out) is out
+    assert seen == parts
+    assert_close(out, expected, tol=1e-12, what="the product")
+
+
+@pytest.mark.levels(3)
+def test_level3_makes_small_products(level, monkeypatch):
+    """Where BLAS has a program for them no large one is left but in the gradient of the weights."""
+    from tangled.t12_im2col import columns as parted
+    monkeypatch.setattr(parted, "PRODUCT", 5000)
+    sizes = []
+
+    def watched(a, b, out=None, matmul=np.matmul):
+        sizes.append((a.shape[-2] * a.shape[-1] * b.shape[-1], a.shape[-2] * b.size))     # of one, of all
+        return matmul(a, b, out=out)
+    x, w = rng(3).standard_normal((4, 6, 9, 7)), rng(4).standard_normal((5, 6, 3, 3))
+    for stride in (1, 2):
+        out, cache = level.conv2d(x, w, None, stride, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "matmul", watched)
+            level.conv2d(x, w, None, stride, 1)
+            level.conv2d_backward(out, cache)
+        largest, total = max(size for size, _ in sizes), sum(size for _, size in sizes)
+        assert largest <= 5000 and total == 2 * 5 * 6 * 9 * out[:, 0].size
+        sizes.clear()
+
+
+def in_pairs(level, kind, arrays, options, dout=None):
+    """(out, dx, dw, db) of conv2d or conv_transpose2d, and how many blocks were made two rows at a time."""
+    from tangled.t12_im2col import pairs
+    seen = []
+
+    def watched(*given, products=pairs.products):
+        seen.append(given)
+        return products(*given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "products", watched)
+        out, cache = getattr(level, kind)(*arrays, **options)
+        grads = getattr(level, kind + "_backward")(np.cos(7 * out) if dout is None else dout, cache)
+    return (out, *grads), len(seen)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize("shape, f, KW, options", [
+    ((5, 4, 7, 6), 5, 3, {"padding": 1}), ((3, 6, 8, 5), 2, 3, {"padding": (0, 1, 1, 1), "groups": 2}),
+    ((4, 3, 5, 7), 4, 2, {"padding": (2, 1, 0, 1)}), ((3, 2, 6, 4), 3, 1, {"padding": (1, 0, 0, 0)}),
+    ((2, 2, 4, 5), 3, 3, {"padding": (0, 2, 4, 0), "dilation": (1, 2)}),
+    ((2, 3, 3, 2), 2, 3, {"padding": (1, 1, 0, 2)}), ((2, 3, 4, 1), 2, 3, {"padding": 1}),
+    ((1, 1, 2, 1), 2, 3, {"padding": (1, 3), "dilation": (1, 3)}), ((0, 3, 4, 5), 2, 3, {"padding": 1})])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_level3_two_rows_at_once(level, monkeypatch, kind, shape, f, KW, options, dtype):
+    """As level 2: pictures with an odd side, several at a time and a rest; groups, any padding, dilated in width."""
+    from tangled.t12_im2col import level2_vectorized as plain
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 1)
+    monkeypatch.setattr(level, "COLUMNS", 120)
+    c = shape[1] // options.get("groups", 1)
+    w = (shape[1], f, 3, KW) if kind == "conv_transpose2d" else (f * options.get("groups", 1), c, 3, KW)
+    b = f * options.get("groups", 1)
+    arrays = [rng(k).standard_normal(s).astype(dtype) for k, s in enumerate([shape, w, b])]
+    got, blocks = in_pairs(level, kind, arrays, options)
+    assert (blocks > 1) == (len(arrays[0]) > 0)
+    dout = np.cos(7 * got[0])
+    want = getattr(plain, kind)(*arrays, **options)
+    tol = {np.float16: 5e-3, np.float32: 1e-5, np.float64: 1e-12}[dtype]
+    for name, a, e in zip(("out", "dx", "dw", "db"), got,
+                          (want[0], *getattr(plain, kind + "_backward")(dout, want[1]))):
+        assert_close(a, e, tol=tol, what=name, dtype=dtype)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("channels, size, options, blocks", [
+    ((64, 64), (6, 5), {"padding": 1}, 2), ((48, 86), (6, 5), {"padding": 1}, 2), ((64, 63), (6, 5), {"padding": 1}, 0),
+    ((128, 64), (6, 5), {"padding": 1, "groups": 2}, 0), ((64, 64), (6, 5), {"padding": 1, "stride": 2}, 0),
+    ((64, 64), (6, 5), {"padding": (2, 1), "dilation": (2, 1)}, 0), ((64, 64), (6, 5), {"padding": (1, 0)}, 0),
+    ((64, 64), (6, 5), {"padding": 1, "stride": (1, 2)}, 0), ((64, 64), (3, 5), {"padding": (0, 1)}, 1),
+    ((64, 64), (2, 5), {"padding": 1}, 2), ((64, 64), (6, 5), {"padding": (1, 3), "stride": (1, 2)}, 0),
+    ((64, 96), (6, 5), {"kernel": (2, 3), "padding": (1, 0, 1, 1)}, 0)])
+def test_level3_where_two_rows_pay(level, channels, size, options, blocks):
+    """Kernels of three rows, at stride 1, not dilated in height, as wide out as in, and many weights a group."""
+    (F, C), options = channels, dict(options)
+    w = rng(1).standard_normal((F, C // options.get("groups", 1), *options.pop("kernel", (3, 3))), dtype=np.float32)
+    x = rng(2).standard_normal((2, C, *size), dtype=np.float32)
+    assert in_pairs(level, "conv2d", [x, w], options)[1] == blocks
+
+
+@pytest.mark.levels(3)
+def test_level3_four_products_for_six(level, monkeypatch):
+    """Multiplications of 64 channels and 8 rows: two thirds of the definition's, forward and backward."""
+    count = []
+
+    def watched(a, b, out=None, matmul=np.matmul):
+        count.append(matmul(a, b).size * a.shape[-1])
+        return matmul(a, b, out=out)
+    x, w = (rng(k).standard_normal(s, dtype=np.float32) for k, s in enumerate([(2, 64, 8, 6), (64, 64, 3, 3)]))
+    by_definition = 2 * 64 * 64 * 9 * 8 * 6
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "matmul", watched)
+        out, cache = level.conv2d(x, w, padding=1)
+        assert 3 * sum(count) == 2 * by_definition
+        count.clear()
+        level.conv2d_backward(out, cache)
+    assert 3 * sum(count) == 2 * by_definition                  # dx; the products for dw are made by @
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("where", ["x", "w", "dout", "b"])
+def test_level3_two_rows_not_finite(level, monkeypatch, where, value):
+    """An infinity, NaN or an overflow in a sum reaches what the definition lets it reach."""
+    shapes = {"x": (2, 3, 5, 4), "w": (3, 3, 3, 3), "b": (3,), "dout": (2, 3, 5, 4)}
+    arrays = {name: rng(k).standard_normal(s, dtype=np.float32) for k, (name, s) in enumerate(shapes.items())}
+    arrays[where][(0,) * arrays[where].ndim] = value
+    monkeypatch.setattr(level, "COLUMNS", 1)                    # picture 0 is a block, and 1 another
+    monkeypatch.setattr("tangled.t12_im2col.columns.PRODUCT", 0)
+    if value == 3e38:
+        arrays[where][..., -1] = value / 2                      # the sum of two overflows
+    *inputs, dout = (arrays[name] for name in ("x", "w", "b", "dout"))
+    results = []
+    for enough in (10 ** 9, 1):
+        monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", enough)
+        with np.errstate(all="ignore"):
+            results.append(in_pairs(level, "conv2d", inputs, {"padding": 1}, dout)[0])
+    for name, want, got in zip(("out", "dx", "dw", "db"), *results):
+        finite = np.isfinite(want)
+        assert np.array_equal(got[~finite], want[~finite], equal_nan=True), name
+        assert_close(got[finite] / 1e4, want[finite] / 1e4, tol=1e-5, what=name)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("where", [0, 1])
+def test_level3_two_rows_overflow_unseen(level, monkeypatch, where):
+    """Sums that overflow where no result does: no warning, and the definition's numbers."""
+    arrays = [rng(k).standard_normal(s, dtype=np.float32) * 1e-4 for k, s in enumerate([(2, 3, 5, 4), (3, 3, 3, 3)])]
+    arrays[where][...] = np.where(arrays[where] > 0, 3e38, -3e38)
+    results = []
+    for enough in (10 ** 9, 1):
+        monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", enough)
+        results.append(in_pairs(level, "conv2d", arrays, {"padding": 1}, np.full((2, 3, 5, 4), 1e-6, np.float32))[0])
+    for want, got in zip(*results):
+        assert np.isfinite(want).all()
+        assert_close(got / abs(want).max(), want / abs(want).max(), tol=1e-6, what="result")
+
+
+@pytest.mark.levels(3)
+def test_level3_two_rows_round_by_the_window(level, monkeypatch):
+    """A large number is felt beside it where its weight is 0, but not farther than the window."""
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 1)
+    x, w = rng(3).standard_normal((1, 2, 12, 6), dtype=np.float32), np.zeros((2, 2, 3, 3), np.float32)
+    w[:, :, 1] = rng(4).standard_normal((2, 2, 3), dtype=np.float32)
+    x[:, :, 6] *= 1e5
+    error = abs(level.conv2d(x, w, padding=1)[0] - level.conv2d(*(a.astype(np.float64) for a in (x, w)), padding=1)[0])
+    beside = np.isin(np.arange(12), (5, 6, 7))
+    assert 1e-4 < error[:, :, [5, 7]].max() < 1 and error[:, :, ~beside].max() < 1e-5
+
+
+@pytest.mark.levels(3)
+def test_level3_two_rows_without_dx(level, monkeypatch):
+    """The gradients of the parameters are the same to the last digit."""
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 1)
+    x, dout, grads = rng(5).standard_normal((3, 4, 7, 5)), rng(6).standard_normal((3, 6, 7, 5)), []
+    layer = level.Conv2d(4, 6, 3, padding=1, rng=rng(7)).astype(np.float64)
+    for layer.input_grad in (True, False):
+        layer.zero_grad()
+        layer(x)
+        assert (layer.backward(dout) is None) != layer.input_grad
+        grads.append([parameter.grad.copy() for parameter in layer.parameters()])
+    assert all(np.array_equal(a, b) and a.any() for a, b in zip(*grads))
 
 
 @pytest.mark.levels(3)
