@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:2753f369ce4bc4ab
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:8992566471d5d4c9
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
@@ -8,7 +8,7 @@ import numpy as np
 from tangled.t01_tensor_operations.level3_memory_efficient import AVX512
 
 COLUMNS = 512                                       # of a block
-PRODUCT, FEWEST = 10 ** 6 if AVX512 else 0, 16      # multiplications and columns of a small product
+PRODUCT, FEWEST = 10 ** 6 if AVX512 else 0, 32      # multiplications and columns of a small product
 
 
 class Columns:

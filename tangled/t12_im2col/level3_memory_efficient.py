@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:06b59186af8a4530
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:b09d646307ef5a7c
 """Convolution as GEMM, level 3: a row buffer in place of the columns, and the modules on it."""
 
 import collections
@@ -178,10 +178,11 @@ def _gradients(x, dout, w, at, groups, dtype, dx=None):
         return _weight_gradient(x, dout, w.shape, at, groups, dtype)
     turned, back = _turned(w, at, groups, x.shape[2:])
     weights, (_, f, KH, KW) = _by_rows(turned, groups, dtype), turned.shape
-    dw = None
     if pairs.pay(back, weights, dout.shape[3]):
-        dw = _gradients_pairs(x, dout, pairs.weights(weights), back, groups, dx)
-    if dw is None:
+        dw, finite = _gradients_pairs(x, dout, pairs.weights(weights), back, groups, dx)
+        if not finite:                                          # dw stays, as it is without dx
+            _gradients_rows(x, dout, weights, back, groups, dx)
+    else:
         dw = _gradients_rows(x, dout, weights, back, groups, dx)
     if not np.isfinite(dw).all():                               # see eq. 12.11
         return _weight_gradient(x, dout, w.shape, at, groups, dtype)
@@ -202,14 +203,14 @@ def _gradients_rows(x, dout, weights, at, groups, dx):
 
 
 def _correlate_pairs(x, weights, at, groups, out, b):
-    """_correlate with four weights for two rows; whether all outputs are finite."""
-    finite = True
-    with np.errstate(invalid="ignore", over="ignore"):
-        for n, buffer in _buffers(x.shape, out.shape[1], groups, pairs.window(at), out.dtype):
-            finite &= _write(pairs.products(weights, pairs.sums(buffer.fill(x[n]), at)), out[n])
-            if b is not None:
-                out[n] += b[:, None, None]
-    return finite
+    """_correlate with four weights for two rows; False as soon as an output is not finite."""
+    for n, buffer in _buffers(x.shape, out.shape[1], groups, pairs.window(at), out.dtype):
+        with np.errstate(invalid="ignore", over="ignore"):
+            if not _write(pairs.products(weights, pairs.sums(buffer.fill(x[n]), at)), out[n]):
+                return False
+        if b is not None:
+            out[n] += b[:, None, None]
+    return True
 
 
 def _write(both, out):
@@ -221,7 +222,7 @@ def _write(both, out):
 
 
 def _gradients_pairs(x, dout, weights, at, groups, dx):
-    """As _gradients_rows, with four weights for two rows; None if a gradient of x is not finite."""
+    """As _gradients_rows, with four weights for two rows; and whether dx is finite."""
     dw, finite = np.zeros_like(weights.swapaxes(2, 3), order="C"), True
     with np.errstate(invalid="ignore", over="ignore"):
         for n, buffer in _buffers(dout.shape, x.shape[1], groups, pairs.window(at), dw.dtype):
@@ -231,7 +232,7 @@ def _gradients_pairs(x, dout, weights, at, groups, dx):
             else:
                 finite &= _write(pairs.products(weights, sums), dx[n])
         dw = pairs.weight_gradient(dw)
-    return dw if finite else None
+    return dw, finite
 
 
 def _sides(x, groups, dtype):

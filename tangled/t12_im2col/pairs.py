@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:9d582ed8fdf39903
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d066917e70924e1a
 """Chapter 12: two rows of outputs at once, for kernels of three rows at stride 1 (Winograd)."""
 
 import numpy as np
@@ -10,7 +10,7 @@ ENOUGH = 64 * 192                                   # weights of a row and group
 
 def pay(at, weights, width):
     """Whether four products take less time than six; weights (KH, G, F / G, KW c), width of x."""
-    return ((at.kernel[0], at.stride, at.dilation[0]) == (3, (1, 1), 1) and at.outputs[0] > 1
+    return ((at.kernel[0], at.stride, at.dilation[0]) == (3, (1, 1), 1) and at.outputs[0] > 2
             and at.outputs[1] == width > 0 and weights[0, 0].size >= ENOUGH)
 
 

@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:b15cfa2f10e248bb
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:7b501e88d52120d0
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -86,15 +86,17 @@ def test_level3_rows_side_by_side(level, kind, shape, dtype):
 
 
 @pytest.mark.levels(3)
-@pytest.mark.parametrize("shape, F, kernel, groups, sizes", [
-    ((3, 16, 32, 32), 16, 3, 1, [1, 1, 1]), ((10, 8, 32, 32), 8, 3, 1, [4, 4, 2]),
-    ((9, 32, 16, 16), 32, 3, 1, [4, 4, 1]), ((5, 16, 32, 32), 16, 3, 2, [2, 2, 1]),
-    ((50, 128, 4, 4), 128, 3, 1, [21, 21, 8]), ((3, 3, 100, 100), 4, 3, 1, [1, 1, 1]),
-    ((12, 1, 20, 20), 64, 1, 1, [5, 5, 2]), ((5, 64, 32, 32), 1, 1, 1, [2, 2, 1])])
-def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, groups, sizes):
+@pytest.mark.parametrize("shape, F, kernel, groups, two, sizes", [
+    ((3, 16, 32, 32), 16, 3, 1, False, [1, 1, 1]), ((10, 8, 32, 32), 8, 3, 1, False, [4, 4, 2]),
+    ((9, 32, 16, 16), 32, 3, 1, False, [4, 4, 1]), ((5, 16, 32, 32), 16, 3, 2, False, [2, 2, 1]),
+    ((50, 128, 4, 4), 128, 3, 1, False, [21, 21, 8]), ((3, 3, 100, 100), 4, 3, 1, False, [1, 1, 1]),
+    ((12, 1, 20, 20), 64, 1, 1, False, [5, 5, 2]), ((5, 64, 32, 32), 1, 1, 1, False, [2, 2, 1]),
+    ((40, 64, 8, 8), 32, 3, 1, True, [16, 16, 8]), ((20, 64, 8, 8), 256, 3, 1, True, [8, 8, 4]),
+    ((40, 8, 16, 16), 16, 3, 1, True, [16, 16, 8])])
+def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, groups, two, sizes):
     """1,024 columns, or those of a small product if these are more; and what a buffer and its outputs may take."""
     monkeypatch.setattr("tangled.t12_im2col.columns.PRODUCT", 10 ** 6)
-    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 10 ** 9)
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 1 if two else 10 ** 9)
     from tangled.t12_im2col import level3_memory_efficient as lean
     seen = []
 
@@ -109,11 +111,11 @@ def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, groups, 
 
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("shape, columns, parts", [
-    ((64, 192), 200, [(3, 64), (8,)]), ((2, 64, 192), 128, [(2, 64)]), ((128, 384), 64, [(4, 16)]),
-    ((5, 1), 300, [(300,)]), ((128, 576), 64, [(64,)]), ((2, 3, 0), 4, [(4,)]),
+    ((64, 192), 200, [(3, 64), (8,)]), ((2, 64, 192), 128, [(2, 64)]), ((96, 288), 64, [(2, 32)]),
+    ((128, 384), 64, [(64,)]), ((5, 1), 300, [(300,)]), ((128, 576), 64, [(64,)]), ((2, 3, 0), 4, [(4,)]),
     ((64, 192), 64, [(64,)]), ((64, 192), 0, [])])
 def test_level3_small_products(level, monkeypatch, shape, columns, parts):
-    """At most a million multiplications each, if that is 16 columns or more; the last one has what is left."""
+    """At most a million multiplications each, if that is 32 columns or more; the last one has what is left."""
     from tangled.t12_im2col import columns as parted
     monkeypatch.setattr(parted, "PRODUCT", 10 ** 6)
     a, b = rng(1).standard_normal(shape), rng(2).standard_normal((*shape[:-2], shape[-1], columns))
@@ -134,6 +136,7 @@ def test_level3_makes_small_products(level, monkeypatch):
     """Where BLAS has a program for them no large one is left but in the gradient of the weights."""
     from tangled.t12_im2col import columns as parted
     monkeypatch.setattr(parted, "PRODUCT", 5000)
+    monkeypatch.setattr(parted, "FEWEST", 16)
     sizes = []
 
     def watched(a, b, out=None, matmul=np.matmul):
@@ -169,11 +172,11 @@ def in_pairs(level, kind, arrays, options, dout=None):
 @pytest.mark.levels(3)
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
 @pytest.mark.parametrize("shape, f, KW, options", [
-    ((5, 4, 7, 6), 5, 3, {"padding": 1}), ((3, 6, 8, 5), 2, 3, {"padding": (0, 1, 1, 1), "groups": 2}),
+    ((5, 4, 7, 6), 5, 3, {"padding": 1}), ((3, 6, 8, 5), 2, 3, {"padding": (1, 0, 1, 1), "groups": 2}),
     ((4, 3, 5, 7), 4, 2, {"padding": (2, 1, 0, 1)}), ((3, 2, 6, 4), 3, 1, {"padding": (1, 0, 0, 0)}),
-    ((2, 2, 4, 5), 3, 3, {"padding": (0, 2, 4, 0), "dilation": (1, 2)}),
+    ((2, 2, 4, 5), 3, 3, {"padding": (1, 2, 4, 0), "dilation": (1, 2)}),
     ((2, 3, 3, 2), 2, 3, {"padding": (1, 1, 0, 2)}), ((2, 3, 4, 1), 2, 3, {"padding": 1}),
-    ((1, 1, 2, 1), 2, 3, {"padding": (1, 3), "dilation": (1, 3)}), ((0, 3, 4, 5), 2, 3, {"padding": 1})])
+    ((1, 1, 3, 1), 2, 3, {"padding": (1, 3), "dilation": (1, 3)}), ((0, 3, 4, 5), 2, 3, {"padding": 1})])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_level3_two_rows_at_once(level, monkeypatch, kind, shape, f, KW, options, dtype):
     """As level 2: pictures with an odd side, several at a time and a rest; groups, any padding, dilated in width."""
@@ -200,7 +203,8 @@ def test_level3_two_rows_at_once(level, monkeypatch, kind, shape, f, KW, options
     ((128, 64), (6, 5), {"padding": 1, "groups": 2}, 0), ((64, 64), (6, 5), {"padding": 1, "stride": 2}, 0),
     ((64, 64), (6, 5), {"padding": (2, 1), "dilation": (2, 1)}, 0), ((64, 64), (6, 5), {"padding": (1, 0)}, 0),
     ((64, 64), (6, 5), {"padding": 1, "stride": (1, 2)}, 0), ((64, 64), (3, 5), {"padding": (0, 1)}, 1),
-    ((64, 64), (2, 5), {"padding": 1}, 2), ((64, 64), (6, 5), {"padding": (1, 3), "stride": (1, 2)}, 0),
+    ((64, 64), (2, 5), {"padding": 1}, 0), ((64, 64), (3, 5), {"padding": 1}, 2),
+    ((64, 64), (6, 5), {"padding": (1, 3), "stride": (1, 2)}, 0),
     ((64, 96), (6, 5), {"kernel": (2, 3), "padding": (1, 0, 1, 1)}, 0)])
 def test_level3_where_two_rows_pay(level, channels, size, options, blocks):
     """Kernels of three rows, at stride 1, not dilated in height, as wide out as in, and many weights a group."""
@@ -282,17 +286,88 @@ def test_level3_two_rows_round_by_the_window(level, monkeypatch):
 
 
 @pytest.mark.levels(3)
-def test_level3_two_rows_without_dx(level, monkeypatch):
-    """The gradients of the parameters are the same to the last digit."""
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_level3_two_rows_in_float32(level, monkeypatch, dtype):
+    """All that is added and multiplied is float32, of pictures in float16 too, and is rounded once."""
+    from tangled.t12_im2col import pairs
+    monkeypatch.setattr(pairs, "ENOUGH", 1)
+    seen = []
+
+    def watched(name, function):
+        def call(*given):
+            made = function(*given)
+            seen.extend(made if name == "spread" else [made, *given[:1]] if name == "products" else [])
+            return ((seen.append(each), each)[1] for each in made) if name == "sums" else made
+        return call
+    for name in ("sums", "products", "spread"):
+        monkeypatch.setattr(pairs, name, watched(name, getattr(pairs, name)))
+    x, w = (rng(k).standard_normal((8, 8, side, side)).astype(dtype) for k, side in ((1, 8), (2, 3)))
+    out, cache = level.conv2d(x, w, padding=1)
+    results = out, *level.conv2d_backward(x, cache)
+    assert len(seen) > 12 and {array.dtype for array in seen} == {np.dtype(np.float32)}
+    out, cache = level.conv2d(x.astype(np.float64), w.astype(np.float64), padding=1)
+    for got, want in zip(results, (out, *level.conv2d_backward(x.astype(np.float64), cache))):
+        assert abs(got - want).max() <= 0.51 * np.spacing(dtype(abs(want).max())) * (1 if dtype == np.float16 else 16)
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("rows", [(0, 1, 0, -1), (1, 0, -1, 0)])
+def test_level3_two_rows_overflow_in_one(level, monkeypatch, rows):
+    """An overflow in the even rows alone, or in the odd ones, is seen."""
     monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 1)
-    x, dout, grads = rng(5).standard_normal((3, 4, 7, 5)), rng(6).standard_normal((3, 6, 7, 5)), []
+    x = np.float32(3e38) * np.array(rows, np.float32)[None, None, :, None] * np.ones((1, 1, 4, 4), np.float32)
+    w = np.full((1, 1, 3, 1), 1e-3, np.float32)
+    assert np.isfinite(level.conv2d(x, w, padding=(1, 0))[0]).all()
+    _, cache = level.conv2d(np.ones_like(x), w, padding=(1, 0))
+    with np.errstate(over="ignore"):                            # of dw, which overflows
+        assert np.isfinite(level.conv2d_backward(x, cache)[0]).all()
+
+
+@pytest.mark.levels(3)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("enough", [1, 10 ** 9])
+def test_level3_no_warning_at_the_border(level, monkeypatch, enough):
+    """An infinite x on the border: the form that has a zero for it there does not speak."""
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", enough)
+    x = np.ones((1, 2, 5, 6), np.float32)
+    x[0, 0, 0, 0] = np.inf
+    _, cache = level.conv2d(x, np.ones((3, 2, 3, 3), np.float32), padding=1)
+    dw = level.conv2d_backward(np.ones((1, 3, 5, 6), np.float32), cache)[1]
+    assert np.isinf(dw[:, 0, :2, :2]).all() and np.isfinite(dw[:, 0, 2]).all() and np.isfinite(dw[:, 1]).all()
+
+
+@pytest.mark.levels(3)
+@pytest.mark.parametrize("enough", [1, 10 ** 9])
+def test_level3_overflow_of_the_bias_is_said(level, monkeypatch, enough):
+    """NumPy's warning, however the products are made."""
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", enough)
+    x, b = np.full((1, 1, 4, 4), 1e38, np.float32), np.full(1, 3e38, np.float32)
+    w = np.zeros((1, 1, 3, 3), np.float32)
+    w[..., 1, 1] = 1
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        level.conv2d(x, w, b, padding=1)
+
+
+@pytest.mark.levels(3)
+def test_level3_two_rows_without_dx(level, monkeypatch):
+    """The gradients of the parameters are the same to the last digit, where dx overflows too."""
+    from tangled.t12_im2col import pairs
+    monkeypatch.setattr(pairs, "ENOUGH", 1)
+    x, dout = rng(5).standard_normal((3, 4, 7, 5)), rng(6).standard_normal((3, 6, 7, 5))
     layer = level.Conv2d(4, 6, 3, padding=1, rng=rng(7)).astype(np.float64)
-    for layer.input_grad in (True, False):
-        layer.zero_grad()
-        layer(x)
-        assert (layer.backward(dout) is None) != layer.input_grad
-        grads.append([parameter.grad.copy() for parameter in layer.parameters()])
-    assert all(np.array_equal(a, b) and a.any() for a, b in zip(*grads))
+    for size in (1, 1e308):
+        layer.weight.data *= size
+        grads = []
+        for layer.input_grad in (True, False):
+            layer.zero_grad()
+            with np.errstate(all="ignore"), monkeypatch.context() as patch:
+                layer(x)
+                if not layer.input_grad:
+                    patch.setattr(pairs, "products", None)      # not called
+                dx = layer.backward(dout)
+            assert (dx is None) != layer.input_grad and (dx is None or np.isfinite(dx).all() == (size == 1))
+            grads.append([parameter.grad.copy() for parameter in layer.parameters()])
+        assert all(np.array_equal(a, b) and a.any() for a, b in zip(*grads))
 
 
 @pytest.mark.levels(3)
