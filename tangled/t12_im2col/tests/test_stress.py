@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:7b501e88d52120d0
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:fa703282bddcf215
 """Chapter 12: growth of time and memory, as counts, exponents and ratios."""
 
 import numpy as np
@@ -92,6 +92,7 @@ def test_level3_rows_side_by_side(level, kind, shape, dtype):
     ((50, 128, 4, 4), 128, 3, 1, False, [21, 21, 8]), ((3, 3, 100, 100), 4, 3, 1, False, [1, 1, 1]),
     ((12, 1, 20, 20), 64, 1, 1, False, [5, 5, 2]), ((5, 64, 32, 32), 1, 1, 1, False, [2, 2, 1]),
     ((40, 64, 8, 8), 32, 3, 1, True, [16, 16, 8]), ((20, 64, 8, 8), 256, 3, 1, True, [8, 8, 4]),
+    ((20, 256, 8, 8), 64, 3, 1, True, [8, 8, 4]),
     ((40, 8, 16, 16), 16, 3, 1, True, [16, 16, 8])])
 def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, groups, two, sizes):
     """1,024 columns, or those of a small product if these are more; and what a buffer and its outputs may take."""
@@ -105,8 +106,11 @@ def test_level3_how_many_pictures(level, monkeypatch, shape, F, kernel, groups, 
         return fill(self, x)
     monkeypatch.setattr(lean.RowBuffer, "fill", watched)
     weights = np.ones((F, shape[1] // groups, kernel, kernel), np.float32)
-    level.conv2d(np.zeros(shape, np.float32), weights, padding=kernel // 2, groups=groups)
+    out, cache = level.conv2d(np.zeros(shape, np.float32), weights, padding=kernel // 2, groups=groups)
     assert seen == sizes
+    if two:
+        level.conv2d_backward(out, cache)
+        assert seen == 2 * sizes
 
 
 @pytest.mark.levels(3)
@@ -346,6 +350,14 @@ def test_level3_overflow_of_the_bias_is_said(level, monkeypatch, enough):
     w[..., 1, 1] = 1
     with pytest.warns(RuntimeWarning, match="overflow"):
         level.conv2d(x, w, b, padding=1)
+
+
+@pytest.mark.levels(3)
+def test_level3_two_rows_one_sum_at_a_time(level, monkeypatch):
+    """Of the four sums, with their shifts, one is in memory: about 6 times x in all, with all four 10."""
+    monkeypatch.setattr("tangled.t12_im2col.pairs.ENOUGH", 1)
+    x, w = np.ones((1, 32, 48, 48), np.float32), np.ones((32, 32, 3, 3), np.float32)
+    assert peak_memory(lambda: level.conv2d(x, w, padding=1)) < 7.5 * x.nbytes
 
 
 @pytest.mark.levels(3)
