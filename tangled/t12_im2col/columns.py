@@ -1,7 +1,8 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:8992566471d5d4c9
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f4ef4f0b2147e735
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
+import math
 
 import numpy as np
 
@@ -41,9 +42,7 @@ class Columns:
 
     def _shift(self, part, whole, k, edge):
         """Note that part is whole, read k numbers further, with zeros at an edge."""
-        part, whole = part.reshape(-1), whole.reshape(-1)
-        pair = (part[:-k], whole[k:]) if k > 0 else (part[-k:], whole[:k])
-        self.shifts.append((*pair, edge))
+        self.shifts.append((*runs(part[None], whole[None], k), edge))
 
     def _pixels(self, x):
         """(part, what it holds) for each remainder of x (n, C, H, W): two (C, n, OH, OW), or less."""
@@ -69,6 +68,13 @@ class Columns:
             whole += part
         for part, pixels in self._pixels(x):
             pixels[...] = part[..., :pixels.shape[2], :pixels.shape[3]]
+
+
+def runs(part, whole, k):
+    """For part (G, ...) as whole, read k numbers further: what to write and what to read, two (G, length)."""
+    part, whole = (a.reshape(len(a), math.prod(a.shape[1:])) for a in (part, whole))
+    length = max(0, part.shape[1] - abs(k))
+    return part[:, max(0, -k):][:, :length], whole[:, max(0, k):][:, :length]
 
 
 def blocks(shape, stride, dtype):

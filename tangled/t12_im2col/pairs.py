@@ -1,9 +1,9 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:d066917e70924e1a
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:5315d8851d0c1ab2
 """Chapter 12: two rows of outputs at once, for kernels of three rows at stride 1 (Winograd)."""
 
 import numpy as np
 
-from tangled.t12_im2col.columns import multiply
+from tangled.t12_im2col.columns import multiply, runs
 
 ENOUGH = 64 * 192                                   # weights of a row and group, for which it pays
 
@@ -51,10 +51,7 @@ def sums(views, at):
 def _shift(part, whole, k):
     """part (G, c, rows, W) is to be whole, k further on in each row: two runs, and an edge of zeros."""
     W, edge = part.shape[-1], part[..., -k:] if k > 0 else part[..., :-k]
-    k = min(max(k, -W), W)
-    part, whole = part.reshape(len(part), -1), whole.reshape(len(part), -1)
-    length = part.shape[1] - abs(k)
-    return part[:, max(0, -k):][:, :length], whole[:, max(0, k):][:, :length], edge
+    return *runs(part, whole, min(max(k, -W), W)), edge
 
 
 def products(weights, sums):
