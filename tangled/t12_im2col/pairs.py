@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:5315d8851d0c1ab2
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:8c344506167c779c
 """Chapter 12: two rows of outputs at once, for kernels of three rows at stride 1 (Winograd)."""
 
 import numpy as np
@@ -50,8 +50,7 @@ def sums(views, at):
 
 def _shift(part, whole, k):
     """part (G, c, rows, W) is to be whole, k further on in each row: two runs, and an edge of zeros."""
-    W, edge = part.shape[-1], part[..., -k:] if k > 0 else part[..., :-k]
-    return *runs(part, whole, min(max(k, -W), W)), edge
+    return *runs(part, whole, k), part[..., -k:] if k > 0 else part[..., :-k]
 
 
 def products(weights, sums):
