@@ -1,4 +1,4 @@
-# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:f4ef4f0b2147e735
+# Tangled from chapters/12-im2col.qmd; edit the chapter, then run make tangle. sha256:2c89ede30facf434
 """Chapter 12: 3 x 3 convolutions with padding 1 and stride 1 or 2, by columns of a few pictures."""
 
 import itertools
@@ -71,7 +71,7 @@ class Columns:
 
 
 def runs(part, whole, k):
-    """For part (G, ...) as whole, read k numbers further: what to write and what to read, two (G, length)."""
+    """For part (G, ...) as whole, read k further: what to write and what to read, two (G, length)."""
     part, whole = (a.reshape(len(a), math.prod(a.shape[1:])) for a in (part, whole))
     length = max(0, part.shape[1] - abs(k))
     return part[:, max(0, -k):][:, :length], whole[:, max(0, k):][:, :length]
